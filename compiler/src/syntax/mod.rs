@@ -1,0 +1,3 @@
+//! Text → [`ast::Module`], and back to its canonical text.
+
+pub mod ast;
