@@ -1,1 +1,6 @@
+//! The surrogate-gradient compiler: fgi programs in, compute kernels out.
 
+pub mod diagnostic;
+pub mod graph;
+pub mod source;
+pub mod syntax;

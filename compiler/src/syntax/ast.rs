@@ -164,7 +164,10 @@ pub struct Expr {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExprKind {
     /// `1`, `0.5`, `1e-3`: the value, and whether the text is an integer.
-    Number { value: f64, integer: bool },
+    Number {
+        value: f64,
+        integer: bool,
+    },
     /// `true`, `false`
     Bool(bool),
     /// `x`, `surrogate::gaussian`, `inf`, `pi`
@@ -172,9 +175,17 @@ pub enum ExprKind {
     /// `-a`, `!a`
     Unary(UnaryOp, Box<Expr>),
     Binary(BinaryOp, Box<Expr>, Box<Expr>),
-    If { condition: Box<Expr>, then: Box<Expr>, otherwise: Box<Expr> },
+    If {
+        condition: Box<Expr>,
+        then: Box<Expr>,
+        otherwise: Box<Expr>,
+    },
     /// `f(a, b, name = c)`, `layer[N](a)`
-    Call { callee: Vec<Name>, dims: Vec<Expr>, arguments: Vec<CallArgument> },
+    Call {
+        callee: Vec<Name>,
+        dims: Vec<Expr>,
+        arguments: Vec<CallArgument>,
+    },
     /// `(a, b)`
     Tuple(Vec<Expr>),
     /// `[1, -1]`, `[[0, 1], [2, 3]]`: shapes, axes and paddings of the operations that take them.

@@ -1,0 +1,221 @@
+//! Building graphs node by node: derivatives and the checker's derived operations are written with it.
+
+use std::collections::HashMap;
+
+use super::op::{Number, Op, Pointwise, Reduction};
+use super::{Clock, Dim, Elem, Graph, Node, NodeId, Type, TypeError, infer};
+use crate::source::Span;
+
+/// Appends nodes to a graph; a node that is there already is found again.
+///
+/// The methods without `try_` are for code that builds well-typed terms by construction: a type
+/// error in them is a bug of the compiler and panics with the operation's name.
+pub struct Builder<'g> {
+    graph: &'g mut Graph,
+    known: HashMap<(Op, Vec<NodeId>), NodeId>,
+    /// Given to the nodes made from here on.
+    pub span: Option<Span>,
+}
+
+impl<'g> Builder<'g> {
+    pub fn new(graph: &'g mut Graph) -> Builder<'g> {
+        let mut known = HashMap::new();
+        for id in graph.ids() {
+            let node = graph.node(id);
+            if !matches!(node.op, Op::Prev | Op::Next) {
+                known.entry((node.op.clone(), node.args.clone())).or_insert(id);
+            }
+        }
+        Builder { graph, known, span: None }
+    }
+
+    pub fn graph(&self) -> &Graph {
+        self.graph
+    }
+
+    pub fn graph_mut(&mut self) -> &mut Graph {
+        self.graph
+    }
+
+    pub fn ty(&self, id: NodeId) -> &Type {
+        self.graph.ty(id)
+    }
+
+    /// The node of an operation on operands, or why its types do not fit.
+    pub fn try_push(&mut self, op: Op, args: Vec<NodeId>) -> Result<NodeId, TypeError> {
+        let key = (op, args);
+        if let Some(&id) = self.known.get(&key) {
+            return Ok(id);
+        }
+        let types: Vec<&Type> = key.1.iter().map(|arg| self.graph.ty(*arg)).collect();
+        let ty = match &key.0 {
+            Op::Input(index) => self.graph.inputs[*index].ty.clone(),
+            Op::Param(index) => {
+                Type::new(Elem::F32, self.graph.params[*index].dims.clone(), Clock::Static)
+            }
+            op => infer(op, &types)?,
+        };
+        let (op, args) = key.clone();
+        let id = self.graph.push(Node { op, args, ty, span: self.span, name: None });
+        if !matches!(key.0, Op::Prev | Op::Next) {
+            self.known.insert(key, id);
+        }
+        Ok(id)
+    }
+
+    #[track_caller]
+    pub fn push(&mut self, op: Op, args: Vec<NodeId>) -> NodeId {
+        let name = format!("{op:?}");
+        self.try_push(op, args).unwrap_or_else(|error| panic!("{name} {error}"))
+    }
+
+    /// A `prev` or `next` whose first operand is set later by [`Builder::close`].
+    pub fn open_delay(&mut self, op: Op, ty: Type, init: NodeId) -> NodeId {
+        let args = vec![NodeId(u32::MAX), init];
+        self.graph.push(Node { op, args, ty, span: self.span, name: None })
+    }
+
+    /// Sets the first operand of a `prev` or `next`.
+    pub fn close(&mut self, delay: NodeId, operand: NodeId) {
+        self.graph.node_mut(delay).args[0] = operand;
+    }
+
+    pub fn number(&mut self, value: f64) -> NodeId {
+        self.push(Op::Const(Number(value), Elem::F32), vec![])
+    }
+
+    /// A literal with the dimensions of another node.
+    pub fn full_like(&mut self, value: f64, like: NodeId) -> NodeId {
+        let number = self.number(value);
+        let dims = self.ty(like).dims.clone();
+        self.broadcast(number, &dims)
+    }
+
+    pub fn unary(&mut self, op: Pointwise, x: NodeId) -> NodeId {
+        self.push(Op::Map(op), vec![x])
+    }
+
+    /// A pointwise operation; scalar operands take the dimensions of the others.
+    #[track_caller]
+    pub fn map(&mut self, op: Pointwise, args: &[NodeId]) -> NodeId {
+        let shaped = args.iter().find(|arg| !self.ty(**arg).is_scalar());
+        let dims = shaped.map(|arg| self.ty(*arg).dims.clone()).unwrap_or_default();
+        let args = args
+            .iter()
+            .map(|&arg| if self.ty(arg).is_scalar() { self.broadcast(arg, &dims) } else { arg })
+            .collect();
+        self.push(Op::Map(op), args)
+    }
+
+    #[track_caller]
+    pub fn binary(&mut self, op: Pointwise, a: NodeId, b: NodeId) -> NodeId {
+        self.map(op, &[a, b])
+    }
+
+    #[track_caller]
+    pub fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.binary(Pointwise::Add, a, b)
+    }
+
+    #[track_caller]
+    pub fn sub(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.binary(Pointwise::Sub, a, b)
+    }
+
+    #[track_caller]
+    pub fn mul(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.binary(Pointwise::Mul, a, b)
+    }
+
+    #[track_caller]
+    pub fn div(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.binary(Pointwise::Div, a, b)
+    }
+
+    pub fn neg(&mut self, x: NodeId) -> NodeId {
+        self.unary(Pointwise::Neg, x)
+    }
+
+    pub fn scale(&mut self, x: NodeId, factor: f64) -> NodeId {
+        let factor = self.number(factor);
+        self.mul(x, factor)
+    }
+
+    pub fn add_number(&mut self, x: NodeId, number: f64) -> NodeId {
+        let number = self.number(number);
+        self.add(x, number)
+    }
+
+    pub fn one_minus(&mut self, x: NodeId) -> NodeId {
+        let one = self.number(1.0);
+        self.sub(one, x)
+    }
+
+    pub fn one_minus_square(&mut self, x: NodeId) -> NodeId {
+        let square = self.mul(x, x);
+        self.one_minus(square)
+    }
+
+    pub fn select(&mut self, condition: NodeId, then: NodeId, otherwise: NodeId) -> NodeId {
+        self.map(Pointwise::Select, &[condition, then, otherwise])
+    }
+
+    /// `if a op b then x else y`
+    pub fn choose(&mut self, op: Pointwise, a: NodeId, b: NodeId, x: NodeId, y: NodeId) -> NodeId {
+        let condition = self.binary(op, a, b);
+        self.select(condition, x, y)
+    }
+
+    /// The part of `dy` that max(a, b) passes to `a`: all if it is greater, half at a tie.
+    pub fn share(&mut self, a: NodeId, b: NodeId, dy: NodeId) -> NodeId {
+        let zero = self.number(0.0);
+        let half = self.scale(dy, 0.5);
+        let tie = self.choose(Pointwise::Eq, a, b, half, zero);
+        self.choose(Pointwise::Gt, a, b, dy, tie)
+    }
+
+    #[track_caller]
+    pub fn broadcast(&mut self, x: NodeId, dims: &[Dim]) -> NodeId {
+        if self.ty(x).dims == dims {
+            return x;
+        }
+        self.push(Op::Broadcast(dims.to_vec()), vec![x])
+    }
+
+    #[track_caller]
+    pub fn reshape(&mut self, x: NodeId, dims: &[Dim]) -> NodeId {
+        if self.ty(x).dims == dims {
+            return x;
+        }
+        self.push(Op::Reshape(dims.to_vec()), vec![x])
+    }
+
+    /// Exchanges the last two axes.
+    #[track_caller]
+    pub fn transpose(&mut self, x: NodeId) -> NodeId {
+        let rank = self.ty(x).dims.len();
+        let mut order: Vec<usize> = (0..rank).collect();
+        order.swap(rank - 2, rank - 1);
+        self.push(Op::Permute(order), vec![x])
+    }
+
+    #[track_caller]
+    pub fn matmul(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.push(Op::MatMul, vec![a, b])
+    }
+
+    #[track_caller]
+    pub fn reduce(&mut self, reduction: Reduction, x: NodeId, axes: &[usize]) -> NodeId {
+        if axes.is_empty() {
+            return x;
+        }
+        self.push(Op::Reduce(reduction, axes.to_vec()), vec![x])
+    }
+
+    /// The dimensions of x with the axes kept as 1.
+    pub fn kept_dims(&self, x: NodeId, axes: &[usize]) -> Vec<Dim> {
+        let dims = self.ty(x).dims.iter().enumerate();
+        dims.map(|(axis, dim)| if axes.contains(&axis) { Dim::one() } else { dim.clone() })
+            .collect()
+    }
+}

@@ -1,0 +1,317 @@
+//! The one intermediate representation: a graph of operations over tensors and streams of tensors.
+//!
+//! A [`Node`] is an operation, its operands, a type and the place in the source that it came from.
+//! Operands come before their users in the arena, except the first operand of `prev` and `next`,
+//! which may come later: these are the only back edges.
+
+mod build;
+mod dim;
+mod infer;
+pub mod op;
+
+pub use build::Builder;
+pub use dim::{Bindings, Dim, DimError, Symbol};
+pub use infer::{TypeError, infer};
+pub use op::{Number, Op, Pointwise, Reduction};
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::source::Span;
+
+/// An index into [`Graph::nodes`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Elem {
+    F32,
+    I32,
+    Bool,
+}
+
+impl Elem {
+    pub fn name(self) -> &'static str {
+        match self {
+            Elem::F32 => "f32",
+            Elem::I32 => "i32",
+            Elem::Bool => "bool",
+        }
+    }
+}
+
+/// When a value exists: once, or at each step of time. Whether a stream is computed in the order of
+/// time or against it follows from the `prev` and `next` that it depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Clock {
+    Static,
+    Stream,
+}
+
+/// Element, dimensions at one step, clock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Type {
+    pub elem: Elem,
+    pub dims: Vec<Dim>,
+    pub clock: Clock,
+}
+
+impl Type {
+    pub fn new(elem: Elem, dims: Vec<Dim>, clock: Clock) -> Type {
+        Type { elem, dims, clock }
+    }
+
+    pub fn is_stream(&self) -> bool {
+        self.clock == Clock::Stream
+    }
+
+    /// The number of elements at one step.
+    pub fn len(&self) -> Dim {
+        Dim::product(&self.dims)
+    }
+
+    pub fn is_scalar(&self) -> bool {
+        self.dims.is_empty()
+    }
+}
+
+/// As the language writes it, with `T` for the length of a stream: `[T; B, 10]`, `i32[B]`, `[]`.
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.elem != Elem::F32 {
+            f.write_str(self.elem.name())?;
+        }
+        f.write_str("[")?;
+        if self.is_stream() {
+            f.write_str(if self.dims.is_empty() { "T;" } else { "T; " })?;
+        }
+        for (position, dim) in self.dims.iter().enumerate() {
+            write!(f, "{}{dim}", if position > 0 { ", " } else { "" })?;
+        }
+        f.write_str("]")
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub op: Op,
+    pub args: Vec<NodeId>,
+    pub ty: Type,
+    /// What it was written as; `None` for nodes that no text stands for.
+    pub span: Option<Span>,
+    /// The path of the binding that it is the value of: `h.u`.
+    pub name: Option<Arc<str>>,
+}
+
+/// A value that the caller gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    pub name: String,
+    pub ty: Type,
+    pub docs: String,
+}
+
+/// A trained value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Param {
+    /// The path of instances and the name: `h.w_in`.
+    pub path: String,
+    pub dims: Vec<Dim>,
+    pub init: Init,
+    /// Kept by projection after every update.
+    pub bounds: Option<(f64, f64)>,
+    pub docs: String,
+}
+
+/// How a parameter starts. Fans are those of PyTorch: for `[K, N]`, K in and N out.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    Constant(f64),
+    Uniform(f64, f64),
+    /// Mean and standard deviation.
+    Normal(f64, f64),
+    XavierUniform,
+    XavierNormal,
+    KaimingUniform,
+    KaimingNormal,
+    /// The gain.
+    Orthogonal(f64),
+}
+
+/// What a result of the graph is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// An output of the program.
+    Output,
+    /// The gradient of the chosen output for the parameter or input of this path.
+    Gradient,
+}
+
+/// A result: its name (a gradient's is the path of what it is the gradient for), role and node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Root {
+    pub name: String,
+    pub role: Role,
+    pub node: NodeId,
+}
+
+/// A program, or a program with its gradients.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Graph {
+    pub name: String,
+    /// The length of streams; `None` if there are none.
+    pub time: Option<Dim>,
+    pub inputs: Vec<Input>,
+    pub params: Vec<Param>,
+    pub roots: Vec<Root>,
+    nodes: Vec<Node>,
+}
+
+impl Graph {
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.0 as usize]
+    }
+
+    pub fn ty(&self, id: NodeId) -> &Type {
+        &self.node(id).ty
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+        (0..self.nodes.len() as u32).map(NodeId)
+    }
+
+    /// Appends a node whose type the caller vouches for; [`infer`] gives it.
+    pub fn push(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() as u32 - 1)
+    }
+
+    /// The literal that a node is, or is a broadcast of.
+    pub fn as_number(&self, id: NodeId) -> Option<f64> {
+        let node = self.node(id);
+        match &node.op {
+            Op::Const(number, _) => Some(number.0),
+            Op::Broadcast(_) | Op::Reshape(_) => self.as_number(node.args[0]),
+            _ => None,
+        }
+    }
+
+    pub fn root(&self, role: Role, name: &str) -> Option<NodeId> {
+        self.roots.iter().find(|root| root.role == role && root.name == name).map(|root| root.node)
+    }
+
+    /// Open dimensions, in the order of their names.
+    pub fn symbols(&self) -> Vec<Symbol> {
+        let types = self.nodes.iter().flat_map(|node| &node.ty.dims);
+        let params = self.params.iter().flat_map(|param| &param.dims);
+        let inputs = self.inputs.iter().flat_map(|input| &input.ty.dims);
+        let dims = types.chain(params).chain(inputs).chain(&self.time);
+        let mut symbols: Vec<_> = dims.flat_map(Dim::symbols).cloned().collect();
+        symbols.sort();
+        symbols.dedup();
+        symbols
+    }
+
+    /// A graph of only what the roots need, in an order in which operands come before users
+    /// (back edges aside); inputs and parameters are all kept. Equal nodes become one.
+    pub fn compact(&self) -> Graph {
+        Compaction::new(self).run()
+    }
+}
+
+/// Renumbers what is reachable from the roots, in the order of a depth-first walk; back edges are
+/// walked after everything else and patched.
+struct Compaction<'a> {
+    from: &'a Graph,
+    to: Graph,
+    new_id: HashMap<NodeId, NodeId>,
+    known: HashMap<(Op, Vec<NodeId>, Type), NodeId>,
+    back_edges: Vec<(NodeId, NodeId)>,
+}
+
+impl<'a> Compaction<'a> {
+    fn new(from: &'a Graph) -> Self {
+        let to = Graph { nodes: Vec::new(), ..from.clone() };
+        Compaction {
+            from,
+            to,
+            new_id: HashMap::new(),
+            known: HashMap::new(),
+            back_edges: Vec::new(),
+        }
+    }
+
+    fn run(mut self) -> Graph {
+        for root in &self.from.roots {
+            self.copy(root.node);
+        }
+        let mut done = 0;
+        while done < self.back_edges.len() {
+            let (user, target) = self.back_edges[done];
+            self.copy(target);
+            self.to.node_mut(user).args[0] = self.new_id[&target];
+            done += 1;
+        }
+        for root in &mut self.to.roots {
+            root.node = self.new_id[&root.node];
+        }
+        self.to
+    }
+
+    /// Copies a node and what it needs, without recursion: chains of operations can be long.
+    fn copy(&mut self, start: NodeId) {
+        let mut stack = vec![(start, false)];
+        while let Some((id, operands_done)) = stack.pop() {
+            if self.new_id.contains_key(&id) {
+                continue;
+            }
+            let node = self.from.node(id);
+            let is_delay = matches!(node.op, Op::Prev | Op::Next);
+            let forward = if is_delay { &node.args[1..] } else { &node.args[..] };
+            if !operands_done {
+                stack.push((id, true));
+                stack.extend(forward.iter().rev().map(|arg| (*arg, false)));
+                continue;
+            }
+            let mut copy = node.clone();
+            copy.args = forward.iter().map(|arg| self.new_id[arg]).collect();
+            let new = if is_delay {
+                copy.args.insert(0, NodeId(u32::MAX));
+                let new = self.to.push(copy);
+                self.back_edges.push((new, node.args[0]));
+                new
+            } else {
+                let key = (copy.op.clone(), copy.args.clone(), copy.ty.clone());
+                match self.known.get(&key) {
+                    Some(known) => *known,
+                    None => {
+                        let new = self.to.push(copy);
+                        self.known.insert(key, new);
+                        new
+                    }
+                }
+            };
+            self.new_id.insert(id, new);
+        }
+    }
+}
