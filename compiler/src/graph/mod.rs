@@ -128,6 +128,8 @@ pub struct Param {
     /// Kept by projection after every update.
     pub bounds: Option<(f64, f64)>,
     pub docs: String,
+    /// Memory of the optimiser (a moment, say), kept and saved like a parameter but not trained.
+    pub optimizer_state: bool,
 }
 
 /// How a parameter starts. Fans are those of PyTorch: for `[K, N]`, K in and N out.
@@ -147,12 +149,14 @@ pub enum Init {
 }
 
 /// What a result of the graph is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     /// An output of the program.
     Output,
     /// The gradient of the chosen output for the parameter or input of this path.
     Gradient,
+    /// The new value of the parameter of this path, computed by the optimiser.
+    Update,
 }
 
 /// A result: its name (a gradient's is the path of what it is the gradient for), role and node.

@@ -1,0 +1,25 @@
+//! What a device must do to run a program; `cpu` and `gpu` implement it, `Session` uses it.
+
+use fgi_compiler::graph::Bindings;
+use fgi_compiler::kernel::{BufferId, Pass};
+
+use crate::Error;
+
+/// A compiled program on a device, with its buffers.
+pub(crate) trait Backend: Send {
+    /// What people call the device: `cpu (2 threads)`, `gpu: llvmpipe (software)`.
+    fn device_name(&self) -> String;
+
+    /// Gives every buffer its size for these open dimensions. Contents of buffers whose size changes
+    /// are lost; parameters keep theirs (their sizes are fixed).
+    fn bind(&mut self, bindings: &Bindings) -> Result<(), Error>;
+
+    /// Fills a buffer. `bytes` has exactly its size: 4 bytes an element, little-endian.
+    fn write(&mut self, buffer: BufferId, bytes: &[u8]) -> Result<(), Error>;
+
+    /// Copies a buffer out.
+    fn read(&mut self, buffer: BufferId) -> Result<Vec<u8>, Error>;
+
+    /// Runs the kernels of a pass in order.
+    fn run(&mut self, pass: Pass) -> Result<(), Error>;
+}

@@ -1,0 +1,29 @@
+//! What can go wrong at run time.
+
+use std::path::PathBuf;
+
+/// Every error of the runtime. The texts say what to do where there is something to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value that the program needs was not given.
+    #[error("{what} `{name}` is missing")]
+    Missing { what: &'static str, name: String },
+    /// A name that the program does not have.
+    #[error("the program has no {what} named `{name}`{hint}")]
+    Unknown { what: &'static str, name: String, hint: String },
+    /// A value of the wrong shape or type.
+    #[error("`{name}`: expected {expected}, found {found}")]
+    Shape { name: String, expected: String, found: String },
+    #[error(transparent)]
+    Dimension(#[from] fgi_compiler::graph::DimError),
+    /// There is no such device, or it lacks what the program needs.
+    #[error("{0}")]
+    Device(String),
+    /// The device refused or lost the work.
+    #[error("{device}: {message}")]
+    Run { device: String, message: String },
+    #[error("{}: {message}", path.display())]
+    File { path: PathBuf, message: String },
+    #[error("{0}")]
+    Compile(String),
+}
