@@ -2,5 +2,6 @@
 
 pub mod diagnostic;
 pub mod graph;
+pub mod kernel;
 pub mod source;
 pub mod syntax;

@@ -1,0 +1,265 @@
+//! Kernels: what the emitters turn into WGSL and native code.
+//!
+//! A [`Program`] is a list of buffers and, for each pass, a list of [`Kernel`]s. A kernel is one or
+//! more [`Stage`]s. A stage is a loop nest over index axes whose body is a scalar DAG: loads, pointwise
+//! operations, reduction loops, stores. The four shapes of kernels differ only in this:
+//!
+//! | shape | time | stages |
+//! |---|---|---|
+//! | map | an axis like any other | one, without reductions |
+//! | reduce | an axis, or reduced over | one, with reductions |
+//! | contract | an axis, or reduced over | one, whose reduction is a sum of products of two loads |
+//! | recur | a loop inside the kernel, each step running all stages in order | one or more |
+//!
+//! Within a stage the points of the index space are independent. Stages of a recurrence meet at a
+//! barrier; points that differ in one of the first [`Kernel::local_axes`] axes never exchange data, so
+//! rows run without waiting for each other.
+
+use crate::graph::op::Signature;
+use crate::graph::{Dim, Elem, Input, Param, Pointwise, Reduction, Role};
+use crate::source::Span;
+
+/// An index into [`Program::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub u32);
+
+/// A tensor in memory, row-major, 4 bytes an element (booleans are u32 0 or 1). A stream has time as
+/// its leading dimension.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buffer {
+    /// Named as in the source where a binding stands for it; unique in the program, an identifier
+    /// in WGSL and C.
+    pub name: String,
+    pub elem: Elem,
+    /// Dimensions at one step.
+    pub dims: Vec<Dim>,
+    pub stream: bool,
+    pub source: BufferSource,
+    /// Every element is 0 or 1: proved, so a product with it may add rows instead.
+    pub binary: bool,
+}
+
+/// Where a buffer's content comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BufferSource {
+    /// The caller; an index into [`Program::inputs`].
+    Input(usize),
+    /// The optimiser; an index into [`Program::params`].
+    Param(usize),
+    /// A kernel.
+    Kernel,
+}
+
+/// The compiled form of a graph. Open dimensions (the batch) and the number of time steps are given
+/// when it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    pub name: String,
+    /// The length of streams.
+    pub time: Option<Dim>,
+    pub inputs: Vec<Input>,
+    pub params: Vec<Param>,
+    pub buffers: Vec<Buffer>,
+    /// Outputs and gradients by name, and where they are found after the passes.
+    pub results: Vec<(Role, String, BufferId)>,
+    pub forward: Vec<Kernel>,
+    /// After `forward`.
+    pub backward: Vec<Kernel>,
+    /// After `backward`: writes new values into the buffers of parameters, in place.
+    pub update: Vec<Kernel>,
+}
+
+/// The passes of a program, in the order in which a training step runs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pass {
+    Forward,
+    Backward,
+    Update,
+}
+
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Unique in the program, an identifier in WGSL and C.
+    pub name: String,
+    /// `Some` if time is a loop inside the kernel.
+    pub recurrence: Option<Direction>,
+    /// How many leading axes of all stages are independent of each other: a point never reads what
+    /// the kernel wrote at other indices of these axes. All stages agree on these axes.
+    pub local_axes: usize,
+    /// At least one; exactly one if there is no recurrence.
+    pub stages: Vec<Stage>,
+    /// What the kernel was written as, for the comment in the shader.
+    pub span: Option<Span>,
+}
+
+/// The order in which a recurrence visits the steps of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+/// A loop nest with a scalar body.
+#[derive(Clone, Debug, Default)]
+pub struct Stage {
+    /// The extents of the index axes, outermost first.
+    pub axes: Vec<Dim>,
+    /// Whether the body runs for each time step. In a recurrence always; elsewhere time is then a
+    /// further axis, outside of `axes`.
+    pub timed: bool,
+    /// All values; a value's operands come before it.
+    pub insts: Vec<Inst>,
+    pub loops: Vec<ReduceLoop>,
+    /// The values of the body outside of reduction loops, in order; an [`Inst::Reduce`] among them
+    /// is where its loop runs.
+    pub body: Vec<Val>,
+    pub stores: Vec<Store>,
+}
+
+/// An index into [`Stage::insts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Val(pub u32);
+
+/// A reduction: a loop nest inside the body.
+#[derive(Clone, Debug)]
+pub struct ReduceLoop {
+    pub reduction: Reduction,
+    /// Extents, outermost first. May be empty only if `over_time`.
+    pub axes: Vec<Dim>,
+    /// The loop runs over all time steps too, outside of `axes`.
+    pub over_time: bool,
+    /// The values computed in the loop, in order. They may use values of the body before the loop;
+    /// loops do not nest.
+    pub body: Vec<Val>,
+    /// What is reduced: an f32.
+    pub value: Val,
+}
+
+/// A scalar value: an f32, an i32 or a boolean.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Inst {
+    /// An f32, by its bits.
+    F32(u32),
+    I32(i32),
+    Bool(bool),
+    /// The i32 value of a dimension.
+    Dim(Dim),
+    /// The i32 index on an axis of the stage.
+    Axis(usize),
+    /// The i32 number of the current time step.
+    Time,
+    /// The i32 index on an axis of a reduction loop (loop, axis).
+    LoopAxis(usize, usize),
+    /// The i32 time step of a reduction loop over time.
+    LoopTime(usize),
+    /// i32 division, the operands not negative.
+    Quotient(Val, Dim),
+    /// i32 remainder, the operands not negative.
+    Remainder(Val, Dim),
+    /// An affine i32 expression.
+    Affine(Affine),
+    /// The element of a buffer at a flat index, which lies inside the buffer.
+    Load(BufferId, Affine),
+    /// A pointwise operation on f32, i32 or boolean values.
+    Map(Pointwise, Vec<Val>),
+    /// The result of a reduction loop: an f32, or an i32 for argmax.
+    Reduce(usize),
+}
+
+/// `constant + sum of value · coefficient`, i32. Values are distinct and sorted, coefficients not zero.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Affine {
+    pub terms: Vec<(Val, Dim)>,
+    pub constant: Dim,
+}
+
+/// Writes a value to a buffer at the flat index `at`. Each element is written by one point.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub buffer: BufferId,
+    pub at: Affine,
+    pub value: Val,
+}
+
+/// A reduction that is a matrix product: a sum of products of two loads.
+#[derive(Clone, Debug)]
+pub struct Contraction<'s> {
+    pub left: (BufferId, &'s Affine),
+    pub right: (BufferId, &'s Affine),
+}
+
+impl Program {
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    pub fn buffer_ids(&self) -> impl Iterator<Item = BufferId> + use<> {
+        (0..self.buffers.len() as u32).map(BufferId)
+    }
+
+    /// The number of elements of a buffer, all steps together.
+    pub fn elements(&self, id: BufferId) -> Dim {
+        let buffer = self.buffer(id);
+        let step = Dim::product(&buffer.dims);
+        match &self.time {
+            Some(time) if buffer.stream => time * &step,
+            _ => step,
+        }
+    }
+
+    /// Where an output or gradient is found.
+    pub fn result(&self, role: Role, name: &str) -> Option<BufferId> {
+        self.results.iter().find(|(r, n, _)| *r == role && n == name).map(|(_, _, buffer)| *buffer)
+    }
+
+    pub fn pass(&self, pass: Pass) -> &[Kernel] {
+        match pass {
+            Pass::Forward => &self.forward,
+            Pass::Backward => &self.backward,
+            Pass::Update => &self.update,
+        }
+    }
+
+    pub fn kernels(&self) -> impl Iterator<Item = &Kernel> {
+        self.forward.iter().chain(&self.backward).chain(&self.update)
+    }
+}
+
+impl Stage {
+    pub fn inst(&self, val: Val) -> &Inst {
+        &self.insts[val.0 as usize]
+    }
+
+    /// The element type of a value.
+    pub fn elem(&self, val: Val, program: &Program) -> Elem {
+        match self.inst(val) {
+            Inst::F32(_) => Elem::F32,
+            Inst::Bool(_) => Elem::Bool,
+            Inst::Load(buffer, _) => program.buffer(*buffer).elem,
+            Inst::Map(op, args) => match op.row().signature {
+                Signature::Float | Signature::ToFloat => Elem::F32,
+                Signature::ToInteger => Elem::I32,
+                Signature::Compare | Signature::Logic => Elem::Bool,
+                Signature::Numeric => self.elem(args[0], program),
+                Signature::Choice => self.elem(args[1], program),
+            },
+            Inst::Reduce(index) => match self.loops[*index].reduction {
+                Reduction::ArgMax => Elem::I32,
+                _ => Elem::F32,
+            },
+            _ => Elem::I32,
+        }
+    }
+
+    /// A reduction loop as a matrix product, if it is one.
+    pub fn contraction(&self, index: usize) -> Option<Contraction<'_>> {
+        let reduce = &self.loops[index];
+        let Inst::Map(Pointwise::Mul, args) = self.inst(reduce.value) else { return None };
+        match (reduce.reduction, self.inst(args[0]), self.inst(args[1])) {
+            (Reduction::Sum, Inst::Load(a, at), Inst::Load(b, bt)) => {
+                Some(Contraction { left: (*a, at), right: (*b, bt) })
+            }
+            _ => None,
+        }
+    }
+}
