@@ -1,5 +1,6 @@
 //! The surrogate-gradient compiler: fgi programs in, compute kernels out.
 
+pub mod autodiff;
 pub mod diagnostic;
 pub mod graph;
 pub mod kernel;

@@ -15,6 +15,8 @@ pub struct Builder<'g> {
     known: HashMap<(Op, Vec<NodeId>), NodeId>,
     /// Given to the nodes made from here on.
     pub span: Option<Span>,
+    /// Leaves out what does nothing: `x * 1`, `x / 1`, `x + 0`, `-(-x)`.
+    pub fold: bool,
 }
 
 impl<'g> Builder<'g> {
@@ -26,7 +28,7 @@ impl<'g> Builder<'g> {
                 known.entry((node.op.clone(), node.args.clone())).or_insert(id);
             }
         }
-        Builder { graph, known, span: None }
+        Builder { graph, known, span: None, fold: false }
     }
 
     pub fn graph(&self) -> &Graph {
@@ -114,26 +116,57 @@ impl<'g> Builder<'g> {
 
     #[track_caller]
     pub fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        self.binary(Pointwise::Add, a, b)
+        match (self.folds(a, 0.0), self.folds(b, 0.0)) {
+            (_, true) => self.broadcast_like(a, b),
+            (true, _) => self.broadcast_like(b, a),
+            _ => self.binary(Pointwise::Add, a, b),
+        }
     }
 
     #[track_caller]
     pub fn sub(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        if self.folds(b, 0.0) {
+            return self.broadcast_like(a, b);
+        }
         self.binary(Pointwise::Sub, a, b)
     }
 
     #[track_caller]
     pub fn mul(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        self.binary(Pointwise::Mul, a, b)
+        match (self.folds(a, 1.0), self.folds(b, 1.0)) {
+            (_, true) => self.broadcast_like(a, b),
+            (true, _) => self.broadcast_like(b, a),
+            _ => self.binary(Pointwise::Mul, a, b),
+        }
     }
 
     #[track_caller]
     pub fn div(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        if self.folds(b, 1.0) {
+            return self.broadcast_like(a, b);
+        }
         self.binary(Pointwise::Div, a, b)
     }
 
     pub fn neg(&mut self, x: NodeId) -> NodeId {
+        let node = self.graph.node(x);
+        if self.fold && node.op == Op::Map(Pointwise::Neg) {
+            return node.args[0];
+        }
         self.unary(Pointwise::Neg, x)
+    }
+
+    fn folds(&self, x: NodeId, neutral: f64) -> bool {
+        self.fold && self.graph.as_number(x) == Some(neutral)
+    }
+
+    /// A scalar with the dimensions of another node; anything else as it is.
+    fn broadcast_like(&mut self, x: NodeId, like: NodeId) -> NodeId {
+        if !self.ty(x).is_scalar() {
+            return x;
+        }
+        let dims = self.ty(like).dims.clone();
+        self.broadcast(x, &dims)
     }
 
     pub fn scale(&mut self, x: NodeId, factor: f64) -> NodeId {
