@@ -23,7 +23,14 @@ impl Program {
 
     fn param(&mut self, path: &str, dims: &[i64]) -> NodeId {
         let (dims, init) = (self::dims(dims), Init::Constant(0.0));
-        let param = Param { path: path.into(), dims, init, bounds: None, docs: String::new() };
+        let param = Param {
+            path: path.into(),
+            dims,
+            init,
+            bounds: None,
+            docs: String::new(),
+            optimizer_state: false,
+        };
         self.graph.params.push(param);
         let index = self.graph.params.len() - 1;
         self.b().push(Op::Param(index), vec![])
