@@ -4,5 +4,6 @@ pub mod autodiff;
 pub mod diagnostic;
 pub mod graph;
 pub mod kernel;
+pub mod schedule;
 pub mod source;
 pub mod syntax;

@@ -15,6 +15,11 @@
 //! barrier; points that differ in one of the first [`Kernel::local_axes`] axes never exchange data, so
 //! rows run without waiting for each other.
 
+#[cfg(test)]
+mod evaluate;
+pub mod lower;
+mod print;
+
 use crate::graph::op::Signature;
 use crate::graph::{Dim, Elem, Input, Param, Pointwise, Reduction, Role};
 use crate::source::Span;
@@ -126,8 +131,12 @@ pub struct ReduceLoop {
     pub reduction: Reduction,
     /// Extents, outermost first. May be empty only if `over_time`.
     pub axes: Vec<Dim>,
-    /// The loop runs over all time steps too, outside of `axes`.
+    /// The loop runs over the time steps too, outside of `axes`.
     pub over_time: bool,
+    /// With `over_time`: the loop leaves out the first step, whose terms are zero.
+    pub without_first: bool,
+    /// With `over_time`: the loop leaves out the last step, whose terms are zero.
+    pub without_last: bool,
     /// The values computed in the loop, in order. They may use values of the body before the loop;
     /// loops do not nest.
     pub body: Vec<Val>,
