@@ -3,15 +3,18 @@
 use crate::diagnostic::Diagnostic;
 use crate::source::{FileId, Span};
 use lalrpop_util::lalrpop_mod;
-use tokens::Comment;
+use tokens::{Comment, Spanned};
 
 mod actions;
 pub mod ast;
 mod errors;
+mod format;
+mod layout;
 mod recover;
 mod tokens;
 
 use actions::Context;
+pub use format::{expr_to_string, format, print_module};
 
 lalrpop_mod!(
     #[allow(clippy::all, clippy::pedantic, unused_qualifications, dead_code)]
@@ -26,27 +29,31 @@ const MAX_DIAGNOSTICS: usize = 256;
 
 /// Reads a file. The tree holds what could be read; the diagnostics, in the order of the text, say what could not.
 pub fn parse(text: &str, file: FileId) -> (ast::Module, Vec<Diagnostic>) {
-    let (module, _, diagnostics) = parse_with_comments(text, file);
-    (module, diagnostics)
+    let parsed = parse_all(text, file);
+    (parsed.module, parsed.diagnostics)
 }
 
-fn parse_with_comments(
-    text: &str,
-    file: FileId,
-) -> (ast::Module, Vec<Comment<'_>>, Vec<Diagnostic>) {
+/// All that the parser knows about a text.
+#[derive(Default)]
+struct Parsed<'t> {
+    module: ast::Module,
+    tokens: Vec<Spanned<'t>>,
+    comments: Vec<Comment<'t>>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+fn parse_all(text: &str, file: FileId) -> Parsed<'_> {
     if text.len() > MAX_BYTES {
-        let size = format!("{} bytes", text.len());
         let problem = Diagnostic::error("E007", "the file is too large")
             .label(Span::new(file, 0, 0), "in this file")
             .expected(format!("at most {MAX_BYTES} bytes"))
-            .found(size);
-        return (ast::Module::default(), Vec::new(), vec![problem]);
+            .found(format!("{} bytes", text.len()));
+        return Parsed { diagnostics: vec![problem], ..Parsed::default() };
     }
-    let lexed = tokens::lex(text, file);
-    let mut diagnostics = lexed.diagnostics;
-    let mut context = Context::new(file, lexed.docs);
+    let tokens::Lexed { tokens, comments, docs, mut diagnostics } = tokens::lex(text, file);
+    let mut context = Context::new(file, docs);
     let mut items = Vec::new();
-    for chunk in recover::split(text, file, &lexed.tokens, &mut diagnostics) {
+    for chunk in recover::split(text, file, &tokens, &mut diagnostics) {
         let start = context.diagnostics.len();
         items.extend(parse_item(&chunk, file, &mut context));
         if context.diagnostics.len() > start {
@@ -57,7 +64,7 @@ fn parse_with_comments(
     diagnostics.append(&mut context.diagnostics);
     diagnostics.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span.start));
     diagnostics.truncate(MAX_DIAGNOSTICS);
-    (ast::Module { items }, lexed.comments, diagnostics)
+    Parsed { module: ast::Module { items }, tokens, comments, diagnostics }
 }
 
 fn parse_item<'t>(

@@ -1,6 +1,7 @@
 use super::ast::*;
-use super::parse;
+use super::{expr_to_string, format, parse, print_module, tokens};
 use crate::source::{FileId, Sources};
+use proptest::prelude::*;
 
 /// Programs without errors that use most of the language.
 const PROGRAMS: [&str; 5] = [
@@ -258,4 +259,478 @@ fn errors() {
     ];
     let report: String = TEXTS.iter().map(|text| format!("{text}\n{}\n", report(text))).collect();
     insta::assert_snapshot!(report);
+}
+
+#[test]
+fn too_deep_is_an_error_and_no_overflow() {
+    let repeat = |text: &str, times: usize| text.repeat(times);
+    for expr in [
+        repeat("(", 10_000) + "a" + &repeat(")", 10_000),
+        repeat("[", 10_000) + "a" + &repeat("]", 10_000),
+        repeat("f(", 100_000),
+        repeat("-", 10_000) + "a",
+        "!".repeat(10_000) + "a",
+        repeat("a + ", 10_000) + "a",
+        repeat("a ^ ", 10_000) + "a",
+        repeat("if a then b else ", 10_000) + "a",
+        repeat("if ", 10_000) + "a",
+    ] {
+        let report = report(&format!("const A = {expr};"));
+        assert!(report.contains("E004"), "{report}");
+    }
+}
+
+#[test]
+fn deep_enough() {
+    let repeat = |text: &str, times: usize| text.repeat(times);
+    for expr in [
+        repeat("(b + ", 199) + "a" + &repeat(")", 199),
+        repeat("[", 200) + "a" + &repeat("]", 200),
+        repeat("f(", 200) + "a" + &repeat(")", 200),
+        repeat("-", 500) + "a",
+        repeat("a + ", 500) + "a",
+        repeat("a ^ ", 500) + "a",
+        repeat("if a then b else ", 200) + "a",
+        repeat("if a then ", 200) + "a" + &repeat(" else b", 200),
+        // Commas start anew.
+        repeat("[a + b, ", 20) + &repeat("a + b, ", 10_000) + &repeat("]", 20),
+    ] {
+        let text = format!("const A = {expr};");
+        let module = read(&text);
+        assert_eq!(format(&text, FileId(0)).map(|text| shape(&read(&text))), Ok(shape(&module)));
+    }
+}
+
+#[test]
+fn canonical_form() {
+    for (text, expected) in [
+        ("const A=((1+2))*3 ;", "const A = (1 + 2) * 3;\n"),
+        ("const A = (a*b) + (c/d) - (e - f);", "const A = a * b + c / d - (e - f);\n"),
+        (
+            "const A = -(x^2) + (-x)^2 + -(-x) - 2^(-1);",
+            "const A = -x^2 + (-x)^2 + -(-x) - 2^-1;\n",
+        ),
+        ("const A = a && b || !(c < d);", "const A = (a && b) || !(c < d);\n"),
+        ("const A = (a, (b), [1e-3, 1.50,],);", "const A = (a, b, [1e-3, 1.50]);\n"),
+        (
+            "use a::{b};use a::*;\n\n\nuse c::{d as e,f,};",
+            "use a::b;\nuse a::*;\n\nuse c::{d as e, f};\n",
+        ),
+        ("fn f(a){a}\nfn g(a){let b=a;b}", "fn f(a) = a;\n\nfn g(a) {\n    let b = a;\n    b\n}\n"),
+        (
+            "graph g[](x:f32[],y:i32,t:[T;],u:[T;B])->(a){}",
+            "graph g(x: f32[], y: i32[], t: [T;], u: [T; B]) -> a {}\n",
+        ),
+        ("", ""),
+        ("// only\n\n\n// comments  ", "// only\n\n// comments\n"),
+    ] {
+        assert_eq!(format(text, FileId(0)).as_deref(), Ok(expected), "{text}");
+    }
+}
+
+#[test]
+fn comments_stay_where_they_are() {
+    const TEXT: &str = "\
+// header
+
+/* block
+   lines */
+use a::b; // trailing
+use a::{c, /* d */ d as e};
+
+
+const A = // the const
+   1;
+/// docs
+fn f(/// first
+  x, // the x
+  y: [B, /* k */ K] = 1e-3 /* why */, z) // after
+  = x + // plus
+   y * ( // open
+    z + 1 // inner
+   );
+fn g(x) { // open
+   // own
+   x // end
+   // last
+}
+layer alif[N](x: [B, K], b0 = 0.1) { // start
+
+   /// A weight.
+   param w_in: [K, N] = xavier_uniform(); // w
+   param b: [N] = zeros() in [0, // zero
+       1];
+
+
+   let (a, b) = f(x, // one
+      // own
+      y, axis = [0, // zero
+       1]) ;
+   let abc: [N] = 1 /* i */ + /* j */ 2; /* inline */ let d =
+     // here
+     if a > 0 && b > 0 || c < 0 // cond
+     then 1 else if !(a < b) then /* t */ 2 else 3;
+   // before result
+
+   let loss = mean(p * u) + sum(q * c) / 4 + mean(r^2) + logsumexp(t) + max(a) * s - min(b) + mean((d - mean(d))^2);
+   let long = some_function_name(argument_number_one, argument_number_two = 12345, argument_number_three = [1,2,3]);
+
+   z // result
+   // end
+
+}
+graph g(x: [T;B]) -> (a) {
+  // nothing
+}
+// eof
+";
+    insta::assert_snapshot!(format(TEXT, FileId(0)).unwrap());
+}
+
+#[test]
+fn expressions_on_one_line() {
+    let module = read("const A = if a<b then f[N](x,axis=[0,1e-7]) else (u, -v^2.0) ;");
+    let ItemKind::Const(item) = &module.items[0].kind else { panic!("not a const") };
+    let text = "if a < b then f[N](x, axis = [0, 1e-7]) else (u, -v^2.0)";
+    assert_eq!(expr_to_string(&item.value), text);
+}
+
+/// The tree without its spans.
+fn shape(module: &Module) -> String {
+    let text = format!("{module:?}");
+    let mut shape = String::new();
+    for (index, part) in text.split("0:").enumerate() {
+        let is_span = |part: &&str| part.starts_with(|first: char| first.is_ascii_digit());
+        let rest = Some(part).filter(|part| index == 0 || !is_span(part));
+        shape += rest
+            .unwrap_or_else(|| part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.'));
+    }
+    shape
+}
+
+fn has_error(module: &Module) -> bool {
+    format!("{module:?}").contains(": Error")
+}
+
+/// What holds for every text.
+fn check(text: &str) {
+    let (module, diagnostics) = parse(text, FileId(0));
+    for label in diagnostics.iter().flat_map(|one| &one.labels) {
+        let range = label.span.start as usize..label.span.end as usize;
+        assert!(text.get(range).is_some(), "{text}\n{label:?}");
+    }
+    assert!(!has_error(&module) || !diagnostics.is_empty(), "{text}\n{module:#?}");
+    print_module(&module);
+    if diagnostics.is_empty() {
+        check_format(text);
+    }
+}
+
+/// What holds for every text without errors.
+fn check_format(text: &str) {
+    let formatted = format(text, FileId(0)).unwrap_or_else(|errors| panic!("{text}\n{errors:#?}"));
+    assert!(shape(&read(&formatted)) == shape(&read(text)), "{text}\n{formatted}");
+    let again = format(&formatted, FileId(0)).unwrap_or_default();
+    assert!(again == formatted, "once:\n{formatted}\ntwice:\n{again}\nof:\n{text}");
+}
+
+#[test]
+fn programs_format() {
+    for program in PROGRAMS {
+        check_format(program);
+    }
+}
+
+const SOUP: [&str; 66] = [
+    "use",
+    "const",
+    "fn",
+    "layer",
+    "graph",
+    "let",
+    "param",
+    "if",
+    "then",
+    "else",
+    "true",
+    "false",
+    "in",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ";",
+    ":",
+    "::",
+    "->",
+    "=",
+    "||",
+    "&&",
+    "!",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "==",
+    "!=",
+    "+",
+    "-",
+    "*",
+    "/",
+    "@",
+    "^",
+    "a",
+    "b",
+    "f(",
+    "x)",
+    "1",
+    "0.5",
+    "1.",
+    "1e999",
+    "**",
+    "&",
+    "|",
+    "#",
+    ".",
+    "σ",
+    "€",
+    "\"",
+    "// c\n",
+    "/// d\n",
+    "/* c */",
+    "/*",
+    "\n",
+    "as",
+    "let a = 1;",
+    "fn f(x) =",
+    "layer l(x) {",
+    "graph g(x) -> y {",
+];
+
+fn soup() -> impl Strategy<Value = String> {
+    let word = (prop::sample::select(&SOUP[..]), prop::sample::select(vec!["", " ", "\n"]));
+    prop::collection::vec(word, 0..60)
+        .prop_map(|words| words.into_iter().flat_map(|(word, gap)| [word, gap]).collect())
+}
+
+/// A program with some of its tokens left out, doubled, or replaced.
+fn mutant() -> impl Strategy<Value = String> {
+    let change = (any::<prop::sample::Index>(), 0..3, prop::sample::select(&SOUP[..]));
+    (prop::sample::select(&PROGRAMS[..]), prop::collection::vec(change, 1..4)).prop_map(
+        |(program, changes)| {
+            let mut text = program.to_string();
+            for (index, kind, word) in changes {
+                let tokens = tokens::lex(&text, FileId(0)).tokens;
+                let (start, _, end) = tokens[index.index(tokens.len())];
+                let new = match kind {
+                    0 => String::new(),
+                    1 => text[start..end].repeat(2),
+                    _ => word.to_string(),
+                };
+                text.replace_range(start..end, &new);
+            }
+            text
+        },
+    )
+}
+
+/// A program with comments and line breaks between any two tokens.
+fn commented() -> impl Strategy<Value = (String, usize)> {
+    let gap = prop::sample::select(vec![
+        " ",
+        " ",
+        " ",
+        "\n",
+        "\n\n",
+        "/*c*/",
+        " /*c*/ ",
+        "\n/*c*/\n",
+        "//c\n",
+        "\n//c\n",
+        "\n\n//c\n\n",
+        "/*c*//*c*/\n",
+        "//c\n//c\n",
+        "\n/*c\n\n  c*/\n",
+        "/*c\nc*/",
+    ]);
+    let gaps = prop::collection::vec((gap, any::<prop::sample::Index>()), 1..30);
+    (prop::sample::select(&PROGRAMS[..]), gaps).prop_map(|(program, gaps)| {
+        let mut text = program.to_string();
+        let mut count = 0;
+        for (gap, index) in gaps {
+            let tokens = tokens::lex(&text, FileId(0)).tokens;
+            let (start, token, _) = tokens[index.index(tokens.len())];
+            if token.starts_item() || token.starts_binding() {
+                text.insert_str(start, "/// doc\n");
+            }
+            for (part, piece) in gap.split('c').enumerate().collect::<Vec<_>>().into_iter().rev() {
+                text.insert_str(start, piece);
+                if part > 0 {
+                    text.insert_str(start, &format!("<{count}>"));
+                    count += 1;
+                }
+            }
+        }
+        (text, count)
+    })
+}
+
+fn name() -> impl Strategy<Value = Name> {
+    prop::sample::select(vec![
+        "a",
+        "b_1",
+        "_",
+        "x",
+        "as",
+        "long_name_that_fills_the_line",
+        "pi",
+        "f32",
+    ])
+    .prop_map(|text| Name { text: text.to_string(), span: Default::default() })
+}
+
+fn docs() -> impl Strategy<Value = Vec<String>> {
+    prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec("[a-z /`]{0,8}[a-z]|", 1..3)]
+}
+
+fn expr() -> impl Strategy<Value = Expr> {
+    use ExprKind::*;
+    let number = prop_oneof![
+        (0..1000u32).prop_map(|value| Number { value: value.into(), integer: true }),
+        prop::num::f64::POSITIVE.prop_map(|value| Number { value, integer: false }),
+    ];
+    let path = prop::collection::vec(name(), 1..3).prop_map(Path);
+    let leaf = prop_oneof![number, path, any::<bool>().prop_map(Bool)].prop_map(at_zero);
+    leaf.prop_recursive(6, 60, 4, |inner| {
+        let boxed = inner.clone().prop_map(Box::new);
+        let binary = prop::sample::select(vec![
+            BinaryOp::Or, BinaryOp::And, BinaryOp::Lt, BinaryOp::Eq, BinaryOp::Add, BinaryOp::Sub,
+            BinaryOp::Mul, BinaryOp::Div, BinaryOp::MatMul, BinaryOp::Pow,
+        ]);
+        let unary = prop::sample::select(vec![UnaryOp::Neg, UnaryOp::Not]);
+        let argument = (prop::option::of(name()), inner.clone())
+            .prop_map(|(name, value)| CallArgument { name, value });
+        let some = |from| prop::collection::vec(inner.clone(), from..4);
+        prop_oneof![
+            4 => (binary, boxed.clone(), boxed.clone()).prop_map(|(op, a, b)| Binary(op, a, b)),
+            1 => (unary, boxed.clone()).prop_map(|(op, a)| Unary(op, a)),
+            1 => (boxed.clone(), boxed.clone(), boxed.clone()).prop_map(
+                |(condition, then, otherwise)| If { condition, then, otherwise }
+            ),
+            1 => (prop::collection::vec(name(), 1..3), some(0), prop::collection::vec(argument, 0..4))
+                .prop_map(|(callee, dims, arguments)| Call { callee, dims, arguments }),
+            1 => some(1).prop_map(Tuple),
+            1 => some(0).prop_map(List),
+        ]
+        .prop_map(at_zero)
+    })
+}
+
+fn at_zero(kind: ExprKind) -> Expr {
+    Expr { kind, span: Default::default() }
+}
+
+fn type_expr() -> impl Strategy<Value = TypeExpr> {
+    let elem = prop::option::of(prop::sample::select(vec!["f32", "i32"]));
+    let elem = elem.prop_map(|elem| {
+        elem.map(|text| Name { text: text.to_string(), span: Default::default() })
+    });
+    (elem, prop::option::of(expr()), prop::collection::vec(expr(), 0..3))
+        .prop_map(|(elem, time, dims)| TypeExpr { elem, time, dims, span: Default::default() })
+}
+
+fn pattern() -> impl Strategy<Value = Pattern> {
+    name().prop_map(Pattern::Name).prop_recursive(2, 6, 3, |inner| {
+        prop::collection::vec(inner, 1..4)
+            .prop_map(|parts| Pattern::Tuple(parts, Default::default()))
+    })
+}
+
+fn body(has_result: bool) -> impl Strategy<Value = Body> {
+    let binding = (pattern(), prop::option::of(type_expr()), expr())
+        .prop_map(|(pattern, ty, value)| StatementKind::Let(Let { pattern, ty, value }));
+    let param = (name(), type_expr(), expr(), prop::option::of((expr(), expr()))).prop_map(
+        |(name, ty, init, bounds)| StatementKind::Param(Param { name, ty, init, bounds }),
+    );
+    let statement = (docs(), prop_oneof![binding, param]).prop_map(|(docs, kind)| Statement {
+        docs,
+        kind,
+        span: Default::default(),
+    });
+    (prop::collection::vec(statement, 0..4), expr()).prop_map(move |(statements, result)| Body {
+        statements,
+        result: has_result.then_some(result),
+        span: Default::default(),
+    })
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    let names = prop_oneof![
+        Just(UseNames::All),
+        prop::collection::vec((name(), prop::option::of(name())), 0..3).prop_map(UseNames::Some),
+    ];
+    let argument = || {
+        (docs(), name(), prop::option::of(type_expr()), prop::option::of(expr()))
+            .prop_map(|(docs, name, ty, default)| Argument { docs, name, ty, default })
+    };
+    let arguments = || prop::collection::vec(argument(), 0..3);
+    let dim = (name(), prop::option::of(expr()))
+        .prop_map(|(name, default)| DimArgument { name, default });
+    let dims = prop::collection::vec(dim, 0..3).boxed();
+    let outputs = prop::collection::vec(name(), 1..4);
+    let kind = prop_oneof![
+        (prop::collection::vec(name(), 1..3), names)
+            .prop_map(|(path, names)| ItemKind::Use(Use { path, names })),
+        (name(), expr()).prop_map(|(name, value)| ItemKind::Const(Const { name, value })),
+        (name(), arguments(), body(true))
+            .prop_map(|(name, arguments, body)| ItemKind::Fn(Function { name, arguments, body })),
+        (name(), dims.clone(), arguments(), body(true)).prop_map(
+            |(name, dims, arguments, body)| {
+                ItemKind::Layer(Layer { name, dims, arguments, body })
+            }
+        ),
+        (name(), dims, arguments(), outputs, body(false)).prop_map(
+            |(name, dims, arguments, outputs, body)| {
+                ItemKind::Graph(GraphItem { name, dims, arguments, outputs, body })
+            }
+        ),
+    ];
+    (docs(), kind).prop_map(|(docs, kind)| Item { docs, kind, span: Default::default() })
+}
+
+proptest! {
+    #[test]
+    fn a_printed_tree_reads_back(items in prop::collection::vec(item(), 0..3)) {
+        let module = Module { items };
+        let text = print_module(&module);
+        assert_eq!(shape(&read(&text)), shape(&module), "{text}");
+        check_format(&text);
+    }
+
+    #[test]
+    fn soup_is_no_bug(text in soup()) {
+        check(&text);
+    }
+
+    #[test]
+    fn noise_is_no_bug(text in ".{0,40}") {
+        check(&text);
+    }
+
+    #[test]
+    fn a_mutant_is_no_bug(text in mutant()) {
+        check(&text);
+    }
+
+    #[test]
+    fn comments_are_kept((text, count) in commented()) {
+        check_format(&text);
+        let formatted = format(&text, FileId(0)).unwrap_or_default();
+        for number in 0..count {
+            assert!(formatted.contains(&format!("<{number}>")), "<{number}> is lost\n{text}\n{formatted}");
+        }
+    }
 }

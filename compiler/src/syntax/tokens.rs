@@ -262,8 +262,7 @@ fn meant<'t>(token: Token<'t>, slice: &'t str) -> (Option<Token<'t>>, Option<Dia
             )
         }
         Token::Error => {
-            let problem =
-                problem("E001", format!("unexpected character `{}`", slice.escape_default()));
+            let problem = problem("E001", format!("unexpected character `{}`", shorten(slice)));
             let hint = match slice {
                 "." => {
                     Some("there are no methods or fields: a call is `f(x)`, a module's name `a::b`")
@@ -291,10 +290,18 @@ fn quoted(slice: &str) -> String {
     format!("`{}`", shorten(slice))
 }
 
+/// A text as a message can show it.
 fn shorten(text: &str) -> String {
-    match text.char_indices().nth(24) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_string(),
+    let mut short = String::new();
+    for char in text.chars().take(24) {
+        match char.is_control() {
+            true => short.extend(char.escape_default()),
+            false => short.push(char),
+        }
+    }
+    match text.chars().nth(24) {
+        Some(_) => short + "…",
+        None => short,
     }
 }
 
