@@ -19,6 +19,8 @@
 mod evaluate;
 pub mod lower;
 mod print;
+#[cfg(test)]
+mod tests;
 
 use crate::graph::op::Signature;
 use crate::graph::{Dim, Elem, Input, Param, Pointwise, Reduction, Role};

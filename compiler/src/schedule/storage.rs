@@ -5,6 +5,8 @@
 //! needs is stored if it is costly, or if it is a decision (a comparison, a rounding): computed again
 //! from values rounded differently, a decision could turn out differently.
 
+use std::collections::{BTreeSet, HashMap};
+
 use super::facts::{is_leaf, is_reduction, is_resident, is_sum, is_view, own_cost};
 use super::recurrence::Recurrences;
 use crate::graph::{Dim, Graph, NodeId, Op, Pointwise};
@@ -131,44 +133,48 @@ impl Choice<'_> {
     }
 
     /// Every cycle of a recurrence is cut by a stored value: the operand of a delay, unless it
-    /// follows cheaply from others of the same step.
+    /// follows from others of the same step. If only the delay uses it, it is then computed one
+    /// step off; otherwise it would be computed twice, so it must be cheap.
     fn states(&mut self) {
         for id in self.needed() {
-            let (Op::Prev | Op::Next) = self.graph.node(id).op else { continue };
-            let state = self.graph.node(id).args[0];
-            let same = self.recurrences.of(id).is_some()
-                && self.recurrences.of(id) == self.recurrences.of(state);
-            if same && self.reaches_delay(state) {
+            if let Some(state) = self.state_of(id)
+                && self.recurrences.of(id).is_some()
+                && self.recurrences.of(id) == self.recurrences.of(state)
+                && self.reaches_delay(state)
+            {
                 self.store(state);
             }
         }
         for id in self.needed() {
-            let (Op::Prev | Op::Next) = self.graph.node(id).op else { continue };
-            let state = self.graph.node(id).args[0];
-            if self.has_buffer(state) {
-                continue;
-            }
-            if self.cost(state) > COSTLY || self.decides(state) {
+            if let Some(state) = self.state_of(id)
+                && !self.has_buffer(state)
+                && self.users[state.0 as usize].len() > 1
+                && (self.cost(state) > COSTLY || self.decides(state))
+            {
                 self.store(state);
             }
         }
     }
 
-    /// Going back through values of the same step that are not stored, there is a delay or a
-    /// reduction.
+    /// What a delay delays.
+    fn state_of(&self, id: NodeId) -> Option<NodeId> {
+        let node = self.graph.node(id);
+        matches!(node.op, Op::Prev | Op::Next).then(|| node.args[0])
+    }
+
+    /// Going back through values of the same step that are not stored, there is a delay.
     fn reaches_delay(&self, start: NodeId) -> bool {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let mut open = vec![start];
         while let Some(id) = open.pop() {
             let node = self.graph.node(id);
-            if matches!(node.op, Op::Prev | Op::Next) || is_reduction(&node.op) {
+            if matches!(node.op, Op::Prev | Op::Next) {
                 return true;
             }
             for arg in &node.args {
                 // Another state is looked at on its own: it is stored if it must be.
                 let is_state = self.users[arg.0 as usize].iter().any(|user| {
-                    matches!(self.graph.node(*user).op, Op::Prev | Op::Next)
-                        && self.graph.node(*user).args[0] == *arg
+                    self.state_of(*user) == Some(*arg)
                         && self.recurrences.of(*user).is_some()
                         && self.recurrences.of(*user) == self.recurrences.of(*arg)
                 });
@@ -199,7 +205,7 @@ impl Choice<'_> {
     /// broadcast, for each step although they are static; and reductions that cannot be fused.
     fn shared(&mut self) {
         let mut sinks = vec![Sink::Nowhere; self.graph.len()];
-        for id in self.needed().rev() {
+        for id in self.users_first() {
             let index = id.0 as usize;
             if !self.has_buffer(id) {
                 let users = self.users[index].clone();
@@ -221,6 +227,26 @@ impl Choice<'_> {
                 sinks[index] = Sink::One(self.stage_key(id));
             }
         }
+    }
+
+    /// The needed nodes, each after its users; stored values cut the cycles.
+    fn users_first(&self) -> Vec<NodeId> {
+        let mut order = Vec::new();
+        let mut seen = BTreeSet::new();
+        for start in self.needed() {
+            let mut open = vec![(start, false)];
+            while let Some((id, users_done)) = open.pop() {
+                if users_done {
+                    order.push(id);
+                } else if seen.insert(id) {
+                    open.push((id, true));
+                    if !self.is_stored(id) {
+                        open.extend(self.users[id.0 as usize].iter().map(|user| (*user, false)));
+                    }
+                }
+            }
+        }
+        order
     }
 
     /// A number for the stage that will compute a stored value: values of one recurrence and of equal
@@ -249,7 +275,8 @@ impl Choice<'_> {
         let spread = match &node.op {
             Op::Broadcast(dims) => Dim::product(dims) != self.graph.ty(id).len(),
             Op::MatMul | Op::Concat { .. } | Op::Gather { .. } => true,
-            Op::Prev | Op::Next => true,
+            // Computed one step off, once, if nothing else uses it.
+            Op::Prev | Op::Next => self.users[id.0 as usize].len() > 1 || node.args[0] != id,
             op if is_reduction(op) => {
                 // A sum inside a sum becomes part of it.
                 let merges = is_sum(op) && is_sum(&self.graph.node(id).op);
@@ -291,13 +318,14 @@ impl Choice<'_> {
         short && self.is_pointwise_to_stage(id) && same_loop && same_pass
     }
 
-    /// All ways from here to a stored value are pointwise.
+    /// All ways from here to a stored value are pointwise, be it one step off.
     fn is_pointwise_to_stage(&self, id: NodeId) -> bool {
         let mut open = vec![id];
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         while let Some(id) = open.pop() {
             for user in &self.users[id.0 as usize] {
-                if !matches!(self.graph.node(*user).op, Op::Map(_)) {
+                let is_delay = self.state_of(*user) == Some(id);
+                if !is_delay && !matches!(self.graph.node(*user).op, Op::Map(_)) {
                     return false;
                 }
                 if !self.is_stored(*user) && seen.insert(*user) {
@@ -310,7 +338,7 @@ impl Choice<'_> {
 
     /// The cost of computing one element from stored values, shared parts counted as often as used.
     fn cost(&self, id: NodeId) -> u32 {
-        let mut costs = std::collections::HashMap::new();
+        let mut costs = HashMap::new();
         let mut open = vec![(id, false)];
         while let Some((id, ready)) = open.pop() {
             if costs.contains_key(&id) {
@@ -322,7 +350,9 @@ impl Choice<'_> {
                 Op::Prev | Op::Next => &[],
                 _ => node.args.as_slice(),
             };
-            let args = args.iter().filter(|arg| !self.has_buffer(**arg));
+            // What is static is computed before a loop over time.
+            let in_loop = |arg: &&NodeId| node.ty.clock == self.graph.ty(**arg).clock;
+            let args = args.iter().filter(|arg| !self.has_buffer(**arg)).filter(in_loop);
             if ready {
                 let sum = args.fold(own_cost(self.graph, id), |sum, arg| {
                     sum.saturating_add(costs.get(arg).copied().unwrap_or(0))
@@ -340,7 +370,7 @@ impl Choice<'_> {
     /// Computing the value again from stored ones involves a decision on values that are themselves
     /// computed again.
     fn decides(&self, id: NodeId) -> bool {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let mut open = vec![id];
         while let Some(id) = open.pop() {
             let node = self.graph.node(id);
