@@ -228,6 +228,10 @@ impl<'g> Reverse<'g> {
             return;
         }
         let dy = self.cotangent(id);
+        if let (Some(dy), Some(name)) = (dy, &node.name) {
+            let cotangent = self.b.graph_mut().node_mut(dy);
+            cotangent.name.get_or_insert_with(|| format!("grad_{name}").into());
+        }
         if let Some(&delay) = self.delays.get(&id) {
             let dy = dy.unwrap_or_else(|| self.b.full_like(0.0, id));
             let dy = as_stream(&mut self.b, dy);
