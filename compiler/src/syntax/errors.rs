@@ -6,6 +6,7 @@ use super::tokens::{Spanned, Token};
 use crate::diagnostic::Diagnostic;
 use crate::source::{FileId, Span};
 use lalrpop_util::ParseError;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// The diagnostic of an error in an item; `None` if its cause has been reported.
@@ -52,12 +53,8 @@ pub fn missing_semicolons(
     errors: &[Error<'_>],
     file: FileId,
 ) -> Vec<Diagnostic> {
-    let has_error = |range: Range<usize>| {
-        errors.iter().any(|error| match error {
-            ParseError::UnrecognizedToken { token, .. } => range.contains(&token.0),
-            _ => false,
-        })
-    };
+    let starts: BTreeSet<usize> = errors.iter().filter_map(start).collect();
+    let has_error = |range: Range<usize>| starts.range(range).next().is_some();
     let mut statement = chunk.range().start;
     let mut last = (statement, statement);
     let mut missing = Vec::new();
@@ -80,6 +77,13 @@ pub fn missing_semicolons(
                 .hint("every statement and every item without a body ends with `;`")
         })
         .collect()
+}
+
+fn start(error: &Error<'_>) -> Option<usize> {
+    match error {
+        ParseError::UnrecognizedToken { token, .. } => Some(token.0),
+        _ => None,
+    }
 }
 
 /// The terminals of the grammar as a reader calls them, the most telling first.
@@ -128,7 +132,10 @@ struct Place<'c, 't> {
 impl<'c, 't> Place<'c, 't> {
     fn new(found: Option<Spanned<'t>>, chunk: &'c Chunk<'t>, expected: &'c [String]) -> Self {
         let tokens = &chunk.tokens;
-        let index = found.and_then(|found| tokens.iter().position(|&token| token == found));
+        let index = found.and_then(|found| {
+            let first = tokens.partition_point(|token| token.0 < found.0);
+            Some(first + tokens[first..].iter().position(|&token| token == found)?)
+        });
         let before = &tokens[..index.unwrap_or(tokens.len())];
         // A token that was put in is none to the reader: the next one is.
         let found =

@@ -16,7 +16,7 @@ const MAX_OPERATORS: usize = 500;
 #[derive(Default)]
 pub struct Chunk<'t> {
     pub tokens: Vec<Spanned<'t>>,
-    /// From an unclosed delimiter to the place where it was closed.
+    /// Where errors follow from an unclosed delimiter: from there to the place where it was closed.
     broken: Vec<Range<usize>>,
 }
 
@@ -175,7 +175,10 @@ impl<'t> Splitter<'t, '_> {
                 if is_new {
                     self.close_from(0, start);
                 }
-                if self.open.is_empty() {
+                // Where a name must stand, and is followed as one, it is an item's name, for the parser to refuse.
+                let is_name = matches!(self.chunk.tokens.as_slice(), [(_, first, _)] if first.starts_item())
+                    && matches!(next, Some(Token::OpenParen | Token::OpenBracket | Token::Assign));
+                if self.open.is_empty() && !is_name {
                     self.finish_chunk();
                     self.chunk_column = column;
                 }
@@ -230,12 +233,12 @@ impl<'t> Splitter<'t, '_> {
 
     fn push_open(&mut self, token: Spanned<'t>) {
         self.push(token);
-        let token_kind = match token.1 {
+        let kind = match token.1 {
             Token::OpenParen => Token::OpenParen,
             Token::OpenBracket => Token::OpenBracket,
             _ => Token::OpenBrace,
         };
-        self.open.push(Open { token: token_kind, start: token.0, progress: Progress::Nothing });
+        self.open.push(Open { token: kind, start: token.0, progress: Progress::Nothing });
     }
 
     fn close(&mut self, token: Spanned<'t>, next: Option<Token<'t>>) {
@@ -304,7 +307,10 @@ impl<'t> Splitter<'t, '_> {
             problem = problem.label(opened(open), "and this is open as well");
         }
         self.diagnostics.push(problem);
-        self.chunk.broken.push(unclosed[0].start..at);
+        // A body without its `}` is otherwise as good as any; what stands in an open parenthesis is not.
+        let inner = unclosed.iter().find(|open| open.token != Token::OpenBrace);
+        let last = self.chunk.range().end.saturating_sub(1);
+        self.chunk.broken.push(inner.map_or(last, |open| open.start)..at);
         for open in unclosed.iter().rev() {
             if open.progress == Progress::Binding {
                 self.insert(Token::Semicolon);

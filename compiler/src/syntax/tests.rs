@@ -230,6 +230,8 @@ fn errors() {
         "fn f(x) { let a = g(x; a }",
         "fn f(x) { let a = [x; let b = a; b }\nfn g(x) = 1;",
         "fn f(x) {\n let a = x;\n a\nfn g(x) = 1;\nlayer l(x) { x }",
+        "fn f(x) {\n let a = ;\n let b = g(;\n a\nfn g(x) = ;",
+        "fn layer(x) = 1;\nfn graph\nlayer l(x) { x }",
         "fn f(x) = a < b < c;",
         "fn f(x) = a and b or not c;",
         "fn f(x) = if x == 1: 2;",
@@ -322,6 +324,10 @@ fn canonical_form() {
             "graph g(x: f32[], y: i32[], t: [T;], u: [T; B]) -> a {}\n",
         ),
         ("", ""),
+        (
+            "use layer::dense; fn f(x)=layer::dense[2](x);",
+            "use layer::dense;\nfn f(x) = layer::dense[2](x);\n",
+        ),
         ("// only\n\n\n// comments  ", "// only\n\n// comments\n"),
     ] {
         assert_eq!(format(text, FileId(0)).as_deref(), Ok(expected), "{text}");

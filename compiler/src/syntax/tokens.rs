@@ -180,8 +180,13 @@ pub fn lex(text: &str, file: FileId) -> Lexed<'_> {
                 for doc in lexed.docs.iter_mut().rev().take_while(|doc| doc.before == text.len()) {
                     doc.before = start;
                 }
-                // A run of characters that are no tokens is one error.
                 match lexed.tokens.last_mut() {
+                    // The module `layer` of the standard library.
+                    Some((_, last @ Token::Layer, _)) if token == Token::ColonColon => {
+                        *last = Token::Name("layer");
+                        lexed.tokens.push((start, token, end));
+                    }
+                    // A run of characters that are no tokens is one error.
                     Some((_, Token::Error, last)) if token == Token::Error && *last == start => {
                         *last = end;
                         lexed.diagnostics.pop();
