@@ -2,6 +2,7 @@
 
 pub mod autodiff;
 pub mod diagnostic;
+pub mod emit;
 pub mod graph;
 pub mod kernel;
 pub mod schedule;

@@ -296,26 +296,26 @@ pub static TABLE: [Row; 44] = {
         }), "tan({0})", 30),
     row(Asin, "asin", 1, Float, |x| x[0].asin(), |x, _| [1.0 / (1.0 - x[0] * x[0]).sqrt(), 0.0, 0.0],
         Some(|b, x, _, dy| { let s = b.one_minus_square(x[0]); let r = b.unary(Rsqrt, s); vec![Some(b.mul(dy, r))] }),
-        "asin({0})", 30),
+        "fgi_asin({0})", 30),
     row(Acos, "acos", 1, Float, |x| x[0].acos(), |x, _| [-1.0 / (1.0 - x[0] * x[0]).sqrt(), 0.0, 0.0],
         Some(|b, x, _, dy| {
             let s = b.one_minus_square(x[0]);
             let r = b.unary(Rsqrt, s);
             let r = b.neg(r);
             vec![Some(b.mul(dy, r))]
-        }), "acos({0})", 30),
+        }), "fgi_acos({0})", 30),
     row(Atan, "atan", 1, Float, |x| x[0].atan(), |x, _| [1.0 / (1.0 + x[0] * x[0]), 0.0, 0.0],
         Some(|b, x, _, dy| {
             let square = b.mul(x[0], x[0]);
             let slope = b.add_number(square, 1.0);
             vec![Some(b.div(dy, slope))]
-        }), "atan({0})", 30),
+        }), "fgi_atan({0})", 30),
     row(Sinh, "sinh", 1, Float, |x| x[0].sinh(), |x, _| [x[0].cosh(), 0.0, 0.0],
-        Some(|b, x, _, dy| { let c = b.unary(Cosh, x[0]); vec![Some(b.mul(dy, c))] }), "sinh({0})", 30),
+        Some(|b, x, _, dy| { let c = b.unary(Cosh, x[0]); vec![Some(b.mul(dy, c))] }), "fgi_sinh({0})", 30),
     row(Cosh, "cosh", 1, Float, |x| x[0].cosh(), |x, _| [x[0].sinh(), 0.0, 0.0],
         Some(|b, x, _, dy| { let s = b.unary(Sinh, x[0]); vec![Some(b.mul(dy, s))] }), "cosh({0})", 30),
     row(Tanh, "tanh", 1, Float, |x| x[0].tanh(), |_, y| [1.0 - y * y, 0.0, 0.0],
-        Some(|b, _, y, dy| { let slope = b.one_minus_square(y); vec![Some(b.mul(dy, slope))] }), "tanh({0})", 25),
+        Some(|b, _, y, dy| { let slope = b.one_minus_square(y); vec![Some(b.mul(dy, slope))] }), "fgi_tanh({0})", 25),
     row(Sigmoid, "sigmoid", 1, Float, |x| sigmoid(x[0]), |_, y| [y * (1.0 - y), 0.0, 0.0],
         Some(|b, _, y, dy| {
             let rest = b.one_minus(y);
@@ -325,7 +325,7 @@ pub static TABLE: [Row; 44] = {
     row(Relu, "relu", 1, Float, |x| if x[0] > 0.0 || x[0].is_nan() { x[0] } else { 0.0 },
         |x, _| [truth(x[0] > 0.0), 0.0, 0.0],
         Some(|b, x, _, dy| { let zero = b.number(0.0); vec![Some(b.choose(Gt, x[0], zero, dy, zero))] }),
-        "max({0}, 0.0)", 1),
+        "fgi_relu({0})", 1),
     row(Softplus, "softplus", 1, Float, |x| x[0].max(0.0) + (-x[0].abs()).exp().ln_1p(),
         |x, _| [sigmoid(x[0]), 0.0, 0.0],
         Some(|b, x, _, dy| { let s = b.unary(Sigmoid, x[0]); vec![Some(b.mul(dy, s))] }), "fgi_softplus({0})", 45),
@@ -370,13 +370,13 @@ pub static TABLE: [Row; 44] = {
             let db = b.mul(slope, x[0]);
             let db = b.neg(db);
             vec![Some(da), Some(db)]
-        }), "atan2({0}, {1})", 40),
+        }), "fgi_atan2({0}, {1})", 40),
     row(Min, "min", 2, Numeric, |x| if x[0] < x[1] || x[0].is_nan() { x[0] } else { x[1] },
         |x, _| [share(x[1], x[0]), share(x[0], x[1]), 0.0],
-        Some(|b, x, _, dy| vec![Some(b.share(x[1], x[0], dy)), Some(b.share(x[0], x[1], dy))]), "min({0}, {1})", 1),
+        Some(|b, x, _, dy| vec![Some(b.share(x[1], x[0], dy)), Some(b.share(x[0], x[1], dy))]), "fgi_min({0}, {1})", 1),
     row(Max, "max", 2, Numeric, |x| if x[0] > x[1] || x[0].is_nan() { x[0] } else { x[1] },
         |x, _| [share(x[0], x[1]), share(x[1], x[0]), 0.0],
-        Some(|b, x, _, dy| vec![Some(b.share(x[0], x[1], dy)), Some(b.share(x[1], x[0], dy))]), "max({0}, {1})", 1),
+        Some(|b, x, _, dy| vec![Some(b.share(x[0], x[1], dy)), Some(b.share(x[1], x[0], dy))]), "fgi_max({0}, {1})", 1),
     row(Lt, "lt", 2, Compare, |x| truth(x[0] < x[1]), D0, None, "{0} < {1}", 1),
     row(Le, "le", 2, Compare, |x| truth(x[0] <= x[1]), D0, None, "{0} <= {1}", 1),
     row(Gt, "gt", 2, Compare, |x| truth(x[0] > x[1]), D0, None, "{0} > {1}", 1),
@@ -404,7 +404,7 @@ pub static TABLE: [Row; 44] = {
             let low = b.choose(Le, x[0], x[1], dy, zero);
             let low = b.choose(Ge, x[0], x[2], zero, low);
             vec![Some(inside), Some(low), Some(b.choose(Ge, x[0], x[2], dy, zero))]
-        }), "min(max({0}, {1}), {2})", 2),
+        }), "fgi_clamp({0}, {1}, {2})", 2),
     ]
 };
 

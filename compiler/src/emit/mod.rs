@@ -1,0 +1,4 @@
+//! Kernels as text for devices.
+
+#[cfg(feature = "wgsl")]
+pub mod wgsl;

@@ -1,0 +1,194 @@
+//! Functions that WGSL lacks, or that drivers compute wrongly at the edges of their range or too
+//! roughly (a driver's `atan` may be 4096 units in the last place off).
+
+/// The text of a helper function and of those that it calls, in an order in which they may stand.
+pub(super) fn with_callees(name: &str) -> Vec<&'static str> {
+    let Some((_, text, callees)) = HELPERS.iter().find(|(known, ..)| *known == name) else {
+        return Vec::new();
+    };
+    callees.iter().flat_map(|callee| with_callees(callee)).chain([*text]).collect()
+}
+
+/// Name, text, and what it calls.
+const HELPERS: &[(&str, &str, &[&str])] = &[
+    (
+        "fgi_min",
+        "// A NaN in either operand is the result.
+fn fgi_min(a: f32, b: f32) -> f32 {
+    return select(select(b, a, a < b), a, a != a);
+}
+",
+        &[],
+    ),
+    (
+        "fgi_max",
+        "// A NaN in either operand is the result.
+fn fgi_max(a: f32, b: f32) -> f32 {
+    return select(select(b, a, a > b), a, a != a);
+}
+",
+        &[],
+    ),
+    (
+        "fgi_relu",
+        "fn fgi_relu(x: f32) -> f32 {
+    return select(x, 0.0, x <= 0.0);
+}
+",
+        &[],
+    ),
+    (
+        "fgi_clamp",
+        "fn fgi_clamp(x: f32, low: f32, high: f32) -> f32 {
+    let raised = select(x, low, x < low);
+    return select(raised, high, raised > high);
+}
+",
+        &[],
+    ),
+    (
+        "fgi_sigmoid",
+        "// The exponent is never positive, so nothing overflows.
+fn fgi_sigmoid(x: f32) -> f32 {
+    let e = exp(-abs(x));
+    return select(e, 1.0, x >= 0.0) / (1.0 + e);
+}
+",
+        &[],
+    ),
+    (
+        "fgi_tanh",
+        "// Nothing overflows; a series where the difference would cancel.
+fn fgi_tanh(x: f32) -> f32 {
+    let e = exp(-2.0 * abs(x));
+    let far = sign(x) * (1.0 - e) / (1.0 + e);
+    let s = x * x;
+    let p = 0.13333334 + s * (-0.053968254 + s * (0.021869488 + s * -0.008863236));
+    let near = x + x * (s * (-0.33333334 + s * p));
+    return select(far, near, s < 0.0625);
+}
+",
+        &[],
+    ),
+    (
+        "fgi_sinh",
+        "// A series where the difference would cancel.
+fn fgi_sinh(x: f32) -> f32 {
+    let s = x * x;
+    let near = x + x * s * (0.16666667 + s * (0.008333334 + s * 0.0001984127));
+    return select(sinh(x), near, s < 0.25);
+}
+",
+        &[],
+    ),
+    (
+        "fgi_softplus",
+        "// max(x, 0) + log(1 + e), with log(1 + e) = 2 artanh(e / (2 + e)).
+fn fgi_softplus(x: f32) -> f32 {
+    let e = exp(-abs(x));
+    let r = e / (2.0 + e);
+    let s = r * r;
+    let p = 0.2 + s * (0.14285715 + s * (0.11111111 + s * (0.09090909 + s * 0.07692308)));
+    return select(0.0, x, x > 0.0) + 2.0 * (r + r * s * (0.33333334 + s * p));
+}
+",
+        &[],
+    ),
+    (
+        "fgi_erf",
+        "// Polynomials for erf(x) / x below 1 and for -log(1 - erf(x)) from 1 to 4.
+fn fgi_erf(x: f32) -> f32 {
+    let s = x * x;
+    let q = 0.112835944 + s * (-0.026854211 + s * (0.005189087 + s * (-0.00080168643 + s * 0.00007875875)));
+    let near = x * (1.1283791 + s * (-0.37612626 + s * q));
+    let a = min(abs(x), 4.0);
+    let r = 0.10328112 + a * (-0.022604773 + a * (0.0034323514 + a * (-0.00031693702 + a * 0.000013272362)));
+    let p = 0.0007657978 + a * (1.1258936 + a * (0.63914126 + a * r));
+    let far = sign(x) * (1.0 - exp(-p));
+    return select(select(far, near, a < 1.0), x, x != x);
+}
+",
+        &[],
+    ),
+    (
+        "fgi_pow",
+        "// WGSL's pow is for positive bases.
+fn fgi_pow(base: f32, exponent: f32) -> f32 {
+    let magnitude = select(pow(abs(base), exponent), 1.0, exponent == 0.0);
+    let half = exponent * 0.5;
+    let odd = select(magnitude, -magnitude, floor(half) != half);
+    let nan = bitcast<f32>(bitcast<u32>(base) | 0x7fc00000u);
+    let negative = select(nan, odd, floor(exponent) == exponent);
+    return select(magnitude, negative, base < 0.0);
+}
+",
+        &[],
+    ),
+    (
+        "fgi_atan_unit",
+        "// atan from -1 to 1.
+fn fgi_atan_unit(x: f32) -> f32 {
+    let s = x * x;
+    let r = 0.10618371 + s * (-0.07456855 + s * (0.042137623 + s * (-0.015731249 + s * 0.0027662833)));
+    let q = -0.33333036 + s * (0.19991872 + s * (-0.14197798 + s * r));
+    return x + x * s * q;
+}
+",
+        &[],
+    ),
+    (
+        "fgi_atan",
+        "fn fgi_atan(x: f32) -> f32 {
+    let is_far = abs(x) > 1.0;
+    let near = fgi_atan_unit(select(x, 1.0 / x, is_far));
+    return select(near, sign(x) * 1.5707964 - near, is_far);
+}
+",
+        &["fgi_atan_unit"],
+    ),
+    (
+        "fgi_atan2",
+        "fn fgi_atan2(y: f32, x: f32) -> f32 {
+    let large = max(abs(x), abs(y));
+    let small = min(abs(x), abs(y));
+    let acute = fgi_atan_unit(small / select(large, 1.0, large == 0.0));
+    let upper = select(acute, 1.5707964 - acute, abs(y) > abs(x));
+    let half = select(upper, 3.1415927 - upper, x < 0.0);
+    return select(half, -half, y < 0.0);
+}
+",
+        &["fgi_atan_unit"],
+    ),
+    (
+        "fgi_asin_half",
+        "// asin from -1/2 to 1/2.
+fn fgi_asin_half(x: f32) -> f32 {
+    let s = x * x;
+    let q = 0.07494697 + s * (0.045520637 + s * (0.023993999 + s * 0.042417374));
+    return x + x * s * (0.16666782 + s * q);
+}
+",
+        &[],
+    ),
+    (
+        "fgi_asin",
+        "fn fgi_asin(x: f32) -> f32 {
+    let a = abs(x);
+    let far = 1.5707964 - 2.0 * fgi_asin_half(sqrt(0.5 - 0.5 * a));
+    return select(fgi_asin_half(x), sign(x) * far, a > 0.5);
+}
+",
+        &["fgi_asin_half"],
+    ),
+    (
+        "fgi_acos",
+        "fn fgi_acos(x: f32) -> f32 {
+    let a = abs(x);
+    let acute = 2.0 * fgi_asin_half(sqrt(0.5 - 0.5 * a));
+    let far = select(acute, 3.1415927 - acute, x < 0.0);
+    return select(1.5707964 - fgi_asin_half(x), far, a > 0.5);
+}
+",
+        &["fgi_asin_half"],
+    ),
+];
