@@ -2,5 +2,9 @@
 
 mod backend;
 mod error;
+#[cfg(feature = "gpu")]
+mod gpu;
 
 pub use error::Error;
+#[cfg(feature = "gpu")]
+pub use gpu::{AdapterChoice, AdapterInfo, AdapterKind, adapters};

@@ -73,8 +73,7 @@ impl GpuBackend {
         let limits = Limits::default();
         let limits =
             Limits { storage_buffers: limits.storage_buffers.min(storage_buffers), ..limits };
-        let shaders =
-            emit(&program, &limits).map_err(|error| Error::Compile(error.to_string()))?;
+        let shaders = emit(&program, &limits).map_err(|error| Error::Compile(error.to_string()))?;
         let budget = budget(&info);
         let pipelines = Vec::new();
         let mut backend = GpuBackend {
@@ -400,8 +399,7 @@ const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_SRC)
     .union(wgpu::BufferUsages::COPY_DST);
 
-const UNIFORM: wgpu::BufferUsages =
-    wgpu::BufferUsages::UNIFORM.union(wgpu::BufferUsages::COPY_DST);
+const UNIFORM: wgpu::BufferUsages = wgpu::BufferUsages::UNIFORM.union(wgpu::BufferUsages::COPY_DST);
 
 /// Opens a device with WebGPU's default limits, but for buffers as large as the adapter has.
 fn open(info: &AdapterInfo, adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue), Error> {

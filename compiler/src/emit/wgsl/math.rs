@@ -12,22 +12,31 @@ pub(super) fn with_callees(name: &str) -> Vec<&'static str> {
 /// Name, text, and what it calls.
 const HELPERS: &[(&str, &str, &[&str])] = &[
     (
-        "fgi_min",
-        "// A NaN in either operand is the result.
-fn fgi_min(a: f32, b: f32) -> f32 {
-    return select(select(b, a, a < b), a, a != a);
+        "fgi_is_nan",
+        "// By its bits: drivers take x != x for false.
+fn fgi_is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }
 ",
         &[],
     ),
     (
+        "fgi_min",
+        "// A NaN in either operand is the result.
+fn fgi_min(a: f32, b: f32) -> f32 {
+    return select(select(b, a, a < b), a, fgi_is_nan(a));
+}
+",
+        &["fgi_is_nan"],
+    ),
+    (
         "fgi_max",
         "// A NaN in either operand is the result.
 fn fgi_max(a: f32, b: f32) -> f32 {
-    return select(select(b, a, a > b), a, a != a);
+    return select(select(b, a, a > b), a, fgi_is_nan(a));
 }
 ",
-        &[],
+        &["fgi_is_nan"],
     ),
     (
         "fgi_relu",
@@ -105,10 +114,10 @@ fn fgi_erf(x: f32) -> f32 {
     let r = 0.10328112 + a * (-0.022604773 + a * (0.0034323514 + a * (-0.00031693702 + a * 0.000013272362)));
     let p = 0.0007657978 + a * (1.1258936 + a * (0.63914126 + a * r));
     let far = sign(x) * (1.0 - exp(-p));
-    return select(select(far, near, a < 1.0), x, x != x);
+    return select(select(far, near, a < 1.0), x, fgi_is_nan(x));
 }
 ",
-        &[],
+        &["fgi_is_nan"],
     ),
     (
         "fgi_pow",
@@ -148,13 +157,14 @@ fn fgi_atan_unit(x: f32) -> f32 {
     ),
     (
         "fgi_atan2",
-        "fn fgi_atan2(y: f32, x: f32) -> f32 {
+        "// Signs by their bits, for zeros have them too.
+fn fgi_atan2(y: f32, x: f32) -> f32 {
     let large = max(abs(x), abs(y));
     let small = min(abs(x), abs(y));
     let acute = fgi_atan_unit(small / select(large, 1.0, large == 0.0));
     let upper = select(acute, 1.5707964 - acute, abs(y) > abs(x));
-    let half = select(upper, 3.1415927 - upper, x < 0.0);
-    return select(half, -half, y < 0.0);
+    let half = select(upper, 3.1415927 - upper, bitcast<i32>(x) < 0);
+    return select(half, -half, bitcast<i32>(y) < 0);
 }
 ",
         &["fgi_atan_unit"],
