@@ -1,8 +1,10 @@
 //! Run and train fgi programs on the CPU and on any GPU.
 
+#[allow(dead_code)] // Session calls it
 mod backend;
 mod error;
 #[cfg(feature = "gpu")]
+#[allow(dead_code)] // Session makes the back end
 mod gpu;
 
 pub use error::Error;
