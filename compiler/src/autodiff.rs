@@ -109,6 +109,15 @@ pub(crate) fn carries_derivative(graph: &Graph, node: &Node, operand: usize) -> 
     differentiable && node.ty.elem == Elem::F32 && graph.ty(node.args[operand]).elem == Elem::F32
 }
 
+/// The nodes that depend on any f32 parameter or input by the chain rule.
+pub(crate) fn live(graph: &Graph) -> Vec<bool> {
+    let is_source = |id: &NodeId| {
+        let node = graph.node(*id);
+        matches!(node.op, Op::Input(_) | Op::Param(_)) && node.ty.elem == Elem::F32
+    };
+    depends(graph, graph.ids().filter(is_source).collect())
+}
+
 /// The operation of a parameter or input, and its type.
 struct Operand {
     op: Op,
@@ -131,7 +140,7 @@ fn find_operand(graph: &Graph, name: &str) -> Result<Operand, DifferentiateError
 }
 
 /// A static value as a stream that has it at each step.
-fn as_stream(b: &mut Builder, x: NodeId) -> NodeId {
+pub(crate) fn as_stream(b: &mut Builder, x: NodeId) -> NodeId {
     if b.ty(x).is_stream() {
         return x;
     }
@@ -403,15 +412,20 @@ impl<'g> Reverse<'g> {
 /// The nodes that depend on the operands and that the root depends on, by the chain rule.
 fn active(graph: &Graph, root: NodeId, operands: &[Operand]) -> Vec<bool> {
     let sources = graph.ids().filter(|&id| operands.iter().any(|o| o.op == graph.node(id).op));
+    let varies = depends(graph, sources.collect());
+    let matters = reachable(graph, vec![root], |id| derivative_operands(graph, id).collect());
+    varies.into_iter().zip(matters).map(|(varies, matters)| varies && matters).collect()
+}
+
+/// The nodes that depend on the given ones by the chain rule.
+fn depends(graph: &Graph, on: Vec<NodeId>) -> Vec<bool> {
     let mut users = vec![Vec::new(); graph.len()];
     for id in graph.ids() {
         for arg in derivative_operands(graph, id) {
             users[arg.0 as usize].push(id);
         }
     }
-    let varies = reachable(graph, sources.collect(), |id| users[id.0 as usize].clone());
-    let matters = reachable(graph, vec![root], |id| derivative_operands(graph, id).collect());
-    varies.into_iter().zip(matters).map(|(varies, matters)| varies && matters).collect()
+    reachable(graph, on, |id| users[id.0 as usize].clone())
 }
 
 /// The operands that a node's derivative depends on.

@@ -1,6 +1,7 @@
 //! The surrogate-gradient compiler: fgi programs in, compute kernels out.
 
 pub mod autodiff;
+pub mod calculus;
 pub mod diagnostic;
 pub mod emit;
 pub mod graph;
