@@ -5,14 +5,19 @@
 //! which may come later: these are the only back edges.
 
 mod build;
+mod components;
 mod dim;
 mod infer;
+pub mod interpret;
 pub mod op;
+pub mod verify;
 
 pub use build::Builder;
+pub use components::components;
 pub use dim::{Bindings, Dim, DimError, Symbol};
 pub use infer::{TypeError, infer};
 pub use op::{Number, Op, Pointwise, Reduction};
+pub use verify::{Verified, Violation, verify};
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,0 +1,396 @@
+//! What one operation does at one step, with its dimensions known.
+
+use super::super::{Dim, NodeId, Op, Pointwise, Reduction, op::Row};
+use super::{InterpretError, Mode, Run, Slot, View, at};
+
+pub(super) enum Kernel<'a> {
+    /// An input or a parameter, all steps of it.
+    Given {
+        whole: View<'a>,
+        len: usize,
+    },
+    Numbers(Vec<f64>),
+    TimeIndex,
+    /// `len` elements of the operand from `start` on.
+    Copy {
+        start: usize,
+        len: usize,
+    },
+    /// Each element is one of an operand's, or a number.
+    Pick(Vec<Source>),
+    /// `[outer, length, inner]` at indices of the middle axis.
+    Gather {
+        outer: usize,
+        length: usize,
+        inner: usize,
+    },
+    Map(&'static Row),
+    /// The value of the first operand, the tangent of the second.
+    Bypass,
+    /// `a + (b - c)`
+    Shift,
+    /// `[rows, inner] @ [inner, columns]`, `batch` times.
+    MatMul {
+        batch: usize,
+        rows: usize,
+        inner: usize,
+        columns: usize,
+    },
+    /// Each result takes the next `size` elements that `order` lists.
+    Reduce {
+        reduction: Reduction,
+        order: Vec<usize>,
+        size: usize,
+        len: usize,
+    },
+}
+
+pub(super) enum Source {
+    Operand(usize, usize),
+    Number(f64),
+}
+
+impl<'a> Kernel<'a> {
+    /// The kernel of a node whose operands have dimensions.
+    pub(super) fn new(run: &Run<'a>, id: NodeId) -> Result<Kernel<'a>, InterpretError> {
+        let node = run.graph.node(id);
+        let dims = &run.dims[at(id)];
+        let len = run.len(id);
+        let operand = |position: usize| run.dims[at(node.args[position])].as_slice();
+        let picked = |indices: Vec<usize>| {
+            Kernel::Pick(indices.into_iter().map(|index| Source::Operand(0, index)).collect())
+        };
+        Ok(match &node.op {
+            Op::Input(index) => run.given(&run.graph.inputs[*index].name, id)?,
+            Op::Param(index) => run.given(&run.graph.params[*index].path, id)?,
+            Op::Const(number, _) => Kernel::Numbers(vec![number.0]),
+            Op::Size(dim) => Kernel::Numbers(vec![dim.eval(run.bindings)? as f64]),
+            Op::TimeIndex => Kernel::TimeIndex,
+            Op::Iota { axis, .. } => {
+                let (_, length, inner) = around(dims, *axis);
+                Kernel::Numbers((0..len).map(|i| (i / inner % length) as f64).collect())
+            }
+            Op::Map(pointwise) => Kernel::Map(pointwise.row()),
+            Op::Sg | Op::Reshape(_) | Op::Prev | Op::Next | Op::First => {
+                Kernel::Copy { start: 0, len }
+            }
+            Op::Last => Kernel::Copy { start: (run.steps - 1) * len, len },
+            Op::Bypass if matches!(run.mode, Mode::Frozen(_)) => Kernel::Shift,
+            Op::Bypass => Kernel::Bypass,
+            Op::Broadcast(_) => {
+                let from = operand(0);
+                let mut strides = vec![0; dims.len() - from.len()];
+                let own = from.iter().zip(row_major(from));
+                strides.extend(own.map(|(&dim, stride)| if dim == 1 { 0 } else { stride }));
+                picked(strided(dims, &strides, 0))
+            }
+            Op::Permute(order) => {
+                let strides = row_major(operand(0));
+                let strides: Vec<isize> = order.iter().map(|&axis| strides[axis]).collect();
+                picked(strided(dims, &strides, 0))
+            }
+            Op::Slice { axis, start, end } => {
+                let (start, end, length) = (run.size(start)?, run.size(end)?, operand(0)[*axis]);
+                if start > end || end > length {
+                    return Err(InterpretError::Slice { start, end, length });
+                }
+                let strides = row_major(operand(0));
+                picked(strided(dims, &strides, start as isize * strides[*axis]))
+            }
+            Op::Flip { axis } => {
+                let mut strides = row_major(dims);
+                let last = dims[*axis].saturating_sub(1) as isize * strides[*axis];
+                strides[*axis] = -strides[*axis];
+                picked(strided(dims, &strides, last))
+            }
+            Op::Concat { axis } => {
+                let (outer, _, _) = around(dims, *axis);
+                let mut sources = Vec::with_capacity(len);
+                for row in 0..outer {
+                    for position in 0..node.args.len() {
+                        let size: usize = operand(position)[*axis..].iter().product();
+                        let elements = row * size..(row + 1) * size;
+                        sources.extend(elements.map(|index| Source::Operand(position, index)));
+                    }
+                }
+                Kernel::Pick(sources)
+            }
+            Op::Pad { axis, before, after, value } => {
+                let (outer, length, inner) = around(operand(0), *axis);
+                let numbers = |run: &Run, dim: &Dim| -> Result<_, InterpretError> {
+                    let count = run.size(dim)? * inner;
+                    Ok((0..count).map(|_| Source::Number(value.0)))
+                };
+                let mut sources = Vec::with_capacity(len);
+                for row in 0..outer {
+                    let elements = row * length * inner..(row + 1) * length * inner;
+                    sources.extend(numbers(run, before)?);
+                    sources.extend(elements.map(|index| Source::Operand(0, index)));
+                    sources.extend(numbers(run, after)?);
+                }
+                Kernel::Pick(sources)
+            }
+            Op::Gather { axis } => {
+                let (outer, length, inner) = around(operand(0), *axis);
+                Kernel::Gather { outer, length, inner }
+            }
+            Op::MatMul => {
+                let (a, columns) = (operand(0), dims[dims.len() - 1]);
+                let (batch, [rows, inner]) = match a.split_last_chunk() {
+                    Some((batch, last)) => (batch.iter().product(), *last),
+                    None => (1, [1, 1]),
+                };
+                Kernel::MatMul { batch, rows, inner, columns }
+            }
+            Op::Reduce(reduction, axes) => {
+                let from = operand(0);
+                let strides = row_major(from);
+                let is_kept = |axis: &usize| !axes.contains(axis);
+                let axes: Vec<usize> =
+                    (0..from.len()).filter(is_kept).chain(axes.iter().copied()).collect();
+                let sizes: Vec<usize> = axes.iter().map(|&axis| from[axis]).collect();
+                let strides: Vec<isize> = axes.iter().map(|&axis| strides[axis]).collect();
+                let size = sizes[dims.len()..].iter().product();
+                let order = strided(&sizes, &strides, 0);
+                Kernel::Reduce { reduction: *reduction, order, size, len }
+            }
+            Op::TimeReduce(reduction) => {
+                let order = strided(&[len, run.steps], &[1, len as isize], 0);
+                Kernel::Reduce { reduction: *reduction, order, size: run.steps, len }
+            }
+        })
+    }
+
+    /// Appends the values of a step, and the tangents if `out` has room for them.
+    pub(super) fn run(&self, x: &[View], step: usize, out: &mut Slot) {
+        let Slot { value: y, tangent: dy } = out;
+        let mut derive = |tangents: &mut dyn FnMut(&mut Vec<f64>)| {
+            if let Some(dy) = dy {
+                tangents(dy);
+            }
+        };
+        match self {
+            Kernel::Given { whole, len } => {
+                let given = whole.step(step, *len);
+                y.extend_from_slice(given.value);
+                derive(&mut |dy| dy.extend((0..*len).map(|i| given.tangent(i))));
+            }
+            Kernel::Numbers(numbers) => y.extend_from_slice(numbers),
+            Kernel::TimeIndex => y.push(step as f64),
+            Kernel::Copy { start, len } => {
+                y.extend_from_slice(&x[0].value[*start..start + len]);
+                derive(&mut |dy| dy.extend((*start..start + len).map(|i| x[0].tangent(i))));
+            }
+            Kernel::Pick(sources) => {
+                y.extend(sources.iter().map(|source| match source {
+                    Source::Operand(operand, index) => x[*operand].value[*index],
+                    Source::Number(number) => *number,
+                }));
+                derive(&mut |dy| {
+                    dy.extend(sources.iter().map(|source| match source {
+                        Source::Operand(operand, index) => x[*operand].tangent(*index),
+                        Source::Number(_) => 0.0,
+                    }));
+                });
+            }
+            Kernel::Gather { outer, length, inner } => {
+                for row in 0..*outer {
+                    for &index in x[1].value {
+                        let is_inside = index >= 0.0 && index < *length as f64;
+                        for column in 0..*inner {
+                            let from = (row * length + index as usize) * inner + column;
+                            y.push(if is_inside { x[0].value[from] } else { f64::NAN });
+                            derive(&mut |dy| {
+                                dy.push(if is_inside { x[0].tangent(from) } else { 0.0 })
+                            });
+                        }
+                    }
+                }
+            }
+            Kernel::Map(row) => {
+                for i in 0..x[0].value.len() {
+                    let (operands, value) = evaluate(row, x, i);
+                    y.push(value);
+                    derive(&mut |dy| dy.push(tangent(row, x, i, &operands, value)));
+                }
+            }
+            Kernel::Bypass => {
+                y.extend_from_slice(x[0].value);
+                derive(&mut |dy| dy.extend((0..x[1].value.len()).map(|i| x[1].tangent(i))));
+            }
+            Kernel::Shift => {
+                let moved = |i: usize| match (x[1].value[i], x[2].value[i]) {
+                    // Infinite, but not moved.
+                    (now, base) if now == base => 0.0,
+                    (now, base) => now - base,
+                };
+                y.extend(x[0].value.iter().enumerate().map(|(i, value)| value + moved(i)));
+            }
+            Kernel::MatMul { batch, rows, inner, columns } => {
+                let sizes = [*batch, *rows, *inner, *columns];
+                y.resize(batch * rows * columns, 0.0);
+                matmul(sizes, x[0].value, x[1].value, y, |a, b| a * b);
+                derive(&mut |dy| {
+                    dy.resize(batch * rows * columns, 0.0);
+                    if let Some(da) = x[0].tangent {
+                        matmul(sizes, da, x[1].value, dy, product);
+                    }
+                    if let Some(db) = x[1].tangent {
+                        matmul(sizes, x[0].value, db, dy, product);
+                    }
+                });
+            }
+            Kernel::Reduce { reduction, order, size, len } => {
+                for i in 0..*len {
+                    let group = &order[i * size..(i + 1) * size];
+                    let value = reduce(*reduction, group, x[0].value);
+                    y.push(value);
+                    derive(&mut |dy| dy.push(reduce_tangent(*reduction, group, x[0], value)));
+                }
+            }
+        }
+    }
+
+    /// Adds to a digest what was decided: while it stays, the result depends smoothly on operands.
+    pub(super) fn digest(&self, x: &[View], y: &[f64], digest: &mut u64) {
+        use Pointwise::{Abs, Clamp, Max, Min, Relu};
+        let mut see = |number: f64| {
+            // Both zeros are one.
+            let bits = (number + 0.0).to_bits();
+            *digest = (*digest ^ bits).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+        };
+        match self {
+            Kernel::Map(row) if row.is_decision() => y.iter().for_each(|y| see(*y)),
+            Kernel::Map(row) if matches!(row.op, Abs | Clamp | Max | Min | Relu) => {
+                for (i, &value) in y.iter().enumerate() {
+                    let (operands, _) = evaluate(row, x, i);
+                    (row.partials)(&operands[..row.arity], value).into_iter().for_each(&mut see);
+                }
+            }
+            Kernel::Reduce { reduction: Reduction::ArgMax, .. } => y.iter().for_each(|y| see(*y)),
+            Kernel::Reduce { reduction: Reduction::Max | Reduction::Min, order, size, .. } => {
+                for (i, value) in y.iter().enumerate() {
+                    let group = &order[i * size..(i + 1) * size];
+                    let ties = group.iter().enumerate().filter(|(_, j)| x[0].value[**j] == *value);
+                    ties.for_each(|(position, _)| see(position as f64 + 1.0));
+                    see(0.0);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl View<'_> {
+    fn tangent(&self, index: usize) -> f64 {
+        self.tangent.map_or(0.0, |tangent| tangent[index])
+    }
+}
+
+fn evaluate(row: &Row, x: &[View], index: usize) -> ([f64; 3], f64) {
+    let mut operands = [0.0; 3];
+    for (operand, x) in operands.iter_mut().zip(x) {
+        *operand = x.value[index];
+    }
+    (operands, (row.value)(&operands[..row.arity]))
+}
+
+fn tangent(row: &Row, x: &[View], index: usize, operands: &[f64; 3], value: f64) -> f64 {
+    if x.iter().all(|x| x.tangent(index) == 0.0) {
+        return 0.0;
+    }
+    let partials = (row.partials)(&operands[..row.arity], value);
+    partials.iter().zip(x).map(|(partial, x)| product(*partial, x.tangent(index))).sum()
+}
+
+/// A partial derivative times a tangent. What does not move adds nothing, however steep, and nothing
+/// comes through a branch not taken: zero is zero, even times infinity or NaN.
+fn product(a: f64, b: f64) -> f64 {
+    if a == 0.0 || b == 0.0 { 0.0 } else { a * b }
+}
+
+/// Adds the products to `y`.
+fn matmul(sizes: [usize; 4], a: &[f64], b: &[f64], y: &mut [f64], times: fn(f64, f64) -> f64) {
+    let [batch, rows, inner, columns] = sizes;
+    for row in 0..batch * rows {
+        let y = &mut y[row * columns..(row + 1) * columns];
+        for k in 0..inner {
+            let a = a[row * inner + k];
+            let start = (row / rows * inner + k) * columns;
+            for (y, b) in y.iter_mut().zip(&b[start..start + columns]) {
+                *y += times(a, *b);
+            }
+        }
+    }
+}
+
+fn reduce(reduction: Reduction, group: &[usize], x: &[f64]) -> f64 {
+    let numbers = group.iter().map(|index| x[*index]);
+    let fold =
+        |op: Pointwise, start: f64| numbers.clone().fold(start, |y, x| (op.row().value)(&[y, x]));
+    match reduction {
+        Reduction::Sum => numbers.sum(),
+        Reduction::Prod => numbers.product(),
+        Reduction::Max => fold(Pointwise::Max, f64::NEG_INFINITY),
+        Reduction::Min => fold(Pointwise::Min, f64::INFINITY),
+        Reduction::ArgMax => {
+            let largest = fold(Pointwise::Max, f64::NEG_INFINITY);
+            let is_largest = |x: f64| x == largest || x.is_nan();
+            numbers.clone().position(is_largest).unwrap_or(0) as f64
+        }
+    }
+}
+
+fn reduce_tangent(reduction: Reduction, group: &[usize], x: View, y: f64) -> f64 {
+    let tangents = group.iter().map(|index| x.tangent(*index));
+    match reduction {
+        Reduction::Sum => tangents.sum(),
+        Reduction::Max | Reduction::Min => {
+            let ties: Vec<f64> = group
+                .iter()
+                .filter(|index| x.value[**index] == y)
+                .map(|index| x.tangent(*index))
+                .collect();
+            ties.iter().sum::<f64>() / ties.len().max(1) as f64
+        }
+        Reduction::Prod => {
+            // Each tangent times all other factors: those after it by one walk from the end, those
+            // before it by another from the start.
+            let mut after = vec![1.0; group.len() + 1];
+            for (position, index) in group.iter().enumerate().rev() {
+                after[position] = after[position + 1] * x.value[*index];
+            }
+            let mut before = 1.0;
+            let mut sum = 0.0;
+            for ((index, tangent), after) in group.iter().zip(tangents).zip(&after[1..]) {
+                sum += product(before * after, tangent);
+                before *= x.value[*index];
+            }
+            sum
+        }
+        Reduction::ArgMax => 0.0,
+    }
+}
+
+/// The number of rows before an axis, its length, the number of elements after it.
+fn around(dims: &[usize], axis: usize) -> (usize, usize, usize) {
+    (dims[..axis].iter().product(), dims[axis], dims[axis + 1..].iter().product())
+}
+
+fn row_major(dims: &[usize]) -> Vec<isize> {
+    let mut strides = vec![1; dims.len()];
+    for axis in (1..dims.len()).rev() {
+        strides[axis - 1] = strides[axis] * dims[axis] as isize;
+    }
+    strides
+}
+
+/// The places, in row-major order of `dims`, of elements `strides` apart.
+fn strided(dims: &[usize], strides: &[isize], start: isize) -> Vec<usize> {
+    let mut places = vec![start];
+    for (&dim, &stride) in dims.iter().zip(strides) {
+        let line = |place: isize| (0..dim as isize).map(move |index| place + index * stride);
+        places = places.into_iter().flat_map(line).collect();
+    }
+    places.into_iter().map(|place| place as usize).collect()
+}
