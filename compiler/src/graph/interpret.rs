@@ -68,7 +68,7 @@ impl Results {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum InterpretError {
     #[error("the graph is not valid: {0}")]
-    Invalid(Box<Violation>),
+    Invalid(#[from] Violation),
     #[error(transparent)]
     Dim(#[from] DimError),
     #[error("the dimension {dim} is {value}")]
@@ -229,7 +229,7 @@ impl<'a> Run<'a> {
         values: &'a Values,
         mode: Mode<'a>,
     ) -> Result<Run<'a>, InterpretError> {
-        verify::check(graph).map_err(|violation| InterpretError::Invalid(Box::new(violation)))?;
+        verify::check(graph)?;
         let mut run = Run {
             graph,
             bindings,

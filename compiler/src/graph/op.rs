@@ -102,6 +102,38 @@ pub enum Op {
     TimeReduce(Reduction),
 }
 
+impl Op {
+    /// The spelling in the graph's text form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Input(_) => "input",
+            Op::Param(_) => "param",
+            Op::Const(..) => "const",
+            Op::Size(_) => "size",
+            Op::TimeIndex => "time_index",
+            Op::Iota { .. } => "iota",
+            Op::Map(pointwise) => pointwise.row().name,
+            Op::Sg => "sg",
+            Op::Bypass => "bypass",
+            Op::Broadcast(_) => "broadcast",
+            Op::Reshape(_) => "reshape",
+            Op::Permute(_) => "permute",
+            Op::Slice { .. } => "slice",
+            Op::Concat { .. } => "concat",
+            Op::Pad { .. } => "pad",
+            Op::Flip { .. } => "flip",
+            Op::Gather { .. } => "gather",
+            Op::MatMul => "matmul",
+            Op::Reduce(..) => "reduce",
+            Op::Prev => "prev",
+            Op::Next => "next",
+            Op::First => "first",
+            Op::Last => "last",
+            Op::TimeReduce(_) => "time_reduce",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reduction {
     Sum,

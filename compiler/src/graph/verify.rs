@@ -43,15 +43,15 @@ impl Deref for Verified {
 /// A broken law: where, and which.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The node and its operation; `None` where the graph's lists are at fault.
-    pub node: Option<(NodeId, Op)>,
+    /// The node and the name of its operation; `None` where the graph's lists are at fault.
+    pub node: Option<(NodeId, &'static str)>,
     pub law: Law,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.node {
-            Some((id, op)) => write!(f, "{id:?} ({op:?}): {}", self.law),
+            Some((id, op)) => write!(f, "{id:?} ({op}): {}", self.law),
             None => self.law.fmt(f),
         }
     }
@@ -107,7 +107,7 @@ pub fn check(graph: &Graph) -> Result<(), Violation> {
     for id in graph.ids() {
         let node = graph.node(id);
         check_node(graph, id, node)
-            .map_err(|law| Violation { node: Some((id, node.op.clone())), law })?;
+            .map_err(|law| Violation { node: Some((id, node.op.name())), law })?;
     }
     check_cycles(graph)?;
     graph.roots.iter().try_for_each(|root| check_root(graph, root)).map_err(nowhere)?;
@@ -211,8 +211,7 @@ fn check_cycles(graph: &Graph) -> Result<(), Violation> {
         let find = |wanted: &dyn Fn(&Node) -> bool| {
             component.iter().copied().find(|id| wanted(graph.node(*id)))
         };
-        let blame =
-            |id: NodeId, law| Violation { node: Some((id, graph.node(id).op.clone())), law };
+        let blame = |id: NodeId, law| Violation { node: Some((id, graph.node(id).op.name())), law };
         if let Some(id) = find(&|node| !node.ty.is_stream()) {
             return Err(blame(id, Law::StaticCycle));
         }

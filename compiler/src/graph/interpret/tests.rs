@@ -358,9 +358,10 @@ fn mistakes_are_values() {
         result.unwrap_err().to_string()
     };
     let x = ("x", tensor(&[2], [1.0, 2.0]));
-    assert_eq!(run(&[], &[x.clone()], &[]), "the dimension N is not given");
-    assert_eq!(run(&[("N", -1)], &[x.clone()], &[]), "the dimension N is -1");
-    assert_eq!(run(&[("N", 1)], &[x.clone()], &[]), "no value is given for `bias`");
+    let only_x = [x.clone()];
+    assert_eq!(run(&[], &only_x, &[]), "the dimension N is not given");
+    assert_eq!(run(&[("N", -1)], &only_x, &[]), "the dimension N is -1");
+    assert_eq!(run(&[("N", 1)], &only_x, &[]), "no value is given for `bias`");
     let bias = ("bias", tensor(&[1], [1.0]));
     assert_eq!(
         run(&[("N", 2)], &[x.clone(), bias.clone()], &[]),
