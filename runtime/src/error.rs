@@ -26,4 +26,27 @@ pub enum Error {
     File { path: PathBuf, message: String },
     #[error("{0}")]
     Compile(String),
+    /// The data does not fit the program.
+    #[error("{0}")]
+    Data(String),
+    /// Training has lost its numbers.
+    #[error("the loss is {loss} at step {step} (epoch {epoch}); try a smaller --lr")]
+    Diverged { loss: f32, step: u64, epoch: u64 },
+}
+
+impl Error {
+    /// An unknown name, with the known one that is nearest to it.
+    pub(crate) fn unknown<'n>(
+        what: &'static str,
+        name: &str,
+        known: impl IntoIterator<Item = &'n str>,
+    ) -> Error {
+        let similarity = |known: &str| strsim::jaro_winkler(name, known);
+        let nearest = known
+            .into_iter()
+            .filter(|known| similarity(known) > 0.8)
+            .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+        let hint = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+        Error::Unknown { what, name: name.into(), hint }
+    }
 }

@@ -1,12 +1,23 @@
 //! Run and train fgi programs on the CPU and on any GPU.
 
-#[allow(dead_code)] // Session calls it
+mod array;
 mod backend;
+pub mod checkpoint;
+pub mod data;
+mod device;
 mod error;
+mod file;
 #[cfg(feature = "gpu")]
-#[allow(dead_code)] // Session makes the back end
 mod gpu;
+pub mod init;
+pub mod npz;
+mod session;
+mod shapes;
 
+pub use array::{Array, Data};
+pub use device::Device;
 pub use error::Error;
+pub use file::{WriteSeek, write_whole};
 #[cfg(feature = "gpu")]
 pub use gpu::{AdapterChoice, AdapterInfo, AdapterKind, adapters};
+pub use session::Session;

@@ -1,0 +1,123 @@
+//! Where programs run.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use fgi_compiler::kernel::Program;
+
+use crate::Error;
+use crate::backend::Backend;
+
+/// A choice of device. It is looked for when a [`Session`](crate::Session) opens it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    kind: Kind,
+    threads: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    Auto,
+    Cpu,
+    Gpu(Option<String>),
+}
+
+impl Device {
+    /// The processor.
+    pub fn cpu() -> Device {
+        Device { kind: Kind::Cpu, threads: None }
+    }
+
+    /// The best GPU; one that is imitated in software if there is nothing else.
+    pub fn gpu() -> Device {
+        Device { kind: Kind::Gpu(None), threads: None }
+    }
+
+    /// The best GPU whose name contains this text.
+    pub fn gpu_named(name: impl Into<String>) -> Device {
+        Device { kind: Kind::Gpu(Some(name.into())), threads: None }
+    }
+
+    /// A hardware GPU if there is one, else the processor.
+    pub fn auto() -> Device {
+        Device { kind: Kind::Auto, threads: None }
+    }
+
+    /// With so many threads on the processor; results do not depend on it.
+    pub fn threads(self, threads: usize) -> Device {
+        Device { threads: Some(threads), ..self }
+    }
+
+    pub(crate) fn open(&self, program: Arc<Program>) -> Result<Opened, Error> {
+        match &self.kind {
+            Kind::Cpu => open_cpu(program, self.threads),
+            Kind::Gpu(name) => open_gpu(program, name.as_deref(), true),
+            Kind::Auto => {
+                open_gpu(program.clone(), None, false).or_else(|_| open_cpu(program, self.threads))
+            }
+        }
+    }
+}
+
+/// `cpu`, `gpu`, `gpu:NAME` or `auto`.
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Device, String> {
+        match text.split_once(':') {
+            None if text == "cpu" => Ok(Device::cpu()),
+            None if text == "gpu" => Ok(Device::gpu()),
+            None if text == "auto" => Ok(Device::auto()),
+            Some(("gpu", name)) if !name.is_empty() => Ok(Device::gpu_named(name)),
+            _ => Err("expected `cpu`, `gpu`, `gpu:NAME` or `auto`".into()),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Auto => f.write_str("auto"),
+            Kind::Cpu => f.write_str("cpu"),
+            Kind::Gpu(None) => f.write_str("gpu"),
+            Kind::Gpu(Some(name)) => write!(f, "gpu:{name}"),
+        }
+    }
+}
+
+/// A program on a device.
+pub(crate) struct Opened {
+    pub backend: Box<dyn Backend>,
+    /// The device only imitates a GPU.
+    pub is_software_gpu: bool,
+}
+
+#[cfg(any())]
+fn open_cpu(program: Arc<Program>, threads: Option<usize>) -> Result<Opened, Error> {
+    let backend = Box::new(crate::cpu::CpuBackend::new(program, threads)?);
+    Ok(Opened { backend, is_software_gpu: false })
+}
+
+#[cfg(not(any()))]
+fn open_cpu(_program: Arc<Program>, _threads: Option<usize>) -> Result<Opened, Error> {
+    Err(Error::Device("this build of fgi has no CPU back end (feature `cpu`)".into()))
+}
+
+#[cfg(feature = "gpu")]
+fn open_gpu(program: Arc<Program>, name: Option<&str>, software: bool) -> Result<Opened, Error> {
+    use crate::gpu::{AdapterChoice, GpuBackend};
+    let choice = match name {
+        Some(name) => AdapterChoice::Named(name.into()),
+        None if software => AdapterChoice::Any,
+        None => AdapterChoice::Hardware,
+    };
+    let backend = GpuBackend::new(program, choice)?;
+    let is_software_gpu = backend.is_software();
+    Ok(Opened { backend: Box::new(backend), is_software_gpu })
+}
+
+#[cfg(not(feature = "gpu"))]
+fn open_gpu(_program: Arc<Program>, _name: Option<&str>, _software: bool) -> Result<Opened, Error> {
+    Err(Error::Device("this build of fgi has no GPU back end (feature `gpu`)".into()))
+}

@@ -1,0 +1,223 @@
+//! A program on a device: inputs in, passes run, results out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fgi_compiler::graph::{Bindings, Role, Type};
+use fgi_compiler::kernel::{Buffer, BufferId, BufferSource, Pass, Program};
+
+use crate::backend::Backend;
+use crate::device::Device;
+use crate::npz::Arrays;
+use crate::{Array, Error, init, shapes};
+
+/// A compiled program with its buffers on a device.
+///
+/// Parameters start from their initialisers with seed 0. Open dimensions follow from the shapes of
+/// the inputs, and may change from one call of [`Session::set_inputs`] to the next.
+pub struct Session {
+    program: Arc<Program>,
+    backend: Box<dyn Backend>,
+    is_software_gpu: bool,
+    /// `None` until the first inputs.
+    bindings: Option<Bindings>,
+    /// Inputs that hold a value.
+    given: BTreeSet<String>,
+    /// Parameters that wait for buffers.
+    waiting: BTreeMap<BufferId, Array>,
+}
+
+impl Session {
+    pub fn new(program: Arc<Program>, device: &Device) -> Result<Session, Error> {
+        let opened = device.open(program.clone())?;
+        let mut session = Session {
+            program,
+            backend: opened.backend,
+            is_software_gpu: opened.is_software_gpu,
+            bindings: None,
+            given: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+        };
+        session.initialise(0)?;
+        Ok(session)
+    }
+
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// What people call the device: `cpu (2 threads)`.
+    pub fn device_name(&self) -> String {
+        self.backend.device_name()
+    }
+
+    /// Whether the device only imitates a GPU.
+    pub fn is_software_gpu(&self) -> bool {
+        self.is_software_gpu
+    }
+
+    /// Gives every parameter its initial value for a seed.
+    pub fn initialise(&mut self, seed: u64) -> Result<(), Error> {
+        for param in self.program.clone().params.iter() {
+            let values = init::initial_values(param, seed)?;
+            self.set_param(&param.path, &Array::new(init::fixed_dims(param)?, values))?;
+        }
+        Ok(())
+    }
+
+    /// Fills inputs by name. Their shapes bind the open dimensions; a dimension that none of them
+    /// has keeps its value. Inputs given before whose size thereby changes must be given again.
+    pub fn set_inputs<'a>(
+        &mut self,
+        inputs: impl IntoIterator<Item = (&'a str, &'a Array)>,
+    ) -> Result<(), Error> {
+        let program = self.program.clone();
+        let mut arrays = Vec::new();
+        for (name, array) in inputs {
+            let known = program.inputs.iter().find(|input| input.name == name);
+            let input = known.ok_or_else(|| {
+                let names = program.inputs.iter().map(|input| input.name.as_str());
+                Error::unknown("input", name, names)
+            })?;
+            arrays.push((input, array.convert(name, input.ty.elem)?));
+        }
+        let pairs = arrays.iter().map(|(input, array)| (*input, array.shape.as_slice()));
+        let mut bindings = self.bindings.clone().unwrap_or_default();
+        bindings.extend(shapes::bind(pairs, program.time.as_ref(), &Bindings::new())?);
+        self.bind(bindings)?;
+        for (input, array) in arrays {
+            self.given.insert(input.name.clone());
+            // An input that nothing depends on may have no buffer.
+            if let Some(buffer) = self.find(|buffer| match buffer.source {
+                BufferSource::Input(index) => program.inputs[index].name == input.name,
+                _ => false,
+            }) {
+                self.backend.write(buffer, &array.to_device())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives open dimensions their values, which inputs that come later must agree with.
+    pub fn bind(&mut self, bindings: Bindings) -> Result<(), Error> {
+        if self.bindings.as_ref() == Some(&bindings) {
+            return Ok(());
+        }
+        self.backend.bind(&bindings)?;
+        let fixed = |name: &String| {
+            let input = self.program.inputs.iter().find(|input| input.name == *name);
+            input.is_some_and(|input| {
+                !input.ty.is_stream() && input.ty.dims.iter().all(|dim| dim.as_const().is_some())
+            })
+        };
+        self.given.retain(fixed);
+        self.bindings = Some(bindings);
+        for (buffer, array) in std::mem::take(&mut self.waiting) {
+            self.backend.write(buffer, &array.to_device())?;
+        }
+        Ok(())
+    }
+
+    /// Runs a pass. Backward comes after forward, update after backward.
+    pub fn run(&mut self, pass: Pass) -> Result<(), Error> {
+        let missing = self.program.inputs.iter().find(|input| !self.given.contains(&input.name));
+        if let Some(input) = missing {
+            return Err(Error::Missing { what: "input", name: input.name.clone() });
+        }
+        if self.bindings.is_none() {
+            self.bind(Bindings::new())?;
+        }
+        self.backend.run(pass)
+    }
+
+    /// The value of an output after the forward pass.
+    pub fn output(&mut self, name: &str) -> Result<Array, Error> {
+        self.result(Role::Output, "output", name)
+    }
+
+    /// The gradient for a parameter (by path) or an input (by name) after the backward pass.
+    pub fn gradient(&mut self, path: &str) -> Result<Array, Error> {
+        self.result(Role::Gradient, "gradient", path)
+    }
+
+    pub fn param(&mut self, path: &str) -> Result<Array, Error> {
+        let buffer = self.param_buffer(path)?;
+        match self.waiting.get(&buffer) {
+            Some(array) => Ok(array.clone()),
+            None => self.read(buffer),
+        }
+    }
+
+    /// Sets a parameter, or a memory of the optimiser.
+    pub fn set_param(&mut self, path: &str, array: &Array) -> Result<(), Error> {
+        let id = self.param_buffer(path)?;
+        let buffer = self.program.buffer(id);
+        let array = array.convert(path, buffer.elem)?;
+        let expected = self.shape(buffer, &Bindings::new())?;
+        if array.shape != expected {
+            return Err(Error::Shape {
+                name: path.into(),
+                expected: format!("an array of shape {}", crate::array::shape_name(&expected)),
+                found: crate::array::shape_name(&array.shape),
+            });
+        }
+        if self.bindings.is_none() {
+            self.waiting.insert(id, array);
+            return Ok(());
+        }
+        self.backend.write(id, &array.to_device())
+    }
+
+    /// All parameters, those of the optimiser too, by path.
+    pub fn params(&mut self) -> Result<Arrays, Error> {
+        let program = self.program.clone();
+        program.params.iter().map(|p| Ok((p.path.clone(), self.param(&p.path)?))).collect()
+    }
+
+    /// Sets all parameters; none may be missing, and none unknown.
+    pub fn set_params(&mut self, params: &Arrays) -> Result<(), Error> {
+        let program = self.program.clone();
+        if let Some(missing) = program.params.iter().find(|p| !params.contains_key(&p.path)) {
+            return Err(Error::Missing { what: "parameter", name: missing.path.clone() });
+        }
+        params.iter().try_for_each(|(path, array)| self.set_param(path, array))
+    }
+
+    fn result(&mut self, role: Role, what: &'static str, name: &str) -> Result<Array, Error> {
+        let results = &self.program.results;
+        let buffer = self.program.result(role, name).ok_or_else(|| {
+            let same_role = results.iter().filter(|(r, ..)| *r == role);
+            Error::unknown(what, name, same_role.map(|(_, name, _)| name.as_str()))
+        })?;
+        self.read(buffer)
+    }
+
+    fn read(&mut self, id: BufferId) -> Result<Array, Error> {
+        let bindings = self.bindings.clone().unwrap_or_default();
+        let buffer = self.program.buffer(id);
+        let (elem, shape) = (buffer.elem, self.shape(buffer, &bindings)?);
+        Ok(Array::from_device(shape, elem, &self.backend.read(id)?))
+    }
+
+    fn shape(&self, buffer: &Buffer, bindings: &Bindings) -> Result<Vec<usize>, Error> {
+        use fgi_compiler::graph::Clock::{Static, Stream};
+        let clock = if buffer.stream { Stream } else { Static };
+        let ty = Type::new(buffer.elem, buffer.dims.clone(), clock);
+        shapes::shape(&ty, self.program.time.as_ref(), bindings)
+    }
+
+    fn param_buffer(&self, path: &str) -> Result<BufferId, Error> {
+        let params = &self.program.params;
+        let found = self.find(|buffer| match buffer.source {
+            BufferSource::Param(index) => params[index].path == path,
+            _ => false,
+        });
+        found.ok_or_else(|| {
+            Error::unknown("parameter", path, params.iter().map(|param| param.path.as_str()))
+        })
+    }
+
+    fn find(&self, is_it: impl Fn(&Buffer) -> bool) -> Option<BufferId> {
+        self.program.buffer_ids().find(|id| is_it(self.program.buffer(*id)))
+    }
+}
