@@ -1,10 +1,12 @@
 //! Lowering, checked on networks built by hand: shape of the kernels, and values point by point.
 
+use super::evaluate::evaluate;
 use super::lower::lower;
 use super::*;
 use crate::autodiff::differentiate;
+use crate::graph::interpret::{Tensor, Values, interpret};
 use crate::graph::op::Number;
-use crate::graph::{Builder, Clock, Graph, Init, Op, Root, Type};
+use crate::graph::{Bindings, Builder, Clock, Graph, Init, Op, Root, Type};
 use crate::schedule::schedule;
 
 /// A recurrent layer of leaky integrate-and-fire neurons, summed over the last step:
@@ -83,4 +85,57 @@ fn one_recurrence_forward_and_one_backward() {
     }
     let z = program.result(Role::Output, "z").expect("an output");
     assert!(program.buffer(z).binary, "spikes are known to be 0 or 1");
+}
+
+/// Numbers between -1 and 1 without pattern, the same for the same name.
+fn arbitrary(name: &str, count: usize) -> Vec<f64> {
+    let mut state = name.bytes().fold(7u64, |hash, byte| hash * 31 + u64::from(byte));
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        f64::from(((state >> 33) as f32) / (1u64 << 30) as f32) - 1.0
+    };
+    (0..count).map(|_| if name == "tau" { next().abs() + 1.5 } else { 2.0 * next() }).collect()
+}
+
+/// The kernels of a graph compute what the interpreter says that the graph means.
+fn check_against_interpreter(graph: &Graph, bindings: &Bindings) {
+    let program = lower(&schedule(graph));
+    let tensor = |name: &str| {
+        let input = graph.inputs.iter().find(|input| input.name == name);
+        let param = graph.params.iter().find(|param| param.path == name);
+        let (dims, stream) = match (input, param) {
+            (Some(input), _) => (&input.ty.dims, input.ty.is_stream()),
+            (_, Some(param)) => (&param.dims, false),
+            _ => panic!("{name}"),
+        };
+        let time = stream.then(|| graph.time.clone().expect("a stream has a length"));
+        let dims = time.iter().chain(dims);
+        let dims: Vec<usize> = dims.map(|dim| dim.eval(bindings).unwrap() as usize).collect();
+        let count = dims.iter().product();
+        Tensor::new(dims, arbitrary(name, count))
+    };
+    let names = graph.inputs.iter().map(|input| &input.name);
+    let names = names.chain(graph.params.iter().map(|param| &param.path));
+    let values: Values = names.map(|name| (name.clone(), tensor(name))).collect();
+    let expected = interpret(graph, bindings, &values).expect("interpretable");
+    let buffers = evaluate(&program, bindings, |name| values[name].data.clone());
+    for (root, expected) in &expected.0 {
+        let buffer = program.result(root.role, &root.name).expect("a result");
+        let found = &buffers[buffer.0 as usize];
+        assert_eq!(found.len(), expected.data.len(), "{}", root.name);
+        for (a, b) in found.iter().zip(&expected.data) {
+            let close = (a - b).abs() <= 1e-9 * (1.0 + b.abs()) || (a.is_nan() && b.is_nan());
+            assert!(close, "{:?} {}: {a} instead of {b}\n{program}", root.role, root.name);
+        }
+    }
+}
+
+#[test]
+fn kernels_compute_what_the_graph_means() {
+    let bindings = Bindings::from([("B".into(), 2), ("T".into(), 6)]);
+    check_against_interpreter(&recurrent_lif(), &bindings);
+    check_against_interpreter(&joint(), &bindings);
+    let one_step = Bindings::from([("B".into(), 3), ("T".into(), 1)]);
+    check_against_interpreter(&joint(), &one_step);
 }
