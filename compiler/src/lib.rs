@@ -9,3 +9,6 @@ pub mod kernel;
 pub mod schedule;
 pub mod source;
 pub mod syntax;
+
+#[cfg(test)]
+mod testing;

@@ -12,6 +12,8 @@ pub mod analysis;
 mod extract;
 pub mod language;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use rules::{LAWS, Law, Numeric, Order};

@@ -17,7 +17,8 @@ use super::analysis::{Facts, Terms};
 use super::language::{Operation, Term};
 use crate::graph::{Op, Pointwise};
 
-/// Up to which derivative both sides of a law agree.
+/// Up to which derivative both sides of a law agree. The normal form uses both: it is for programs
+/// that are differentiated once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     First,
@@ -55,8 +56,8 @@ pub struct Law {
 }
 
 enum Form {
-    /// Left side, right side, what must be proved of which variables.
-    Pattern(&'static str, &'static str, &'static [(Proof, &'static str)]),
+    /// Left side, right side, what must be proved of which variable.
+    Pattern(&'static str, &'static str, Option<(Proof, &'static str)>),
     /// The terms that the law makes equal to the given one.
     Equal(fn(&mut Terms, &Term) -> Vec<Id>),
 }
@@ -83,15 +84,15 @@ pub static LAWS: &[Law] = {
     &[
     // The stop.
     // sg(sg x) = sg x
-    law("sg-sg", All, Exact, Compare, Pattern("(sg (sg ?x))", "(sg ?x)", &[])),
+    law("sg-sg", All, Exact, Compare, Pattern("(sg (sg ?x))", "(sg ?x)", None)),
     // sg c = c, where c has no derivative
-    law("sg-stopped", All, Exact, Compare, Pattern("(sg ?c)", "?c", &[(Stopped, "?c")])),
+    law("sg-stopped", All, Exact, Compare, Pattern("(sg ?c)", "?c", Some((Stopped, "?c")))),
     // sg(op(x, …)) = op(sg x, …)
     law("sg-operation", All, Exact, Compare, Equal(stop_operands)),
     // sg(bypass(f, g)) = sg f
-    law("sg-bypass", All, Exact, Compare, Pattern("(sg (bypass ?f ?g))", "(sg ?f)", &[])),
+    law("sg-bypass", All, Exact, Compare, Pattern("(sg (bypass ?f ?g))", "(sg ?f)", None)),
     // sg(tangent g) = 0
-    law("sg-tangent", All, Exact, Build, Pattern("(sg (tangent ?g))", "(tangent (sg ?g))", &[])),
+    law("sg-tangent", All, Exact, Build, Pattern("(sg (tangent ?g))", "(tangent (sg ?g))", None)),
 
     // Tangents.
     // x - sg x = tangent x;  f - g = tangent f - tangent g, where sg f = sg g
@@ -99,33 +100,33 @@ pub static LAWS: &[Law] = {
     // f + tangent g = bypass(f, f + g);  tangent a + tangent b = tangent(a + b)
     law("sum-tangent", All, Exact, Build, Equal(sum_of_tangents)),
     // -tangent a = tangent(-a)
-    law("neg-tangent", All, Exact, Build, Pattern("(neg (tangent ?g))", "(tangent (neg ?g))", &[])),
+    law("neg-tangent", All, Exact, Build, Pattern("(neg (tangent ?g))", "(tangent (neg ?g))", None)),
     // L(tangent g) = tangent(L g), for a linear L;  c · tangent g = tangent(c · g), where c has no derivative
     law("linear-tangent", All, Finite, Build, Equal(linear_tangent)),
     // c · tangent g = tangent(sg c · g)
     law("product-tangent", First, Finite, Build, Equal(product_tangent)),
     // tangent(bypass(f, g)) = tangent g
-    law("tangent-bypass", All, Exact, Build, Pattern("(tangent (bypass ?f ?g))", "(tangent ?g)", &[])),
+    law("tangent-bypass", All, Exact, Build, Pattern("(tangent (bypass ?f ?g))", "(tangent ?g)", None)),
     // tangent(tangent g) = tangent g
-    law("tangent-tangent", All, Exact, Build, Pattern("(tangent (tangent ?g))", "(tangent ?g)", &[])),
+    law("tangent-tangent", All, Exact, Build, Pattern("(tangent (tangent ?g))", "(tangent ?g)", None)),
     // bypass(0, g) = tangent g
-    law("bypass-zero", All, Exact, Build, Pattern("(bypass ?z ?g)", "(tangent ?g)", &[(Zero, "?z")])),
+    law("bypass-zero", All, Exact, Build, Pattern("(bypass ?z ?g)", "(tangent ?g)", Some((Zero, "?z")))),
 
     // Bypasses: a rectangular band.
     // bypass(x, x) = x
-    law("bypass-same", All, Exact, Compare, Pattern("(bypass ?x ?x)", "?x", &[])),
+    law("bypass-same", All, Exact, Compare, Pattern("(bypass ?x ?x)", "?x", None)),
     // bypass(bypass(a, b), c) = bypass(a, c)
-    law("bypass-left", All, Exact, Compare, Pattern("(bypass (bypass ?a ?b) ?c)", "(bypass ?a ?c)", &[])),
+    law("bypass-left", All, Exact, Compare, Pattern("(bypass (bypass ?a ?b) ?c)", "(bypass ?a ?c)", None)),
     // bypass(a, bypass(b, c)) = bypass(a, c)
-    law("bypass-right", All, Exact, Compare, Pattern("(bypass ?a (bypass ?b ?c))", "(bypass ?a ?c)", &[])),
+    law("bypass-right", All, Exact, Compare, Pattern("(bypass ?a (bypass ?b ?c))", "(bypass ?a ?c)", None)),
     // bypass(f, g) = bypass(sg f, g)
-    law("bypass-value", All, Exact, Build, Pattern("(bypass ?f ?g)", "(bypass (sg ?f) ?g)", &[])),
+    law("bypass-value", All, Exact, Build, Pattern("(bypass ?f ?g)", "(bypass (sg ?f) ?g)", None)),
     // bypass(f, sg g) = sg f
-    law("bypass-stopped", All, Exact, Compare, Pattern("(bypass ?f ?c)", "(sg ?f)", &[(Stopped, "?c")])),
+    law("bypass-stopped", All, Exact, Compare, Pattern("(bypass ?f ?c)", "(sg ?f)", Some((Stopped, "?c")))),
     // bypass(tangent a, g) = tangent g
-    law("bypass-of-tangent", All, Exact, Build, Pattern("(bypass (tangent ?a) ?g)", "(tangent ?g)", &[])),
+    law("bypass-of-tangent", All, Exact, Build, Pattern("(bypass (tangent ?a) ?g)", "(tangent ?g)", None)),
     // bypass(f, tangent g) = bypass(f, g)
-    law("bypass-to-tangent", All, Exact, Build, Pattern("(bypass ?f (tangent ?g))", "(bypass ?f ?g)", &[])),
+    law("bypass-to-tangent", All, Exact, Build, Pattern("(bypass ?f (tangent ?g))", "(bypass ?f ?g)", None)),
     // bypass(f, g + sg h) = bypass(f, g)
     law("bypass-drop", All, Exact, Build, Equal(drop_stopped)),
     // L(bypass(f, g)) = bypass(L f, L g), for a linear L
@@ -133,11 +134,11 @@ pub static LAWS: &[Law] = {
 
     // Sums and signs.
     // -(-x) = x
-    law("neg-neg", All, Exact, Compare, Pattern("(neg (neg ?x))", "?x", &[])),
+    law("neg-neg", All, Exact, Compare, Pattern("(neg (neg ?x))", "?x", None)),
     // (-a) · b = -(a · b)
-    law("neg-left", All, Exact, Compare, Pattern("(mul (neg ?a) ?b)", "(neg (mul ?a ?b))", &[])),
+    law("neg-left", All, Exact, Compare, Pattern("(mul (neg ?a) ?b)", "(neg (mul ?a ?b))", None)),
     // a · (-b) = -(a · b)
-    law("neg-right", All, Exact, Compare, Pattern("(mul ?a (neg ?b))", "(neg (mul ?a ?b))", &[])),
+    law("neg-right", All, Exact, Compare, Pattern("(mul ?a (neg ?b))", "(neg (mul ?a ?b))", None)),
     // (a + b) + c = a + b + c;  -(a + b) = -a + -b;  the sum of one term is the term
     law("sum-flat", All, Reassociating, Build, Equal(flatten)),
     // x + 0 = x
@@ -152,12 +153,12 @@ impl Law {
     pub fn rewrite(&self) -> Option<Rewrite<Term, Facts>> {
         match &self.form {
             Form::Equal(equal) => Rewrite::new(self.name, EachClass, EachTerm(*equal)).ok(),
-            Form::Pattern(left, right, conditions) => {
+            Form::Pattern(left, right, condition) => {
                 let left: Pattern<Term> = left.parse().ok()?;
                 let right: Pattern<Term> = right.parse().ok()?;
-                match conditions {
-                    [] => Rewrite::new(self.name, left, right).ok(),
-                    [(proof, variable), ..] => {
+                match condition {
+                    None => Rewrite::new(self.name, left, right).ok(),
+                    Some((proof, variable)) => {
                         let condition = Proved(*proof, variable.parse().ok()?);
                         let applier = ConditionalApplier { condition, applier: right };
                         Rewrite::new(self.name, left, applier).ok()
@@ -264,11 +265,6 @@ fn sum_of(terms: &Terms, id: Id) -> Option<&[Id]> {
     sums.max_by_key(|ids| ids.len())
 }
 
-/// The class of `sg(x)`, if there is one.
-fn value_of(terms: &Terms, id: Id) -> Option<Id> {
-    if terms[id].data.stopped { Some(terms.find(id)) } else { terms.lookup(Term::Sg([id])) }
-}
-
 fn sum(terms: &mut Terms, mut ids: Vec<Id>) -> Id {
     match ids[..] {
         [one] => one,
@@ -279,15 +275,13 @@ fn sum(terms: &mut Terms, mut ids: Vec<Id>) -> Id {
     }
 }
 
+/// `sg(x)`
 fn stop(terms: &mut Terms, id: Id) -> Id {
     if terms[id].data.stopped { id } else { terms.add(Term::Sg([id])) }
 }
 
 fn stop_operands(terms: &mut Terms, term: &Term) -> Vec<Id> {
     let Term::Sg([x]) = term else { return vec![] };
-    if terms[*x].data.stopped {
-        return vec![];
-    }
     let operations = terms[*x].nodes.iter().filter(|term| {
         matches!(term, Term::Sum(_) | Term::Neg(_) | Term::Operation(..)) && !term.is_leaf()
     });
@@ -303,7 +297,7 @@ fn stop_operands(terms: &mut Terms, term: &Term) -> Vec<Id> {
 fn cancel(terms: &mut Terms, term: &Term) -> Vec<Id> {
     let Term::Sum(ids) = term else { return vec![] };
     let parts: Vec<(bool, Id)> = ids.iter().map(|id| signed(terms, *id)).collect();
-    let values: Vec<Option<Id>> = parts.iter().map(|(_, x)| value_of(terms, *x)).collect();
+    let values: Vec<Id> = parts.iter().map(|(_, x)| stop(terms, *x)).collect();
     let mut gone = vec![false; ids.len()];
     let mut tangents = Vec::new();
     for i in 0..ids.len() {
@@ -311,7 +305,7 @@ fn cancel(terms: &mut Terms, term: &Term) -> Vec<Id> {
             // x - x with x's derivative is ordinary arithmetic.
             let differ = parts[i].1 != parts[j].1 || terms[parts[i].1].data.stopped;
             let opposite = parts[i].0 != parts[j].0 && values[i] == values[j];
-            !gone[i] && !gone[j] && values[i].is_some() && opposite && differ
+            !gone[i] && !gone[j] && opposite && differ
         });
         if let Some(j) = partner {
             (gone[i], gone[j]) = (true, true);

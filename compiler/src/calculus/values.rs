@@ -1,5 +1,6 @@
 //! Which nodes of a graph have the same value, by the laws.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use egg::{Id, Runner, SimpleScheduler, StopReason};
@@ -28,7 +29,8 @@ pub struct Values {
 impl Values {
     /// `surrogate` marks the nodes that an `sg` or `bypass` takes part in.
     pub fn new(graph: &Graph, surrogate: &[bool], report: &mut Report) -> Values {
-        let (mut terms, classes) = encode(graph);
+        let mut terms = Terms::new(Facts);
+        let classes = encode(graph, &mut terms);
         for id in compared(graph, surrogate) {
             terms.add(Term::Sg([classes[id.0 as usize]]));
         }
@@ -96,9 +98,8 @@ pub fn is_sum(graph: &Graph, id: NodeId) -> bool {
 }
 
 /// The graph as terms, `prev` and `next` cut: the class of each node.
-fn encode(graph: &Graph) -> (Terms, Vec<Id>) {
+pub(super) fn encode(graph: &Graph, terms: &mut Terms) -> Vec<Id> {
     let live = live(graph);
-    let mut terms = Terms::new(Facts);
     let mut classes: Vec<Id> = Vec::with_capacity(graph.len());
     // The signed terms of each sum.
     let mut sums: Vec<Vec<(bool, Id)>> = Vec::with_capacity(graph.len());
@@ -120,7 +121,7 @@ fn encode(graph: &Graph) -> (Terms, Vec<Id>) {
             Op::Sg => Term::Sg([class(0)]),
             Op::Bypass => Term::Bypass([class(0), class(1)]),
             Op::Input(_) | Op::Param(_) | Op::TimeIndex | Op::Prev | Op::Next => {
-                Term::Leaf(Leaf { name: format!("{id:?}").into(), stopped: !live[id.0 as usize] })
+                Term::Leaf(Leaf { name: name(graph, id), stopped: !live[id.0 as usize] })
             }
             _ if is_sum(graph, id) => {
                 let signed = |(negative, x): (bool, Id)| {
@@ -145,5 +146,13 @@ fn encode(graph: &Graph) -> (Terms, Vec<Id>) {
         classes.push(class);
     }
     terms.rebuild();
-    (terms, classes)
+    classes
+}
+
+fn name(graph: &Graph, leaf: NodeId) -> Arc<str> {
+    match graph.node(leaf).op {
+        Op::Input(index) => graph.inputs[index].name.as_str().into(),
+        Op::Param(index) => graph.params[index].path.as_str().into(),
+        _ => format!("{leaf:?}").into(),
+    }
 }

@@ -1,0 +1,484 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use egg::{Id, RecExpr, Runner, SimpleScheduler};
+use proptest::prelude::*;
+
+use super::analysis::{Facts, Terms};
+use super::language::Term;
+use super::values::encode;
+use super::*;
+use crate::autodiff::{differentiate, erase, joint};
+use crate::graph::interpret::{Results, interpret, interpret_dual};
+use crate::graph::{Bindings, Builder, Clock, Elem, NodeId, Pointwise, Role, Type};
+use crate::testing::{Program, Random, assert_close, dims};
+
+/// One line a law: its name, and two terms that it makes equal.
+const GOALS: &[(&str, &str, &str)] = &[
+    ("sg-sg", "(exp (sg (sg x)))", "(exp (sg x))"),
+    ("sg-stopped", "(sg (add (sg x) 2))", "(add (sg x) 2)"),
+    ("sg-operation", "(sg (atan2 x y))", "(atan2 (sg x) (sg y))"),
+    ("sg-bypass", "(sg (bypass x y))", "(sg x)"),
+    ("sg-tangent", "(sg (tangent y))", "(tangent (sg y))"),
+    ("cancel", "(+ x (sg y) (neg (sg x)))", "(+ (sg y) (tangent x))"),
+    ("cancel", "(+ (sg x) (neg x) z)", "(+ (tangent (neg x)) z)"),
+    ("sum-tangent", "(+ x (tangent y))", "(bypass x (+ x y))"),
+    ("sum-tangent", "(+ (tangent x) (tangent y))", "(tangent (+ x y))"),
+    ("neg-tangent", "(neg (tangent x))", "(tangent (neg x))"),
+    ("linear-tangent", "(mul (sg y) (tangent x))", "(tangent (mul (sg y) x))"),
+    ("linear-tangent", "(transpose (tangent x))", "(tangent (transpose x))"),
+    ("product-tangent", "(mul y (tangent x))", "(tangent (mul (sg y) x))"),
+    ("tangent-bypass", "(tangent (bypass x y))", "(tangent y)"),
+    ("tangent-tangent", "(tangent (tangent y))", "(tangent y)"),
+    ("bypass-zero", "(bypass 0 y)", "(tangent y)"),
+    ("bypass-same", "(bypass x x)", "x"),
+    ("bypass-left", "(bypass (bypass x y) z)", "(bypass x z)"),
+    ("bypass-right", "(bypass x (bypass y z))", "(bypass x z)"),
+    ("bypass-value", "(bypass (exp x) y)", "(bypass (sg (exp x)) y)"),
+    ("bypass-stopped", "(bypass x (sg y))", "(sg x)"),
+    ("bypass-of-tangent", "(bypass (tangent x) y)", "(tangent y)"),
+    ("bypass-to-tangent", "(bypass x (tangent y))", "(bypass x y)"),
+    ("bypass-drop", "(bypass x (+ y (sg z)))", "(bypass x y)"),
+    ("linear-bypass", "(transpose (bypass (sg x) y))", "(bypass (transpose (sg x)) (transpose y))"),
+    ("linear-bypass", "(+ (bypass (sg x) y) z)", "(bypass (+ (sg x) z) (+ y z))"),
+    ("neg-neg", "(neg (neg x))", "x"),
+    ("neg-left", "(mul (neg x) y)", "(neg (mul x y))"),
+    ("neg-right", "(mul x (neg y))", "(neg (mul x y))"),
+    ("sum-flat", "(exp (+ (+ x y) z))", "(exp (+ x (+ y z)))"),
+    ("sum-zero", "(exp (+ x 0))", "(exp x)"),
+    ("order", "(exp (mul x y))", "(exp (mul y x))"),
+];
+
+fn term(text: &str) -> RecExpr<Term> {
+    text.parse().unwrap()
+}
+
+#[test]
+fn every_law_has_a_goal() {
+    let tested: BTreeSet<_> = GOALS.iter().map(|goal| goal.0).collect();
+    let laws: BTreeSet<_> = LAWS.iter().map(|law| law.name).collect();
+    assert_eq!(tested, laws);
+}
+
+#[test]
+fn every_law_reaches_its_goal_alone() {
+    for &(name, left, right) in GOALS {
+        assert!(proves(left, right, &[name, "order"]), "{name}: {left} = {right}");
+    }
+}
+
+/// Whether the laws of these names make two terms equal.
+fn proves(left: &str, right: &str, names: &[&str]) -> bool {
+    let (left, right) = (term(left), term(right));
+    let laws = LAWS.iter().filter(|law| names.contains(&law.name));
+    let runner = Runner::<Term, Facts>::new(Facts)
+        .with_expr(&left)
+        .with_expr(&right)
+        .with_scheduler(SimpleScheduler)
+        .with_time_limit(Duration::from_secs(1000))
+        .run(&laws.map(|law| law.rewrite().unwrap()).collect::<Vec<_>>());
+    runner.egraph.find(runner.roots[0]) == runner.egraph.find(runner.roots[1])
+}
+
+/// The names of leaves and the graph's parameters: `x`, `y`, `z`, and `w` for the weights.
+fn operands() -> (Program, Vec<(&'static str, NodeId)>) {
+    let mut p = Program::default();
+    let leaves = ["x", "y", "z", "w"].map(|name| (name, p.param(name, &[3, 3])));
+    (p, leaves.to_vec())
+}
+
+/// The graph of a term.
+fn build(b: &mut Builder, leaves: &[(&str, NodeId)], text: &str) -> NodeId {
+    let expression = term(text);
+    let mut nodes: Vec<NodeId> = Vec::new();
+    let like = leaves[0].1;
+    for term in &expression {
+        let node = |id: &Id| nodes[usize::from(*id)];
+        let new = match term {
+            Term::Leaf(leaf) => leaves.iter().find(|(name, _)| *name == &*leaf.name).unwrap().1,
+            Term::Sg([x]) => b.push(Op::Sg, vec![node(x)]),
+            Term::Bypass([f, g]) => b.push(Op::Bypass, vec![node(f), node(g)]),
+            Term::Tangent([g]) => {
+                let stopped = b.push(Op::Sg, vec![node(g)]);
+                b.sub(node(g), stopped)
+            }
+            Term::Neg([x]) => b.neg(node(x)),
+            Term::Sum(ids) => ids.iter().map(node).reduce(|sum, part| b.add(sum, part)).unwrap(),
+            Term::Operation(operation, ids) => match operation.op {
+                Op::Const(number, _) => b.full_like(number.0, like),
+                ref op => b.push(op.clone(), ids.iter().map(node).collect()),
+            },
+        };
+        let dims = b.ty(like).dims.clone();
+        nodes.push(b.broadcast(new, &dims));
+    }
+    *nodes.last().unwrap()
+}
+
+#[test]
+fn both_sides_of_every_law_have_the_same_derivatives() {
+    for &(name, left, right) in GOALS {
+        let order = LAWS.iter().find(|law| law.name == name).unwrap().order;
+        let mut random = Random(11);
+        let sides = [left, right].map(|side| {
+            let (mut p, leaves) = operands();
+            let node = build(&mut p.b(), &leaves, side);
+            p.output("y", node);
+            let weighted = p.b().mul(node, leaves[3].1);
+            p.loss(weighted);
+            p.graph
+        });
+        let (mut values, directions) = (random.values(&sides[0]), random.values(&sides[0]));
+        values.get_mut("x").unwrap().data[0] = 0.0;
+        let none = Bindings::new();
+        let wrt: Vec<String> = ["x", "y", "z"].map(String::from).to_vec();
+        let [a, b] = sides.map(|side| {
+            let first = interpret_dual(&side, &none, &values, &directions).unwrap();
+            let joint = joint(&side, "loss", &wrt).unwrap();
+            (first, interpret_dual(&joint, &none, &values, &directions).unwrap())
+        });
+        let same = |a: &Results, b: &Results| {
+            for ((root, a), (_, b)) in a.0.iter().zip(&b.0) {
+                assert_close(&a.data, &b.data, format!("{name}: {left} = {right}, {}", root.name));
+            }
+        };
+        same(&a.0.0, &b.0.0);
+        same(&a.0.1, &b.0.1);
+        same(&a.1.0, &b.1.0);
+        if order == Order::All {
+            same(&a.1.1, &b.1.1);
+        }
+    }
+}
+
+/// What the normal form of a graph is held to.
+fn check(graph: &Graph, random: &mut Random) -> Graph {
+    let (normal, report) = simplify(graph);
+    assert_eq!(report.limit, None);
+    let none = Bindings::new();
+    let (values, directions) = (random.values(graph), random.values(graph));
+    let (value, tangent) = interpret_dual(graph, &none, &values, &directions).unwrap();
+    let (normal_value, normal_tangent) =
+        interpret_dual(&normal, &none, &values, &directions).unwrap();
+    let erased = erase(normal.clone());
+    let erased_value = interpret(&erased, &none, &values).unwrap();
+    for root in &graph.roots {
+        let (role, name) = (Role::Output, &root.name);
+        let expected = &value.get(role, name).unwrap().data;
+        assert_close(&normal_value.get(role, name).unwrap().data, expected, name);
+        assert_close(&erased_value.get(role, name).unwrap().data, expected, name);
+        let expected = &tangent.get(role, name).unwrap().data;
+        assert_close(&normal_tangent.get(role, name).unwrap().data, expected, name);
+    }
+    let wrt: Vec<String> = values.keys().cloned().collect();
+    for graph in [graph, &normal] {
+        let joint = differentiate(graph, "loss", &wrt).unwrap();
+        let gradients = interpret(&joint, &none, &values).unwrap();
+        let product = |name: &String| {
+            let (gradient, direction) = (gradients.gradient(name).unwrap(), &directions[name]);
+            gradient.data.iter().zip(&direction.data).map(|(g, d)| g * d).sum::<f64>()
+        };
+        let actual: f64 = wrt.iter().map(product).sum();
+        assert_close(&[actual], &tangent.output("loss").unwrap().data, "the gradient");
+    }
+    if !differences_of_equals(graph) {
+        assert!(!differences_of_equals(&normal), "a difference of equals");
+        assert!(!differences_of_equals(&erased), "a difference of equals");
+    }
+    assert_bypasses_are_plain(&normal);
+    normal
+}
+
+fn differences_of_equals(graph: &Graph) -> bool {
+    graph
+        .ids()
+        .map(|id| graph.node(id))
+        .any(|node| node.op == Op::Map(Pointwise::Sub) && node.args[0] == node.args[1])
+}
+
+fn assert_bypasses_are_plain(graph: &Graph) {
+    let op = |id: NodeId| &graph.node(id).op;
+    for id in graph.ids().filter(|id| *op(*id) == Op::Bypass) {
+        let args = &graph.node(id).args;
+        assert!(args.iter().all(|arg| *op(*arg) != Op::Bypass), "nested bypasses");
+        assert!(*op(args[1]) != Op::Sg, "a bypass to nothing");
+    }
+}
+
+fn count(graph: &Graph, op: &Op) -> usize {
+    graph.ids().filter(|id| graph.node(*id).op == *op).count()
+}
+
+/// The normal form of one term, with `loss` a weighted sum of it.
+fn normal_form(text: &str) -> Graph {
+    let (mut p, leaves) = operands();
+    let node = build(&mut p.b(), &leaves, text);
+    p.output("y", node);
+    let weighted = p.b().mul(node, leaves[3].1);
+    p.loss(weighted);
+    check(&p.graph, &mut Random(17))
+}
+
+/// Spellings of a bypass or an injection; each becomes `bypass(floor(y), …)`.
+const SPELLINGS: &[&str] = &[
+    "(bypass (floor y) (tanh x))",
+    "(add (sub (tanh x) (sg (tanh x))) (sg (floor y)))",
+    "(sub (add (sg (floor y)) (tanh x)) (sg (tanh x)))",
+    "(add (neg (sg (tanh x))) (add (sg (floor y)) (tanh x)))",
+    "(add (tanh x) (sub (sg (floor y)) (sg (tanh x))))",
+    "(add (tanh x) (sg (sub (floor y) (tanh x))))",
+    "(sub (sg (floor y)) (sub (sg (tanh x)) (tanh x)))",
+    "(sub (tanh x) (sg (sub (tanh x) (floor y))))",
+    "(add (mul 2 (sub (tanh x) (sg (tanh x)))) (sg (floor y)))",
+    "(add (sub (mul 2 (tanh x)) (mul 2 (sg (tanh x)))) (sg (floor y)))",
+    "(add (sub (tanh x) (sg (tanh x))) (floor y))",
+    "(add (sub (mul x (sg z)) (sg (mul z x))) (sg (floor y)))",
+    "(add (sub (mul (sg z) x) (mul (sg x) (sg z))) (sg (floor y)))",
+    "(add (neg (sub (sg (tanh x)) (tanh x))) (sg (floor (sg y))))",
+    "(bypass (bypass (floor y) (sin z)) (bypass (cos z) (tanh x)))",
+    "(add (sub (bypass z (tanh x)) (sg z)) (sg (floor y)))",
+    "(add (mul z (sub (tanh x) (sg (tanh x)))) (floor y))",
+];
+
+#[test]
+fn a_bypass_is_recognised_in_any_spelling() {
+    for text in SPELLINGS {
+        let normal = normal_form(text);
+        let y = normal.root(Role::Output, "y").unwrap();
+        assert_eq!(normal.node(y).op, Op::Bypass, "{text}");
+        assert_eq!(count(&normal, &Op::Map(Pointwise::Sub)), 0, "{text}");
+        let erased = erase(normal);
+        let y = erased.root(Role::Output, "y").unwrap();
+        assert_eq!(erased.node(y).op, Op::Map(Pointwise::Floor), "{text}");
+        assert_eq!(count(&erased, &Op::Map(Pointwise::Tanh)), 0, "{text}");
+    }
+}
+
+/// Stops in stops, products, sums, differences and functions of bypasses.
+const NESTED: &[&str] = &[
+    "(add (sg (mul x (sg y))) (mul x y))",
+    "(sub (add (mul (sg (sg x)) y) (mul (sg x) (sg y))) (mul (sg (mul (sg (mul x y)) x)) x))",
+    "(sub (add (bypass (floor x) (tanh x)) (bypass (floor y) (sigmoid y))) (mul 2 (bypass (round x) (mul x y))))",
+    "(bypass (bypass (floor x) (sin x)) (bypass (floor y) (cos y)))",
+    "(add (sub (mul x (sg x)) (sg (mul x x))) (mul (sg (bypass y x)) y))",
+    "(exp (add (sub (sin x) (sg (sin x))) (sg (exp (bypass x y)))))",
+    "(sub (exp (bypass (floor x) y)) (sg (exp (floor x))))",
+    "(sub (add (exp (add (sub x (sg x)) (sg y))) (tanh z)) (sg (exp y)))",
+];
+
+#[test]
+fn nested_surrogates() {
+    NESTED.iter().for_each(|text| drop(normal_form(text)));
+}
+
+/// The laws alone prove what the normal form is.
+#[test]
+fn the_normal_form_is_proved() {
+    for text in SPELLINGS.iter().chain(NESTED) {
+        let (mut p, leaves) = operands();
+        let node = build(&mut p.b(), &leaves, text);
+        p.output("y", node);
+        let (normal, _) = simplify(&p.graph);
+        let mut terms = Terms::new(Facts);
+        let roots = [&p.graph, &normal].map(|graph| {
+            let classes = encode(graph, &mut terms);
+            classes[graph.root(Role::Output, "y").unwrap().0 as usize]
+        });
+        let runner = Runner::<Term, Facts>::new(Facts)
+            .with_egraph(terms)
+            .with_scheduler(SimpleScheduler)
+            .with_node_limit(30_000)
+            .with_time_limit(Duration::from_secs(1000))
+            .with_hook(move |runner| {
+                match runner.egraph.find(roots[0]) == runner.egraph.find(roots[1]) {
+                    true => Err("proved".into()),
+                    false => Ok(()),
+                }
+            })
+            .run(&LAWS.iter().map(|law| law.rewrite().unwrap()).collect::<Vec<_>>());
+        assert_eq!(runner.egraph.find(roots[0]), runner.egraph.find(roots[1]), "{text}");
+    }
+}
+
+#[test]
+fn ordinary_sums_stay_as_they_are_written() {
+    for text in [
+        // Rounding tricks.
+        "(sub (add x y) x)",
+        "(add (sub (sub (add x y) x) y) (sg z))",
+        "(bypass (sub (add x 12582912) 12582912) x)",
+    ] {
+        let normal = normal_form(text);
+        assert!(count(&normal, &Op::Map(Pointwise::Sub)) > 0, "{text}");
+    }
+    let straight_through = normal_form("(add x (sg (sub (sub (add x 12582912) 12582912) x)))");
+    let y = straight_through.root(Role::Output, "y").unwrap();
+    let value = straight_through.node(y).args[0];
+    assert_eq!(straight_through.node(value).op, Op::Map(Pointwise::Sub));
+    assert_eq!(straight_through.node(straight_through.node(y).args[1]).op, Op::Param(0));
+    // What is left keeps its order.
+    let pruned = erase(normal_form("(add x (add (sub (add y (tanh x)) (sg (tanh x))) z))"));
+    let y = pruned.root(Role::Output, "y").unwrap();
+    let inner = pruned.node(y).args[1];
+    assert_eq!(pruned.node(inner).op, Op::Map(Pointwise::Add));
+}
+
+#[test]
+fn a_value_of_zero_vanishes() {
+    for text in [
+        "(sub (mul x (sg x)) (sg (mul x x)))",
+        "(mul y (sub x (sg x)))",
+        "(mul (sub x (sg x)) (sub y (sg y)))",
+        "(sub (sg x) (sg x))",
+        "(transpose (mul 2 (sub (sin x) (sg (sin x)))))",
+    ] {
+        let erased = erase(normal_form(text));
+        let y = erased.root(Role::Output, "y").unwrap();
+        assert_eq!(erased.as_number(y), Some(0.0), "{text}");
+    }
+}
+
+#[test]
+fn without_surrogates_nothing_changes() {
+    let (mut p, leaves) = operands();
+    let node = build(&mut p.b(), &leaves, "(sub (sub (add x y) x) (mul 1 (neg (neg y))))");
+    p.output("y", node);
+    let (normal, report) = simplify(&p.graph);
+    assert_eq!(normal, p.graph.compact());
+    assert_eq!(report, Report::default());
+}
+
+/// A layer with a learned surrogate that acts only on the gradient.
+#[test]
+fn a_learned_surrogate_is_not_computed_forward() {
+    let mut p = Program::stream(5);
+    let x = p.input("x", Elem::F32, &[2, 3], Clock::Stream);
+    let (w, slope) = (p.param("w", &[3, 4]), p.param("slope", &[4]));
+    let mut b = p.b();
+    let shape = dims(&[2, 4]);
+    let zero = b.number(0.0);
+    let zeros = b.broadcast(zero, &shape);
+    let ty = Type::new(Elem::F32, shape.clone(), Clock::Stream);
+    let prev_u = b.open_delay(Op::Prev, ty.clone(), zeros);
+    let prev_z = b.open_delay(Op::Prev, ty, zeros);
+    let (kept, current) = (b.scale(prev_u, 0.8), b.matmul(x, w));
+    let u = b.add(kept, current);
+    let u = b.sub(u, prev_z);
+    let v = b.add_number(u, -1.0);
+    let one = b.number(1.0);
+    let step = b.choose(Pointwise::Gt, v, zero, one, zero);
+    let slope = b.broadcast(slope, &shape);
+    let steep = b.mul(slope, v);
+    let g = b.unary(Pointwise::Tanh, steep);
+    let (stopped_g, stopped_step) = (b.push(Op::Sg, vec![g]), b.push(Op::Sg, vec![step]));
+    let z = b.sub(g, stopped_g);
+    let z = b.add(z, stopped_step);
+    b.close(prev_u, u);
+    b.close(prev_z, z);
+    p.output("z", z);
+    p.loss(z);
+    let normal = check(&p.graph, &mut Random(23));
+    assert_eq!(count(&normal, &Op::Bypass), 1);
+    assert_eq!(count(&normal, &Op::Sg), 0);
+    let erased = erase(normal);
+    assert_eq!(count(&erased, &Op::Map(Pointwise::Tanh)), 0);
+    assert!(!erased.ids().any(|id| erased.node(id).op == Op::Param(1)));
+}
+
+#[test]
+fn long_chains_stay_small() {
+    let (mut p, leaves) = operands();
+    let mut b = p.b();
+    let mut sum = leaves[0].1;
+    for i in 0..300 {
+        let scaled = b.scale(leaves[1].1, f64::from(i) + 1.5);
+        let g = b.unary(Pointwise::Tanh, scaled);
+        let f = b.unary(Pointwise::Floor, scaled);
+        let (stopped_g, stopped_f) = (b.push(Op::Sg, vec![g]), b.push(Op::Sg, vec![f]));
+        sum = b.add(sum, g);
+        sum = b.add(sum, stopped_f);
+        sum = b.sub(sum, stopped_g);
+    }
+    p.loss(sum);
+    let (normal, report) = simplify(&p.graph);
+    assert_eq!(report.limit, None);
+    assert!(report.terms < 6_000, "{report:?}");
+    assert_eq!(count(&erase(normal), &Op::Map(Pointwise::Tanh)), 0);
+}
+
+/// Spellings of a bypass with the value of `{f}` and the derivative of `{g}`.
+const BYPASS: &[&str] = &[
+    "(bypass {f} {g})",
+    "(add (sub {g} (sg {g})) (sg {f}))",
+    "(sub (add (sg {f}) {g}) (sg {g}))",
+    "(add (neg (sg {g})) (add (sg {f}) {g}))",
+    "(add {g} (sub (sg {f}) (sg {g})))",
+    "(add {g} (sg (sub {f} {g})))",
+    "(sub (sg {f}) (sub (sg {g}) {g}))",
+    "(sub {g} (sg (sub {g} {f})))",
+    "(add (mul 2 (mul 0.5 (sub {g} (sg {g})))) (sg {f}))",
+    "(add (sub (mul 2 {g}) (mul (sg {g}) 2)) (sg {f}))",
+    "(bypass {f} (bypass z {g}))",
+    "(bypass (bypass {f} y) {g})",
+    "(bypass (sg {f}) (sub {g} (sg y)))",
+    "(add (sg (bypass {f} z)) (sub {g} (sg {g})))",
+];
+
+/// Expressions in which `tanh` only ever serves a derivative.
+fn expression() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("x".to_string()),
+        Just("y".to_string()),
+        Just("z".to_string()),
+        Just("s".to_string()),
+        Just("0.5".to_string()),
+    ];
+    leaf.prop_recursive(5, 40, 3, |inner| {
+        let unary = prop::sample::select(vec!["sin", "sg", "neg", "sigmoid", "transpose", "sum"]);
+        let binary = prop::sample::select(vec!["add", "sub", "mul", "@"]);
+        let spelling = prop::sample::select(BYPASS);
+        let injection = prop::bool::ANY;
+        prop_oneof![
+            (unary, inner.clone()).prop_map(|(op, x)| format!("({op} {x})")),
+            (binary, inner.clone(), inner.clone()).prop_map(|(op, a, b)| format!("({op} {a} {b})")),
+            // Away from where a rounding error decides.
+            inner.clone().prop_map(|x| format!("(floor (add {x} 0.31234567))")),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(c, a, b)| format!("(select (gt {c} 0.12345678) {a} {b})")),
+            (spelling, injection, inner.clone(), inner).prop_map(|(spelling, inject, f, x)| {
+                let g = match inject {
+                    true => format!("(mul {x} (sg (tanh {f})))"),
+                    false => format!("(tanh {x})"),
+                };
+                spelling.replace("{f}", &f).replace("{g}", &g)
+            }),
+        ]
+    })
+}
+
+/// The term in a recurrence: `s` is its state, `y` a stream.
+fn in_time(text: &str) -> Graph {
+    let mut p = Program::stream(3);
+    let y = p.input("y", Elem::F32, &[3, 3], Clock::Stream);
+    let [x, z] = ["x", "z"].map(|name| p.param(name, &[3, 3]));
+    let mut b = p.b();
+    let ty = Type::new(Elem::F32, dims(&[3, 3]), Clock::Stream);
+    let s = b.open_delay(Op::Prev, ty, z);
+    let node = build(&mut b, &[("x", x), ("y", y), ("z", z), ("s", s)], text);
+    let node = b.add(node, y);
+    let state = b.unary(Pointwise::Sigmoid, node);
+    b.close(s, state);
+    p.output("y", node);
+    p.loss(node);
+    p.graph
+}
+
+proptest! {
+    #[test]
+    fn every_program_has_its_normal_form(text in expression()) {
+        let graph = in_time(&text);
+        let normal = check(&graph, &mut Random(29));
+        let erased = erase(normal);
+        prop_assert_eq!(count(&erased, &Op::Map(Pointwise::Tanh)), 0);
+    }
+}
