@@ -494,7 +494,8 @@ fn gather(b: &mut Builder, args: &[NodeId], axis: usize, dy: NodeId) -> NodeId {
 }
 
 /// The adjoint of a product over axes: for each factor the product of the others, which is zero
-/// where two are zero, and where one is, zero for all but that one.
+/// where two are zero, and where one is, zero for all but that one. Its own derivative is right where
+/// none is zero.
 fn product(b: &mut Builder, x: NodeId, axes: &[usize], dy: NodeId) -> NodeId {
     let (zero, one) = (b.number(0.0), b.number(1.0));
     let is_zero = b.binary(Pointwise::Eq, x, zero);

@@ -2,8 +2,9 @@
 //!
 //! The cotangent of the other branch of an `if` is zero, but zero times an infinite derivative is
 //! NaN: `if x > 0 then sqrt(x) else 0` at x = 0. Where an operation before a `select` may have such
-//! a derivative, its zero cotangents give zero. Sums and products are taken not to overflow and
-//! inputs to be finite, so that the usual recurrence with a reset needs no guard.
+//! a derivative, its zero cotangents give zero. Inputs are taken to be finite, and sums and products
+//! (of matrices too, which have no guard) not to overflow, so that the usual recurrence with a reset
+//! needs none.
 
 use super::{derivative_operands, reachable};
 use crate::graph::{Elem, Graph, Node, NodeId, Op, Pointwise};
@@ -66,40 +67,54 @@ fn explodes(graph: &Graph, node: &Node) -> bool {
         Op::Const(number, _) => !number.0.is_finite(),
         Op::Gather { .. } => true,
         Op::Map(Log | Sqrt | Rsqrt | Tan | Asin | Acos | Sinh | Cosh | Atan2) => true,
-        Op::Map(Exp) => sign(graph, node.args[0], 8) != Some(-1),
-        Op::Map(Div) => !is_nonzero(graph, node.args[1]),
+        Op::Map(Exp) => !sign(graph, node.args[0], 8).is_some_and(|sign| sign.negative),
+        Op::Map(Div) => !sign(graph, node.args[1], 8).is_some_and(|sign| sign.strict),
         Op::Map(Pow) => !number(1).is_some_and(|power| power >= 0.0 && power.fract() == 0.0),
         _ => false,
     }
 }
 
-fn is_nonzero(graph: &Graph, id: NodeId) -> bool {
-    let node = graph.node(id);
-    match node.op {
-        Op::Const(number, _) => number.0 != 0.0,
-        Op::Size(_) => true,
-        Op::Broadcast(_) | Op::Reshape(_) => is_nonzero(graph, node.args[0]),
-        _ => false,
-    }
+/// What is seen of a value within so many operations.
+#[derive(Clone, Copy, PartialEq)]
+struct Side {
+    negative: bool,
+    /// It is not zero.
+    strict: bool,
 }
 
-/// 1 for a value of zero or more, -1 for zero or less, if it is seen within so many operations.
-fn sign(graph: &Graph, id: NodeId, depth: u32) -> Option<i8> {
+fn sign(graph: &Graph, id: NodeId, depth: u32) -> Option<Side> {
     use Pointwise::*;
     let depth = depth.checked_sub(1)?;
     let node = graph.node(id);
     let of = |operand: usize| sign(graph, node.args[operand], depth);
+    let strict = |operand: usize| of(operand).is_some_and(|sign| sign.strict);
+    let plus = |strict: bool| Some(Side { negative: false, strict });
     let is_even = |power: NodeId| graph.as_number(power).is_some_and(|power| power % 2.0 == 0.0);
     match node.op {
-        Op::Const(number, _) if number.0 >= 0.0 => Some(1),
-        Op::Const(number, _) if number.0 < 0.0 => Some(-1),
-        Op::Size(_) | Op::Map(Abs | Exp | Sqrt | Relu | Sigmoid) => Some(1),
-        Op::Sg | Op::Broadcast(_) | Op::Reshape(_) => of(0),
-        Op::Map(Neg) => Some(-of(0)?),
-        Op::Map(Mul) if node.args[0] == node.args[1] => Some(1),
-        Op::Map(Pow) if is_even(node.args[1]) => Some(1),
-        Op::Map(Mul | Div) => Some(of(0)? * of(1)?),
-        Op::Map(Add) => of(0).filter(|sign| of(1) == Some(*sign)),
+        Op::Const(number, _) if number.0.is_nan() => None,
+        Op::Const(number, _) => Some(Side { negative: number.0 < 0.0, strict: number.0 != 0.0 }),
+        Op::Param(index) => match graph.params[index].bounds {
+            Some((low, _)) if low >= 0.0 => plus(low > 0.0),
+            _ => None,
+        },
+        Op::Size(_) => plus(true),
+        Op::Sg | Op::Bypass | Op::Broadcast(_) | Op::Reshape(_) => of(0),
+        Op::Map(Neg) => of(0).map(|sign| Side { negative: !sign.negative, ..sign }),
+        // These may round to zero.
+        Op::Map(Exp | Relu | Sigmoid | Softplus) => plus(false),
+        Op::Map(Abs | Sqrt) => plus(strict(0)),
+        Op::Map(Mul) if node.args[0] == node.args[1] => plus(strict(0)),
+        Op::Map(Pow) if is_even(node.args[1]) => plus(strict(0)),
+        Op::Map(Pow) => of(0).filter(|sign| !sign.negative),
+        Op::Map(Mul | Div) => {
+            let (a, b) = (of(0)?, of(1)?);
+            Some(Side { negative: a.negative != b.negative, strict: a.strict && b.strict })
+        }
+        Op::Map(Add) => {
+            let (a, b) = (of(0)?, of(1)?);
+            let strict = a.strict || b.strict;
+            (a.negative == b.negative).then_some(Side { negative: a.negative, strict })
+        }
         _ => None,
     }
 }

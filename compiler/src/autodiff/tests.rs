@@ -301,18 +301,42 @@ fn nothing_comes_from_a_branch_not_taken() {
 
 #[test]
 fn a_guard_stands_only_where_a_derivative_may_explode() {
-    let mut p = Program::default();
-    let x = p.input("x", Elem::F32, &[5], Clock::Static);
-    let mut b = p.b();
-    let zero = b.number(0.0);
-    let square = b.mul(x, x);
-    let square = b.neg(square);
-    let bell = b.unary(Pointwise::Exp, square);
-    let product = b.mul(bell, x);
-    let chosen = b.choose(Pointwise::Gt, x, zero, product, zero);
-    p.loss(chosen);
-    let joint = differentiate(&p.graph, "loss", &names(&["x"])).unwrap();
-    assert!(!joint.ids().any(|id| joint.node(id).op == Op::Map(Pointwise::Eq)));
+    let guards = |make: fn(&mut Builder, NodeId, NodeId) -> NodeId| {
+        let mut p = Program::default();
+        let x = p.input("x", Elem::F32, &[5], Clock::Static);
+        let tau = p.param("tau", &[5]);
+        p.graph.params[0].bounds = Some((1.0, f64::INFINITY));
+        let mut b = p.b();
+        let branch = make(&mut b, x, tau);
+        let zero = b.number(0.0);
+        let chosen = b.choose(Pointwise::Gt, x, zero, branch, zero);
+        p.loss(chosen);
+        let joint = differentiate(&p.graph, "loss", &names(&["x", "tau"])).unwrap();
+        joint.ids().filter(|id| joint.node(*id).op == Op::Map(Pointwise::Eq)).count()
+    };
+    // A bell times x, a decay, a fast sigmoid's slope.
+    let bell = guards(|b, x, _| {
+        let square = b.mul(x, x);
+        let square = b.neg(square);
+        let bell = b.unary(Pointwise::Exp, square);
+        b.mul(bell, x)
+    });
+    let decay = guards(|b, x, tau| {
+        let minus_one = b.number(-1.0);
+        let rate = b.div(minus_one, tau);
+        let alpha = b.unary(Pointwise::Exp, rate);
+        b.mul(alpha, x)
+    });
+    let slope = guards(|b, x, _| {
+        let size = b.unary(Pointwise::Abs, x);
+        let size = b.add_number(size, 1.0);
+        let square = b.mul(size, size);
+        b.div(x, square)
+    });
+    assert_eq!([bell, decay, slope], [0, 0, 0]);
+    let quotient = guards(|b, x, _| b.div(x, x));
+    let root = guards(|b, x, _| b.unary(Pointwise::Sqrt, x));
+    assert_eq!([quotient, root], [1, 1]);
 }
 
 #[test]

@@ -271,6 +271,25 @@ fn nested_surrogates() {
     NESTED.iter().for_each(|text| drop(normal_form(text)));
 }
 
+/// Four spellings of an injection in one program, their sum and product weighted.
+#[test]
+fn inlined_injections_leave_no_trace_forward() {
+    let bell = |x: &str| format!("(exp (neg (abs {x})))");
+    let step = |x: &str| format!("(select (gt {x} 0) 1 0)");
+    let m = format!("(mul x (sg {}))", bell("x"));
+    let v = format!("(mul (sg {}) x)", bell("(mul 2 x)"));
+    let y1 = format!("(sub (add (sg {}) {m}) (sg {m}))", step("x"));
+    let y2 = format!("(add (neg (sg {m})) (add (sg {}) {m}))", step("(sub x 0.3)"));
+    let y3 = format!("(add {m} (sub (sg {}) (sg {m})))", step("(add x 0.3)"));
+    let y4 = format!("(sub (sg {}) (sub (sg {v}) {v}))", step("x"));
+    let y = format!("(add (sub {y1} (mul 2 {y2})) (mul (mul 3 {y3}) {y4}))");
+    let normal = normal_form(&y);
+    assert_eq!(count(&normal, &Op::Bypass), 4);
+    let erased = erase(normal);
+    assert_eq!(count(&erased, &Op::Map(Pointwise::Exp)), 0);
+    assert_eq!(count(&erased, &Op::Map(Pointwise::Sub)), 2);
+}
+
 /// The laws alone prove what the normal form is.
 #[test]
 fn the_normal_form_is_proved() {
