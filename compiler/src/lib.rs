@@ -2,6 +2,7 @@
 
 pub mod autodiff;
 pub mod calculus;
+pub mod check;
 pub mod diagnostic;
 pub mod emit;
 pub mod graph;

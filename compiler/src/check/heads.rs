@@ -1,0 +1,188 @@
+//! The graphs of a program as they are written: what a front end needs to bind open dimensions.
+
+use std::collections::BTreeMap;
+
+use super::elaborate::{elem, names, plain_name};
+use super::modules::Modules;
+use crate::diagnostic::Diagnostic;
+use crate::graph::Elem;
+use crate::source::{Loader, Sources};
+use crate::syntax::ast::{BinaryOp, Expr, ExprKind, GraphItem, Item, ItemKind, UnaryOp};
+use crate::syntax::expr_to_string;
+
+/// The graphs of a program, with what was found wrong on the way to them.
+pub struct Heads {
+    pub sources: Sources,
+    pub diagnostics: Vec<Diagnostic>,
+    pub graphs: Vec<GraphHead>,
+}
+
+/// What a graph says before its body.
+#[derive(Clone, Debug)]
+pub struct GraphHead {
+    pub name: String,
+    pub docs: String,
+    pub dims: Vec<DimHead>,
+    pub inputs: Vec<InputHead>,
+    pub outputs: Vec<String>,
+    /// The constants of the program that are whole numbers: no dimension of their names is open.
+    constants: BTreeMap<String, i64>,
+}
+
+/// `K = 784 / T` in a graph's list of dimensions.
+#[derive(Clone, Debug)]
+pub struct DimHead {
+    pub name: String,
+    /// As written.
+    pub default: Option<String>,
+}
+
+/// An input as it is declared.
+#[derive(Clone, Debug)]
+pub struct InputHead {
+    pub name: String,
+    pub docs: String,
+    pub is_i32: bool,
+    pub is_stream: bool,
+    /// As written: for a stream, the number of steps first.
+    pub dims: Vec<String>,
+    exprs: Vec<Expr>,
+}
+
+/// The graphs of a program, in the order of the text.
+pub fn graphs(name: &str, text: &str, loader: &dyn Loader) -> Heads {
+    let mut modules = Modules::new(loader);
+    let program = modules.add(name, text);
+    let items = modules.items(program);
+    let constants = items
+        .iter()
+        .filter_map(|item| match &item.kind {
+            ItemKind::Const(item) => {
+                Some((item.name.text.clone(), evaluate(&item.value, &BTreeMap::new())?))
+            }
+            _ => None,
+        })
+        .collect();
+    let graphs = items
+        .iter()
+        .filter_map(|item| match &item.kind {
+            ItemKind::Graph(graph) => Some(head(item, graph, &constants)),
+            _ => None,
+        })
+        .collect();
+    Heads { sources: modules.sources, diagnostics: modules.diagnostics, graphs }
+}
+
+fn head(item: &Item, graph: &GraphItem, constants: &BTreeMap<String, i64>) -> GraphHead {
+    let dims = graph.dims.iter().map(|dim| DimHead {
+        name: dim.name.text.clone(),
+        default: dim.default.as_ref().map(expr_to_string),
+    });
+    let inputs = graph.arguments.iter().filter_map(|argument| {
+        let ty = argument.ty.as_ref()?;
+        let exprs: Vec<Expr> = ty.time.iter().chain(&ty.dims).cloned().collect();
+        Some(InputHead {
+            name: argument.name.text.clone(),
+            docs: argument.docs.join("\n"),
+            is_i32: elem(ty) == Elem::I32,
+            is_stream: ty.time.is_some(),
+            dims: exprs.iter().map(expr_to_string).collect(),
+            exprs,
+        })
+    });
+    GraphHead {
+        name: graph.name.text.clone(),
+        docs: item.docs.join("\n"),
+        dims: dims.collect(),
+        inputs: inputs.collect(),
+        outputs: graph.outputs.iter().map(|output| output.text.clone()).collect(),
+        constants: constants.clone(),
+    }
+}
+
+/// Adds to `dims` what the shapes of inputs say about the dimensions that their types name. A stream's
+/// shape has the number of steps first. What `dims` holds already, or the program says, is only compared.
+pub fn bind_dims(
+    graph: &GraphHead,
+    shapes: &BTreeMap<String, Vec<i64>>,
+    dims: &mut BTreeMap<String, i64>,
+) -> Result<(), String> {
+    let given = |input: &InputHead| shapes.get(&input.name).cloned();
+    let inputs: Vec<_> =
+        graph.inputs.iter().filter_map(|input| Some((input, given(input)?))).collect();
+    for (input, shape) in &inputs {
+        if shape.len() != input.exprs.len() {
+            return Err(format!(
+                "the input `{}` has {} axes, expected {}: {}",
+                input.name,
+                shape.len(),
+                input.exprs.len(),
+                declared(input)
+            ));
+        }
+        for (dim, found) in input.exprs.iter().zip(shape) {
+            if let Some(name) = plain_name(dim)
+                && !graph.constants.contains_key(&name.text)
+            {
+                dims.entry(name.text.clone()).or_insert(*found);
+            }
+        }
+    }
+    let mut known = dims.clone();
+    known.extend(graph.constants.clone());
+    for (input, shape) in &inputs {
+        for (axis, (dim, found)) in input.exprs.iter().zip(shape).enumerate() {
+            // A name that is not known yet has a default: the checker compares.
+            let Some(expected) = evaluate(dim, &known) else { continue };
+            if expected != *found {
+                let mut mentioned = Vec::new();
+                names(dim, &mut mentioned);
+                let values = mentioned
+                    .iter()
+                    .filter_map(|name| Some(format!("{} = {}", name.text, known.get(&name.text)?)));
+                let values: Vec<_> = values.collect();
+                let because = match values.is_empty() {
+                    true => String::new(),
+                    false => format!(", where {}", values.join(", ")),
+                };
+                return Err(format!(
+                    "axis {axis} of the input `{}` is {found}, expected {expected}: {}{because}",
+                    input.name,
+                    declared(input)
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The type of an input as written.
+fn declared(input: &InputHead) -> String {
+    let elem = if input.is_i32 { "i32" } else { "" };
+    match (input.is_stream, input.dims.split_first()) {
+        (true, Some((time, []))) => format!("{elem}[{time};]"),
+        (true, Some((time, rest))) => format!("{elem}[{time}; {}]", rest.join(", ")),
+        _ => format!("{elem}[{}]", input.dims.join(", ")),
+    }
+}
+
+/// The whole number that a dimension is, if all its names are known.
+fn evaluate(dim: &Expr, known: &BTreeMap<String, i64>) -> Option<i64> {
+    match &dim.kind {
+        ExprKind::Number { value, integer: true } if *value < 1e15 => Some(*value as i64),
+        ExprKind::Path(_) => known.get(&plain_name(dim)?.text).copied(),
+        ExprKind::Unary(UnaryOp::Neg, inner) => evaluate(inner, known)?.checked_neg(),
+        ExprKind::Binary(op, left, right) => {
+            let (left, right) = (evaluate(left, known)?, evaluate(right, known)?);
+            match op {
+                BinaryOp::Add => left.checked_add(right),
+                BinaryOp::Sub => left.checked_sub(right),
+                BinaryOp::Mul => left.checked_mul(right),
+                BinaryOp::Div if right != 0 && left % right == 0 => Some(left / right),
+                BinaryOp::Pow => left.checked_pow(u32::try_from(right).ok()?),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
