@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::Report;
 use super::language::Operation;
 use super::values::{Value, Values, is_sum};
 use crate::autodiff::{as_stream, carries_derivative, live};
@@ -33,10 +34,16 @@ pub fn near_surrogates(graph: &Graph) -> Vec<bool> {
     near
 }
 
-pub fn normal_form(mut graph: Graph, surrogate: &[bool], values: &Values) -> Graph {
+pub fn normal_form(
+    mut graph: Graph,
+    surrogate: &[bool],
+    values: &Values,
+    report: &mut Report,
+) -> Graph {
     let source: Vec<NodeId> = graph.ids().collect();
     let live = live(&graph);
-    let mut normal = Normal { values, readings: Vec::new(), live, b: Builder::new(&mut graph) };
+    let mut normal =
+        Normal { values, report, readings: Vec::new(), live, b: Builder::new(&mut graph) };
     for &id in &source {
         let reading = match surrogate[id.0 as usize] {
             true => normal.read(id),
@@ -76,6 +83,8 @@ struct Reading {
 struct Tree {
     kind: Kind,
     leaves: usize,
+    /// One of the leaves is a sum that is not looked into.
+    is_shortened: bool,
 }
 
 enum Kind {
@@ -95,6 +104,7 @@ struct Leaf {
 
 struct Normal<'a> {
     values: &'a Values,
+    report: &'a mut Report,
     readings: Vec<Reading>,
     live: Vec<bool>,
     b: Builder<'a>,
@@ -139,7 +149,7 @@ impl Normal<'_> {
             let value = self.value(tree);
             let node = value.unwrap_or_else(|| self.b.full_like(0.0, like));
             let kind = Kind::Leaf(Leaf { node, value: None, stopped: false });
-            return Rc::new(Tree { kind, leaves: 1 });
+            return Rc::new(Tree { kind, leaves: 1, is_shortened: true });
         }
         let longest = parts.iter_mut().flatten().rev().max_by_key(|part| part.leaves);
         if let Some(part) = longest {
@@ -150,7 +160,7 @@ impl Normal<'_> {
 
     fn leaf(&self, id: NodeId, node: NodeId, stopped: bool) -> Rc<Tree> {
         let leaf = Leaf { node, value: self.values.of(id), stopped };
-        Rc::new(Tree { kind: Kind::Leaf(leaf), leaves: 1 })
+        Rc::new(Tree { kind: Kind::Leaf(leaf), leaves: 1, is_shortened: false })
     }
 
     fn read(&mut self, id: NodeId) -> Reading {
@@ -205,6 +215,9 @@ impl Normal<'_> {
         let args: Vec<Reading> = node.args.iter().map(|arg| self.reading(*arg).clone()).collect();
         let derivative = self.sum(&node.op, args.iter().map(|arg| arg.derivative).collect());
         let trees = self.trees(&node.args);
+        if trees.iter().flatten().any(|tree| tree.is_shortened) {
+            self.report.limit.get_or_insert_with(|| format!("{MAX_SUM} terms of a sum"));
+        }
         let gone = match &trees[..] {
             [Some(a), Some(b)] => cancelling(a, b, node.op == Op::Map(Pointwise::Sub)),
             _ => [vec![], vec![]],
@@ -349,7 +362,8 @@ fn combine(op: &Op, parts: Vec<Option<Rc<Tree>>>) -> Option<Rc<Tree>> {
         [Some(x), None] | [None, Some(x)] => return Some(x.clone()),
         _ => return None,
     };
-    Some(Rc::new(Tree { kind, leaves }))
+    let is_shortened = parts.iter().flatten().any(|tree| tree.is_shortened);
+    Some(Rc::new(Tree { kind, leaves, is_shortened }))
 }
 
 /// The tree under an `sg`. Literals have no derivative to stop.
@@ -363,7 +377,7 @@ fn stopped(graph: &Graph, tree: &Rc<Tree>) -> Rc<Tree> {
         Kind::Add(a, b) => Kind::Add(stopped(graph, a), stopped(graph, b)),
         Kind::Sub(a, b) => Kind::Sub(stopped(graph, a), stopped(graph, b)),
     };
-    Rc::new(Tree { kind, leaves: tree.leaves })
+    Rc::new(Tree { kind, ..**tree })
 }
 
 /// The leaves in order, each with its sign.

@@ -45,7 +45,7 @@ pub fn simplify(graph: &Graph) -> (Graph, Report) {
     for _ in 0..MAX_ROUNDS {
         let surrogate = extract::near_surrogates(&graph);
         let values = values::Values::new(&graph, &surrogate, &mut report);
-        let normal = extract::normal_form(graph.clone(), &surrogate, &values);
+        let normal = extract::normal_form(graph.clone(), &surrogate, &values, &mut report);
         if is_same(&graph, &normal) {
             return (normal, report);
         }
