@@ -93,13 +93,13 @@ pub(crate) struct Opened {
     pub is_software_gpu: bool,
 }
 
-#[cfg(any())]
+#[cfg(feature = "cpu")]
 fn open_cpu(program: Arc<Program>, threads: Option<usize>) -> Result<Opened, Error> {
     let backend = Box::new(crate::cpu::CpuBackend::new(program, threads)?);
     Ok(Opened { backend, is_software_gpu: false })
 }
 
-#[cfg(not(any()))]
+#[cfg(not(feature = "cpu"))]
 fn open_cpu(_program: Arc<Program>, _threads: Option<usize>) -> Result<Opened, Error> {
     Err(Error::Device("this build of fgi has no CPU back end (feature `cpu`)".into()))
 }

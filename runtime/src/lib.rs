@@ -3,6 +3,8 @@
 mod array;
 mod backend;
 pub mod checkpoint;
+#[cfg(feature = "cpu")]
+mod cpu;
 pub mod data;
 mod device;
 mod error;
@@ -15,6 +17,8 @@ mod session;
 mod shapes;
 
 pub use array::{Array, Data};
+#[cfg(feature = "cpu")]
+pub use cpu::clif_text;
 pub use device::Device;
 pub use error::Error;
 pub use file::{WriteSeek, write_whole};

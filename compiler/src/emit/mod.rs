@@ -1,4 +1,8 @@
-//! Kernels as text for devices.
+//! Kernels as native code and as text for devices.
 
+#[cfg(feature = "clif")]
+pub mod clif;
+#[cfg(feature = "clif")]
+mod clif_math;
 #[cfg(feature = "wgsl")]
 pub mod wgsl;

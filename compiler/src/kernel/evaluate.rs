@@ -1,4 +1,5 @@
-//! Runs a program slowly, in f64, point by point: the oracle for lowering, without any emitter.
+//! Runs a program slowly, in f64, point by point: the oracle of tests for lowering and for devices.
+//! It panics where a dimension is not given.
 
 use super::*;
 use crate::graph::Bindings;

@@ -15,8 +15,7 @@
 //! barrier; points that differ in one of the first [`Kernel::local_axes`] axes never exchange data, so
 //! rows run without waiting for each other.
 
-#[cfg(test)]
-mod evaluate;
+pub mod evaluate;
 pub mod lower;
 mod print;
 #[cfg(test)]

@@ -1,0 +1,80 @@
+//! Functions in memory.
+
+use cranelift_codegen::settings::{Configurable, Flags, builder};
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{Linkage, Module, default_libcall_names};
+use fgi_compiler::emit::clif::{Frame, NativeKernel, emit};
+use fgi_compiler::graph::Dim;
+use fgi_compiler::kernel::Program;
+
+use crate::Error;
+
+/// The code of a kernel; see [`NativeKernel`].
+pub(super) type Entry = unsafe extern "C" fn(*const Frame, i64, i64, i64, i64);
+
+/// A kernel that can be called as long as its [`Code`] lives.
+pub(super) struct Function {
+    pub entry: Entry,
+    pub dims: Vec<Dim>,
+    pub products: Vec<fgi_compiler::emit::clif::Product>,
+}
+
+/// The memory of compiled functions.
+pub(super) struct Code(Option<JITModule>);
+
+/// Compiles all kernels of a program, in the order of [`Program::kernels`].
+pub(super) fn compile(program: &Program) -> Result<(Code, Vec<Function>), Error> {
+    let mut code = Code(Some(module()?));
+    let Some(module) = &mut code.0 else { return Ok((code, Vec::new())) };
+    let call_conv = module.isa().default_call_conv();
+    let mut compiled = Vec::new();
+    for kernel in program.kernels() {
+        let NativeKernel { function, dims, products } = emit(program, kernel, call_conv);
+        let failed = |error| Error::Compile(format!("kernel {}: {error:?}", kernel.name));
+        let id = module
+            .declare_function(&kernel.name, Linkage::Export, &function.signature)
+            .map_err(failed)?;
+        let mut context = cranelift_codegen::Context::for_function(function);
+        module.define_function(id, &mut context).map_err(failed)?;
+        compiled.push((id, dims, products));
+    }
+    module.finalize_definitions().map_err(|error| Error::Compile(error.to_string()))?;
+    let functions = compiled.into_iter().map(|(id, dims, products)| {
+        let address = module.get_finalized_function(id);
+        // SAFETY: the function was compiled with this signature.
+        let entry = unsafe { std::mem::transmute::<*const u8, Entry>(address) };
+        Function { entry, dims, products }
+    });
+    let functions = functions.collect();
+    Ok((code, functions))
+}
+
+fn module() -> Result<JITModule, Error> {
+    let unsupported = |message: String| {
+        Error::Device(format!("native code cannot be made for this machine: {message}"))
+    };
+    let mut flags = builder();
+    let settings = [
+        ("opt_level", "speed"),
+        ("is_pic", "false"),
+        ("use_colocated_libcalls", "false"),
+        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+    ];
+    for (name, value) in settings {
+        flags.set(name, value).map_err(|error| unsupported(error.to_string()))?;
+    }
+    let isa = cranelift_native::builder()
+        .map_err(|message| unsupported(message.to_string()))?
+        .finish(Flags::new(flags))
+        .map_err(|error| unsupported(error.to_string()))?;
+    Ok(JITModule::new(JITBuilder::with_isa(isa, default_libcall_names())))
+}
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        if let Some(module) = self.0.take() {
+            // SAFETY: functions are called only by the owner of this value, which is gone.
+            unsafe { module.free_memory() }
+        }
+    }
+}

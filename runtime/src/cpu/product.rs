@@ -1,0 +1,322 @@
+//! Matrix products: sums of products over strided axes, as calls of `gemm`, or, where one side is
+//! known to be 0 or 1, as sums of rows.
+
+use std::cell::RefCell;
+use std::ffi::c_void;
+
+use fgi_compiler::emit::clif::{Product, ProductAxis};
+use fgi_compiler::graph::{Bindings, DimError};
+
+use super::rows::{Rows, add_rows};
+
+/// A [`Product`] with numbers for its dimensions.
+pub(super) struct BoundProduct {
+    left: Side,
+    right: Side,
+    over_steps: bool,
+    axes: Vec<Axis>,
+    loops: Vec<Axis>,
+}
+
+/// An operand.
+#[derive(Clone, Copy)]
+struct Side {
+    start: *const f32,
+    /// All elements are 0 or 1.
+    binary: bool,
+}
+
+/// How many steps an axis has, and how far one goes in the operands and in the result.
+#[derive(Clone, Copy, Debug)]
+struct Axis {
+    extent: isize,
+    left: isize,
+    right: isize,
+    out: isize,
+}
+
+/// What a task gives to the code of a kernel for its products.
+pub(super) struct Context<'a> {
+    pub products: &'a [BoundProduct],
+    /// For each product, where its result goes.
+    pub scratch: &'a [*mut f32],
+}
+
+/// See [`fgi_compiler::emit::clif::Multiply`].
+pub(super) extern "C" fn multiply(
+    context: *const c_void,
+    product: i64,
+    left: i64,
+    right: i64,
+    lo: i64,
+    hi: i64,
+    first: i64,
+    end: i64,
+) {
+    // SAFETY: the task put a `Context` there, which outlives the call of the kernel.
+    let context = unsafe { &*context.cast::<Context>() };
+    let at = product as usize;
+    let (product, out) = (&context.products[at], context.scratch[at]);
+    // SAFETY: the form of kernels promises that indices lie inside of the buffers, and the task
+    // gave as much scratch memory as the ranges need.
+    unsafe { product.run(out, left as isize, right as isize, (lo, hi), (first, end)) }
+}
+
+impl BoundProduct {
+    /// Operands are given as the starts of their buffers, and whether they are 0 or 1.
+    pub fn new(
+        product: &Product,
+        bindings: &Bindings,
+        left: (*const f32, bool),
+        right: (*const f32, bool),
+    ) -> Result<BoundProduct, DimError> {
+        let bind = |axes: &[ProductAxis]| -> Result<Vec<Axis>, DimError> {
+            let bound = axes.iter().map(|axis| {
+                let [extent, left, right] = [&axis.extent, &axis.left, &axis.right]
+                    .map(|dim| dim.eval(bindings).map(|value| value as isize));
+                Ok(Axis { extent: extent?, left: left?, right: right?, out: 0 })
+            });
+            bound.collect()
+        };
+        let side = |(start, binary): (*const f32, bool)| Side { start, binary };
+        Ok(BoundProduct {
+            left: side(left),
+            right: side(right),
+            over_steps: product.over_steps,
+            axes: bind(&product.axes)?,
+            loops: bind(&product.loops)?,
+        })
+    }
+
+    /// The number of elements of the result for so many points of axis 0 and steps.
+    pub fn elements(&self, rows: i64, steps: i64) -> usize {
+        let ranged = 1 + usize::from(self.over_steps);
+        let rest: isize = self.axes.iter().skip(ranged).map(|axis| axis.extent).product();
+        let steps = if self.over_steps { steps } else { 1 };
+        rest as usize * rows as usize * steps as usize
+    }
+
+    /// # Safety
+    /// The operands have elements at all indices, `out` has room for [`BoundProduct::elements`].
+    unsafe fn run(
+        &self,
+        out: *mut f32,
+        left: isize,
+        right: isize,
+        rows: (i64, i64),
+        steps: (i64, i64),
+    ) {
+        let mut axes = self.axes.clone();
+        let mut starts = (left, right);
+        let mut ranges = vec![rows];
+        if self.over_steps {
+            ranges.insert(0, steps);
+        }
+        for (axis, (from, to)) in axes.iter_mut().zip(ranges) {
+            axis.extent = (to - from) as isize;
+            starts.0 += axis.left * from as isize;
+            starts.1 += axis.right * from as isize;
+        }
+        let mut stride = 1;
+        for axis in axes.iter_mut().rev() {
+            axis.out = stride;
+            stride *= axis.extent;
+        }
+        let start = |side: Side, at: isize| Side { start: side.start.wrapping_offset(at), ..side };
+        let (left, right) = (start(self.left, starts.0), start(self.right, starts.1));
+        let plan = Plan::new(axes, self.loops.clone());
+        // SAFETY: by the contract.
+        unsafe { plan.run(out, left, right) }
+    }
+}
+
+/// One product as products of matrices.
+struct Plan {
+    rows: Axis,
+    columns: Axis,
+    depth: Axis,
+    /// Further axes of the result.
+    outer: Vec<Axis>,
+    /// Further axes of the sum.
+    outer_depth: Vec<Axis>,
+}
+
+impl Plan {
+    fn new(axes: Vec<Axis>, loops: Vec<Axis>) -> Plan {
+        let (mut outer, mut outer_depth) = (merge(axes), merge(loops));
+        let columns = take_longest(&mut outer, |axis| axis.left == 0 && axis.right != 0);
+        let rows = take_longest(&mut outer, |axis| axis.right == 0);
+        let depth = take_longest(&mut outer_depth, |_| true);
+        Plan { rows, columns, depth, outer, outer_depth }
+    }
+
+    /// # Safety
+    /// As for [`BoundProduct::run`].
+    unsafe fn run(&self, out: *mut f32, left: Side, right: Side) {
+        for_each(&self.outer, |l, r, o| {
+            let mut accumulate = false;
+            for_each(&self.outer_depth, |dl, dr, _| {
+                let matrices = Matrices {
+                    out: out.wrapping_offset(o),
+                    left: left.start.wrapping_offset(l + dl),
+                    right: right.start.wrapping_offset(r + dr),
+                    rows: self.rows,
+                    columns: self.columns,
+                    depth: self.depth,
+                    accumulate,
+                };
+                // SAFETY: by the contract.
+                unsafe { matrices.multiply(left.binary, right.binary) }
+                accumulate = true;
+            });
+        });
+    }
+}
+
+/// Axes that are steps of one longer axis become it; axes of one step vanish.
+fn merge(axes: Vec<Axis>) -> Vec<Axis> {
+    let mut merged: Vec<Axis> = Vec::with_capacity(axes.len());
+    for axis in axes.into_iter().filter(|axis| axis.extent != 1) {
+        match merged.last_mut() {
+            Some(outer)
+                if outer.left == axis.left * axis.extent
+                    && outer.right == axis.right * axis.extent
+                    && outer.out == axis.out * axis.extent =>
+            {
+                *outer = Axis { extent: outer.extent * axis.extent, ..axis };
+            }
+            _ => merged.push(axis),
+        }
+    }
+    merged
+}
+
+fn take_longest(axes: &mut Vec<Axis>, admits: impl Fn(&Axis) -> bool) -> Axis {
+    let admitted = axes.iter().enumerate().filter(|(_, axis)| admits(axis));
+    match admitted.max_by_key(|(_, axis)| axis.extent).map(|(at, _)| at) {
+        Some(at) => axes.remove(at),
+        None => Axis { extent: 1, left: 0, right: 0, out: 0 },
+    }
+}
+
+/// All combinations of positions on the axes, as offsets in the operands and the result.
+fn for_each(axes: &[Axis], mut visit: impl FnMut(isize, isize, isize)) {
+    let mut positions = vec![0; axes.len()];
+    if axes.iter().any(|axis| axis.extent <= 0) {
+        return;
+    }
+    loop {
+        let offset = |stride: fn(&Axis) -> isize| -> isize {
+            positions.iter().zip(axes).map(|(at, axis)| at * stride(axis)).sum()
+        };
+        visit(offset(|axis| axis.left), offset(|axis| axis.right), offset(|axis| axis.out));
+        let Some(moved) = (0..axes.len()).rfind(|at| positions[*at] + 1 < axes[*at].extent) else {
+            return;
+        };
+        positions[moved] += 1;
+        positions[moved + 1..].fill(0);
+    }
+}
+
+/// `out[m, n] (+)= Σ_k left[m, k] · right[k, n]`
+struct Matrices {
+    out: *mut f32,
+    left: *const f32,
+    right: *const f32,
+    rows: Axis,
+    columns: Axis,
+    depth: Axis,
+    accumulate: bool,
+}
+
+impl Matrices {
+    /// # Safety
+    /// The operands and the result have elements at all indices.
+    unsafe fn multiply(&self, left_binary: bool, right_binary: bool) {
+        // SAFETY: by the contract, for all three.
+        if left_binary && self.columns.right == 1 && self.columns.out == 1 {
+            unsafe { self.sum_rows() }
+        } else if right_binary && self.rows.left == 1 && self.rows.out == 1 {
+            unsafe { self.transposed().sum_rows() }
+        } else {
+            unsafe { self.dense() }
+        }
+    }
+
+    fn transposed(&self) -> Matrices {
+        let swap = |axis: Axis| Axis { left: axis.right, right: axis.left, ..axis };
+        Matrices {
+            out: self.out,
+            left: self.right,
+            right: self.left,
+            rows: swap(self.columns),
+            columns: swap(self.rows),
+            depth: swap(self.depth),
+            accumulate: self.accumulate,
+        }
+    }
+
+    /// # Safety
+    /// As for [`Matrices::multiply`].
+    unsafe fn dense(&self) {
+        let (rows, columns, depth) = (self.rows, self.columns, self.depth);
+        // SAFETY: by the contract.
+        unsafe {
+            gemm::gemm(
+                rows.extent as usize,
+                columns.extent as usize,
+                depth.extent as usize,
+                self.out,
+                columns.out,
+                rows.out,
+                self.accumulate,
+                self.left,
+                depth.left,
+                rows.left,
+                self.right,
+                columns.right,
+                depth.right,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+    }
+
+    /// The left side is 0 or 1 and the rows of the right side and the result are contiguous: adds
+    /// the rows that it selects, in ascending order.
+    ///
+    /// # Safety
+    /// As for [`Matrices::multiply`].
+    unsafe fn sum_rows(&self) {
+        thread_local! {
+            static INDICES: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+        }
+        let columns = self.columns.extent as usize;
+        let out = |row: isize| {
+            let start = self.out.wrapping_offset(row * self.rows.out);
+            // SAFETY: by the contract; nothing else refers to the scratch memory of this task.
+            let row = unsafe { std::slice::from_raw_parts_mut(start, columns) };
+            if !self.accumulate {
+                row.fill(0.0);
+            }
+            row
+        };
+        let right = Rows { start: self.right, stride: self.depth.right };
+        INDICES.with_borrow_mut(|indices| {
+            for row in 0..self.rows.extent {
+                let left = self.left.wrapping_offset(row * self.rows.left);
+                indices.clear();
+                indices.extend((0..self.depth.extent as u32).filter(|k| {
+                    // SAFETY: by the contract.
+                    unsafe { *left.wrapping_offset(*k as isize * self.depth.left) != 0.0 }
+                }));
+                // SAFETY: by the contract.
+                unsafe { add_rows(out(row), right, indices) }
+            }
+        });
+    }
+}

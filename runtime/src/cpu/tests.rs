@@ -1,0 +1,344 @@
+//! Kernels against the slow evaluation of their form.
+
+use fgi_compiler::autodiff::differentiate;
+use fgi_compiler::graph::op::Signature;
+use fgi_compiler::graph::{
+    Builder, Clock, Elem, Graph, Init, Input, NodeId, Number, Op, Param, Pointwise, Reduction,
+    Role, Root, Type,
+};
+use fgi_compiler::kernel::evaluate::evaluate;
+use fgi_compiler::kernel::lower::lower;
+use fgi_compiler::kernel::{Buffer, BufferSource};
+use fgi_compiler::schedule::schedule;
+
+use super::*;
+
+/// Numbers that look random.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 40) as f64 / f64::from(1 << 24)
+    }
+
+    fn for_buffer(&mut self, buffer: &Buffer, count: usize) -> Vec<f64> {
+        let mut value = || match buffer.elem {
+            _ if buffer.binary => (self.next() < 0.3).into(),
+            Elem::F32 => f64::from((self.next() * 2.0 - 1.0) as f32),
+            Elem::I32 => (self.next() * 5.0).floor(),
+            Elem::Bool => (self.next() < 0.5).into(),
+        };
+        (0..count).map(|_| value()).collect()
+    }
+}
+
+fn to_bytes(elem: Elem, values: &[f64]) -> Vec<u8> {
+    let bytes = values.iter().flat_map(|value| match elem {
+        Elem::F32 => (*value as f32).to_le_bytes(),
+        Elem::I32 | Elem::Bool => (*value as i32).to_le_bytes(),
+    });
+    bytes.collect()
+}
+
+fn from_bytes(elem: Elem, bytes: &[u8]) -> Vec<f64> {
+    let words = bytes.as_chunks::<4>().0.iter();
+    let values = words.map(|word| match elem {
+        Elem::F32 => f64::from(f32::from_le_bytes(*word)),
+        Elem::I32 | Elem::Bool => f64::from(i32::from_le_bytes(*word)),
+    });
+    values.collect()
+}
+
+fn sizes(sizes: &[(&str, i64)]) -> Bindings {
+    sizes.iter().map(|(name, size)| ((*name).into(), *size)).collect()
+}
+
+/// Runs a program with random inputs on some threads and compares all buffers with the oracle.
+fn check(program: &Program, bindings: &Bindings, threads: usize) -> Vec<Vec<u8>> {
+    let program = Arc::new(program.clone());
+    let mut numbers = Numbers(7);
+    let mut backend = CpuBackend::new(program.clone(), Some(threads)).unwrap();
+    backend.bind(bindings).unwrap();
+    let mut given = std::collections::BTreeMap::new();
+    for id in program.buffer_ids() {
+        let buffer = program.buffer(id);
+        if buffer.source != BufferSource::Kernel {
+            let count = program.elements(id).eval(bindings).unwrap() as usize;
+            let values = numbers.for_buffer(buffer, count);
+            backend.write(id, &to_bytes(buffer.elem, &values)).unwrap();
+            let name = match buffer.source {
+                BufferSource::Param(index) => program.params[index].path.clone(),
+                BufferSource::Input(index) => program.inputs[index].name.clone(),
+                BufferSource::Kernel => unreachable!(),
+            };
+            given.insert(name, values);
+        }
+    }
+    for pass in [Pass::Forward, Pass::Backward, Pass::Update] {
+        backend.run(pass).unwrap();
+    }
+    let expected = evaluate(&program, bindings, |name| given[name].clone());
+    let mut contents = Vec::new();
+    for id in program.buffer_ids() {
+        let buffer = program.buffer(id);
+        let bytes = backend.read(id).unwrap();
+        let found = from_bytes(buffer.elem, &bytes);
+        let expected = &expected[id.0 as usize];
+        assert_eq!(found.len(), expected.len());
+        for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+            let close = (found - expected).abs() <= 1e-4 * (1.0 + expected.abs());
+            let same = close || found.is_nan() && expected.is_nan();
+            assert!(same, "{}[{at}]: {found} for {expected}\n{program}", buffer.name);
+        }
+        contents.push(bytes);
+    }
+    contents
+}
+
+/// A graph with the inputs and parameters that a test needs.
+fn graph_of(
+    inputs: &[(&str, Type)],
+    build: impl FnOnce(&mut Builder, &[NodeId]) -> Vec<(&'static str, NodeId)>,
+) -> Graph {
+    let mut graph = Graph::default();
+    graph.name = "test".into();
+    if inputs.iter().any(|(_, ty)| ty.is_stream()) {
+        graph.time = Some(Dim::symbol("T"));
+    }
+    for (name, ty) in inputs {
+        graph.inputs.push(Input { name: (*name).into(), ty: ty.clone(), docs: String::new() });
+    }
+    let mut builder = Builder::new(&mut graph);
+    let nodes: Vec<NodeId> =
+        (0..inputs.len()).map(|at| builder.push(Op::Input(at), vec![])).collect();
+    let outputs = build(&mut builder, &nodes);
+    let root = |(name, node): (&str, NodeId)| Root { name: name.into(), role: Role::Output, node };
+    graph.roots = outputs.into_iter().map(root).collect();
+    graph
+}
+
+fn tensor(sizes: &[Dim]) -> Type {
+    Type::new(Elem::F32, sizes.to_vec(), Clock::Static)
+}
+
+fn stream(sizes: &[Dim]) -> Type {
+    Type::new(Elem::F32, sizes.to_vec(), Clock::Stream)
+}
+
+fn param(path: &str, sizes: &[Dim]) -> Param {
+    Param {
+        path: path.into(),
+        dims: sizes.to_vec(),
+        init: Init::Constant(0.0),
+        bounds: None,
+        docs: String::new(),
+        optimizer_state: false,
+    }
+}
+
+/// A recurrent layer of leaky integrate-and-fire neurons with a loss on the last step.
+fn recurrent_lif(k: i64, n: i64) -> Graph {
+    let (b, k, n) = (Dim::symbol("B"), Dim::constant(k), Dim::constant(n));
+    let mut graph = Graph::default();
+    graph.name = "lif".into();
+    graph.time = Some(Dim::symbol("T"));
+    let x = [b.clone(), k.clone()];
+    graph.inputs = vec![Input { name: "x".into(), ty: stream(&x), docs: String::new() }];
+    graph.params = vec![
+        param("w", &[k, n.clone()]),
+        param("r", &[n.clone(), n.clone()]),
+        param("tau", std::slice::from_ref(&n)),
+    ];
+    let mut g = Builder::new(&mut graph);
+    let x = g.push(Op::Input(0), vec![]);
+    let [w, r, tau] = [0, 1, 2].map(|index| g.push(Op::Param(index), vec![]));
+    let state = stream(&[b, n]);
+    let zero = g.number(0.0);
+    let zero = g.broadcast(zero, &state.dims);
+    let u_before = g.open_delay(Op::Prev, state.clone(), zero);
+    let z_before = g.open_delay(Op::Prev, state.clone(), zero);
+    let decay = g.unary(Pointwise::Tanh, tau);
+    let alpha = g.unary(Pointwise::Sigmoid, decay);
+    let alpha = g.broadcast(alpha, &state.dims);
+    let decayed = g.mul(alpha, u_before);
+    let current = g.matmul(x, w);
+    let recurrent = g.matmul(z_before, r);
+    let current = g.add(current, recurrent);
+    let u = g.add(decayed, current);
+    let u = g.sub(u, z_before);
+    let v = g.add_number(u, -0.4);
+    let (one, nought) = (g.number(1.0), g.number(0.0));
+    let spike = g.choose(Pointwise::Gt, v, nought, one, nought);
+    let surrogate = g.unary(Pointwise::Tanh, v);
+    let z = g.push(Op::Bypass, vec![spike, surrogate]);
+    g.close(u_before, u);
+    g.close(z_before, z);
+    let last = g.push(Op::Last, vec![u]);
+    let square = g.mul(last, last);
+    let loss = g.reduce(Reduction::Sum, square, &[0, 1]);
+    for (id, name) in [(u, "u"), (z, "z")] {
+        graph.node_mut(id).name = Some(name.into());
+    }
+    graph.roots = vec![
+        Root { name: "loss".into(), role: Role::Output, node: loss },
+        Root { name: "z".into(), role: Role::Output, node: z },
+    ];
+    graph
+}
+
+#[test]
+fn recurrence_with_gradients() {
+    let wrt = ["w", "r", "tau", "x"].map(String::from);
+    for (k, n) in [(3, 4), (5, 7), (8, 33)] {
+        let graph = differentiate(&recurrent_lif(k, n), "loss", &wrt).unwrap();
+        let program = lower(&schedule(&graph));
+        for (t, b) in [(1, 1), (5, 3), (4, 35)] {
+            let bindings = sizes(&[("T", t), ("B", b)]);
+            assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
+        }
+    }
+}
+
+/// All pointwise operations on f32, and what booleans and integers have.
+#[test]
+fn pointwise_operations() {
+    let b = Dim::symbol("B");
+    let x = stream(&[b.clone(), Dim::constant(6)]);
+    for row in &fgi_compiler::graph::op::TABLE {
+        let inputs: Vec<_> =
+            ["x", "y", "z"][..row.arity].iter().map(|name| (*name, x.clone())).collect();
+        let graph = graph_of(&inputs, |g, nodes| {
+            let zero = g.full_like(0.0, nodes[0]);
+            let flags: Vec<NodeId> =
+                nodes.iter().map(|x| g.binary(Pointwise::Gt, *x, zero)).collect();
+            let mut args = nodes.to_vec();
+            match row.signature {
+                Signature::Logic => args = flags,
+                Signature::Choice => args[0] = flags[0],
+                Signature::ToFloat => args[0] = flags[0],
+                _ => {}
+            }
+            if row.op == Pointwise::Pow {
+                args[0] = g.unary(Pointwise::Abs, args[0]);
+            }
+            vec![("y", g.map(row.op, &args))]
+        });
+        let program = lower(&schedule(&graph));
+        check(&program, &sizes(&[("T", 3), ("B", 5)]), 2);
+    }
+}
+
+#[test]
+fn reductions() {
+    let b = Dim::symbol("B");
+    let n = Dim::constant(11);
+    let all = [Reduction::Sum, Reduction::Max, Reduction::Min, Reduction::Prod, Reduction::ArgMax];
+    for reduction in all {
+        for axes in [vec![0], vec![1], vec![2], vec![0, 2], vec![1, 2], vec![0, 1, 2]] {
+            if reduction == Reduction::ArgMax && axes.len() > 1 {
+                continue;
+            }
+            for ty in [tensor, stream] {
+                let x = ty(&[b.clone(), Dim::constant(3), n.clone()]);
+                let graph =
+                    graph_of(&[("x", x)], |g, x| vec![("y", g.reduce(reduction, x[0], &axes))]);
+                let program = lower(&schedule(&graph));
+                check(&program, &sizes(&[("T", 3), ("B", 6)]), 2);
+            }
+        }
+    }
+}
+
+#[test]
+fn reductions_over_time() {
+    let x = stream(&[Dim::symbol("B"), Dim::constant(9)]);
+    for op in [Op::TimeReduce(Reduction::Sum), Op::TimeReduce(Reduction::Max), Op::First, Op::Last]
+    {
+        let graph = graph_of(&[("x", x.clone())], |g, x| {
+            let y = g.push(op.clone(), vec![x[0]]);
+            vec![("y", y), ("total", g.reduce(Reduction::Sum, y, &[0, 1]))]
+        });
+        let program = lower(&schedule(&graph));
+        check(&program, &sizes(&[("T", 5), ("B", 3)]), 2);
+    }
+}
+
+#[test]
+fn rearranging_operations() {
+    let b = Dim::symbol("B");
+    let x = stream(&[b.clone(), Dim::constant(4), Dim::constant(6)]);
+    let graph = graph_of(&[("x", x)], |g, x| {
+        let x = x[0];
+        let permuted = g.push(Op::Permute(vec![2, 0, 1]), vec![x]);
+        let slice = Op::Slice { axis: 2, start: Dim::constant(1), end: Dim::constant(5) };
+        let sliced = g.push(slice, vec![x]);
+        let flat = g.reshape(x, &[b.clone(), Dim::constant(24)]);
+        let reshaped = g.reshape(x, &[b.clone(), Dim::constant(3), Dim::constant(8)]);
+        let flipped = g.push(Op::Flip { axis: 2 }, vec![x]);
+        let joined = g.push(Op::Concat { axis: 2 }, vec![x, sliced]);
+        let (one, two) = (Dim::one(), Dim::constant(2));
+        let pad = Op::Pad { axis: 1, before: one, after: two, value: Number(0.5) };
+        let padded = g.push(pad, vec![x]);
+        vec![
+            ("permuted", permuted),
+            ("sliced", sliced),
+            ("flat", flat),
+            ("reshaped", reshaped),
+            ("flipped", flipped),
+            ("joined", joined),
+            ("padded", padded),
+        ]
+    });
+    let program = lower(&schedule(&graph));
+    check(&program, &sizes(&[("T", 2), ("B", 3)]), 2);
+}
+
+#[test]
+fn gathers() {
+    let indices = Type::new(Elem::I32, vec![Dim::symbol("B")], Clock::Static);
+    let x = tensor(&[Dim::constant(5), Dim::constant(7)]);
+    let graph = graph_of(&[("x", x), ("i", indices)], |g, nodes| {
+        let rows = g.push(Op::Gather { axis: 0 }, vec![nodes[0], nodes[1]]);
+        let columns = g.push(Op::Gather { axis: 1 }, vec![nodes[0], nodes[1]]);
+        vec![("rows", rows), ("columns", columns)]
+    });
+    check(&lower(&schedule(&graph)), &sizes(&[("B", 6)]), 2);
+}
+
+#[test]
+fn products() {
+    let b = Dim::symbol("B");
+    let n = |n| Dim::constant(n);
+    let cases: Vec<(Type, Type)> = vec![
+        (tensor(&[n(5), n(3)]), tensor(&[n(3), n(7)])),
+        (tensor(&[b.clone(), n(40)]), tensor(&[n(40), n(50)])),
+        (tensor(&[b.clone(), n(4), n(3)]), tensor(&[b.clone(), n(3), n(6)])),
+        (stream(&[b.clone(), n(12)]), tensor(&[n(12), n(9)])),
+        (stream(&[b.clone(), n(12)]), stream(&[n(12), b.clone()])),
+        (stream(&[b.clone(), n(2), n(12)]), stream(&[b.clone(), n(12), n(8)])),
+        (tensor(&[n(1), n(12)]), tensor(&[n(12), n(8)])),
+        (tensor(&[n(7), n(12)]), tensor(&[n(12), n(1)])),
+    ];
+    for (left, right) in cases {
+        for (flip_left, flip_right) in [(false, false), (true, false), (false, true), (true, true)]
+        {
+            let turn = |ty: &Type, flip: bool| {
+                let mut ty = ty.clone();
+                let rank = ty.dims.len();
+                if flip {
+                    ty.dims.swap(rank - 2, rank - 1);
+                }
+                ty
+            };
+            let inputs = [("a", turn(&left, flip_left)), ("b", turn(&right, flip_right))];
+            let graph = graph_of(&inputs, |g, x| {
+                let a = if flip_left { g.transpose(x[0]) } else { x[0] };
+                let b = if flip_right { g.transpose(x[1]) } else { x[1] };
+                let y = g.matmul(a, b);
+                vec![("y", g.unary(Pointwise::Tanh, y))]
+            });
+            check(&lower(&schedule(&graph)), &sizes(&[("T", 3), ("B", 37)]), 2);
+        }
+    }
+}
