@@ -4,12 +4,15 @@
 //! Operands come before their users in the arena, except the first operand of `prev` and `next`,
 //! which may come later: these are the only back edges.
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod build;
 mod components;
 mod dim;
 mod infer;
 pub mod interpret;
 pub mod op;
+mod print;
 pub mod verify;
 
 pub use build::Builder;
@@ -17,6 +20,7 @@ pub use components::components;
 pub use dim::{Bindings, Dim, DimError, Symbol};
 pub use infer::{TypeError, infer};
 pub use op::{Number, Op, Pointwise, Reduction};
+pub use print::{ParseGraphError, parse_graph};
 pub use verify::{Verified, Violation, verify};
 
 use std::collections::HashMap;

@@ -426,7 +426,7 @@ pub static TABLE: [Row; 44] = {
     row(Clamp, "clamp", 3, Float, |x| clamp(x[0], x[1], x[2]),
         |x, _| {
             let inside = x[0] > x[1] && x[0] < x[2];
-            let (low, high) = (x[0] <= x[1], x[0] >= x[2]);
+            let (low, high) = (x[0] <= x[1], x[0].max(x[1]) >= x[2]);
             [truth(inside), truth(low && !high), truth(high)]
         },
         Some(|b, x, _, dy| {
@@ -434,8 +434,9 @@ pub static TABLE: [Row; 44] = {
             let above = b.choose(Gt, x[0], x[1], dy, zero);
             let inside = b.choose(Lt, x[0], x[2], above, zero);
             let low = b.choose(Le, x[0], x[1], dy, zero);
-            let low = b.choose(Ge, x[0], x[2], zero, low);
-            vec![Some(inside), Some(low), Some(b.choose(Ge, x[0], x[2], dy, zero))]
+            let raised = b.binary(Max, x[0], x[1]);
+            let low = b.choose(Ge, raised, x[2], zero, low);
+            vec![Some(inside), Some(low), Some(b.choose(Ge, raised, x[2], dy, zero))]
         }), "fgi_clamp({0}, {1}, {2})", 2),
     ]
 };

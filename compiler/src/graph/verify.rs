@@ -14,6 +14,9 @@
 //!
 //! [`verify`] alone makes a [`Verified`] graph, the token that passes ask for.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Deref;

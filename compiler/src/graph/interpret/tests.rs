@@ -1,3 +1,6 @@
+use proptest::prelude::*;
+
+use super::super::arbitrary::{OPERANDS, Sample, samples};
 use super::super::{Builder, Clock, Init, Input, Number, Param, Pointwise, Reduction};
 use super::*;
 
@@ -390,4 +393,73 @@ fn a_long_chain_is_no_deep_recursion() {
         };
     }
     assert_eq!(p.output(x).run(&[("x", Tensor::scalar(1.0))]), Tensor::scalar(1.0));
+}
+
+/// Whether numbers are small enough that rounding does not drown them.
+fn is_tame(results: &Results) -> bool {
+    results.0.iter().all(|(_, tensor)| tensor.data.iter().all(|x| x.abs() < 1e4))
+}
+
+fn moved(sample: &Sample, step: f64) -> Values {
+    let mut values = sample.values.clone();
+    for (name, tangent) in &sample.tangents {
+        let value = values.get_mut(name).unwrap();
+        value.data.iter_mut().zip(&tangent.data).for_each(|(x, dx)| *x += step * dx);
+    }
+    values
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn dual_numbers_are_slopes_of_the_frozen_program(sample in samples(12)) {
+        let Sample { graph, bindings, values, tangents } = &sample;
+        let (results, slopes) = interpret_dual(graph, bindings, values, tangents).unwrap();
+        let (same, frozen) = interpret_freezing(graph, bindings, values).unwrap();
+        prop_assert_eq!(&results, &same);
+        prop_assume!(is_tame(&results) && is_tame(&slopes));
+        let (base, flipped) = interpret_frozen(graph, bindings, values, &frozen).unwrap();
+        prop_assert!(flipped.is_empty());
+        let (expected, found) = (&results.output("loss").unwrap().data[0], base.output("loss").unwrap().data[0]);
+        prop_assert!((expected - found).abs() <= 1e-12 * expected.abs().max(1.0));
+        let mut flips = false;
+        let mut slope = |step: f64| {
+            let mut at = |step: f64| {
+                let values = moved(&sample, step);
+                let (results, flipped) = interpret_frozen(graph, bindings, &values, &frozen).unwrap();
+                flips |= !flipped.is_empty();
+                results.output("loss").unwrap().data[0]
+            };
+            (at(step) - at(-step)) / (2.0 * step)
+        };
+        let (coarse, fine) = (slope(2e-5), slope(1e-5));
+        prop_assume!(!flips);
+        let (slope, found) = ((4.0 * fine - coarse) / 3.0, slopes.output("loss").unwrap().data[0]);
+        let error = 10.0 * (slope - fine).abs() + 1e-8 * expected.abs().max(1.0);
+        prop_assert!((slope - found).abs() <= error + 1e-6 * slope.abs(), "{} {}", slope, found);
+    }
+
+    #[test]
+    fn reverse_mode_agrees_with_dual_numbers(sample in samples(12)) {
+        let Sample { graph, bindings, values, tangents } = &sample;
+        let (results, slopes) = interpret_dual(graph, bindings, values, tangents).unwrap();
+        prop_assume!(is_tame(&results) && is_tame(&slopes));
+        let operands = OPERANDS.map(String::from);
+        let joint = crate::autodiff::differentiate(graph, "loss", &operands).unwrap();
+        let results_of_joint = interpret(&joint, bindings, values).unwrap();
+        prop_assert_eq!(results_of_joint.output("loss"), results.output("loss"));
+        let mut sum = 0.0;
+        let mut size = 1.0f64;
+        for name in OPERANDS {
+            let gradient = results_of_joint.gradient(name).unwrap();
+            prop_assert_eq!(&gradient.dims, &tangents[name].dims);
+            for (g, dx) in gradient.data.iter().zip(&tangents[name].data) {
+                sum += g * dx;
+                size = size.max(g.abs());
+            }
+        }
+        let slope = slopes.output("loss").unwrap().data[0];
+        prop_assert!((slope - sum).abs() <= 1e-10 * size, "{} {}", slope, sum);
+    }
 }

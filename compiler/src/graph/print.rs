@@ -1,0 +1,663 @@
+//! The text form of a graph, for people and for saving: what is printed reads back as it was.
+//!
+//! ```text
+//! graph smnist
+//! time T
+//! input pixels : [T; B, 28] "One row of the image a step."
+//! param h.tau : [16] = normal(20.0, 5.0) in [1.0, inf]
+//! %0 = input pixels : [T; B, 28] @0:120..126
+//! %1 h.u = exp %0 : [T; B, 28] @0:130..141
+//! output loss = %7
+//! ```
+//!
+//! An operation's attributes stand between its name and its operands: `slice axis=1 [0, N] %3`.
+//! Empty lines and lines that start with `//` are passed over.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::op::TABLE;
+use super::{
+    Clock, Dim, Elem, Graph, Init, Input, Node, NodeId, Number, Op, Param, Reduction, Role, Root,
+    Type,
+};
+use crate::source::{FileId, Span};
+
+impl Display for Graph {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "graph {}", Name(&self.name))?;
+        if let Some(time) = &self.time {
+            writeln!(f, "time {time}")?;
+        }
+        for input in &self.inputs {
+            writeln!(f, "input {} : {}{}", Name(&input.name), input.ty, Docs(&input.docs))?;
+        }
+        for param in &self.params {
+            writeln!(f, "param {param}")?;
+        }
+        for id in self.ids() {
+            self.write_node(f, id)?;
+        }
+        for root in &self.roots {
+            writeln!(f, "{} {} = {:?}", root.role.name(), Name(&root.name), root.node)?;
+        }
+        Ok(())
+    }
+}
+
+impl Graph {
+    fn write_node(&self, f: &mut Formatter<'_>, id: NodeId) -> fmt::Result {
+        let Node { op, args, ty, span, name } = self.node(id);
+        write!(f, "{id:?}")?;
+        if let Some(name) = name {
+            write!(f, " {}", Name(name))?;
+        }
+        write!(f, " = {}", op.name())?;
+        self.write_attributes(f, op)?;
+        for arg in args {
+            write!(f, " {arg:?}")?;
+        }
+        write!(f, " : {ty}")?;
+        if let Some(span) = span {
+            write!(f, " @{span:?}")?;
+        }
+        writeln!(f)
+    }
+
+    fn write_attributes(&self, f: &mut Formatter<'_>, op: &Op) -> fmt::Result {
+        match op {
+            Op::Input(index) => {
+                let names = self.inputs.iter().map(|input| input.name.as_str());
+                write!(f, " {}", Listed(*index, names.collect()))
+            }
+            Op::Param(index) => {
+                let names = self.params.iter().map(|param| param.path.as_str());
+                write!(f, " {}", Listed(*index, names.collect()))
+            }
+            Op::Const(number, elem) => write!(f, " {} {number}", elem.name()),
+            Op::Size(dim) => write!(f, " [{dim}]"),
+            Op::Iota { axis, dims } => write!(f, " axis={axis} {}", List(dims)),
+            Op::Broadcast(dims) | Op::Reshape(dims) => write!(f, " {}", List(dims)),
+            Op::Permute(order) => write!(f, " {}", List(order)),
+            Op::Slice { axis, start, end } => write!(f, " axis={axis} [{start}, {end}]"),
+            Op::Pad { axis, before, after, value } => {
+                write!(f, " axis={axis} [{before}, {after}] {value}")
+            }
+            Op::Concat { axis } | Op::Flip { axis } | Op::Gather { axis } => {
+                write!(f, " axis={axis}")
+            }
+            Op::Reduce(reduction, axes) => write!(f, " {} {}", reduction.name(), List(axes)),
+            Op::TimeReduce(reduction) => write!(f, " {}", reduction.name()),
+            Op::TimeIndex
+            | Op::Map(_)
+            | Op::Sg
+            | Op::Bypass
+            | Op::MatMul
+            | Op::Prev
+            | Op::Next
+            | Op::First
+            | Op::Last => Ok(()),
+        }
+    }
+}
+
+impl Display for Param {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} : {} = {}", Name(&self.path), List(&self.dims), self.init)?;
+        if let Some((low, high)) = self.bounds {
+            write!(f, " in [{}, {}]", Number(low), Number(high))?;
+        }
+        if self.optimizer_state {
+            f.write_str(" optimizer_state")?;
+        }
+        write!(f, "{}", Docs(&self.docs))
+    }
+}
+
+/// As the language writes it.
+impl Display for Init {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match *self {
+            Init::Constant(value) => write!(f, "constant({})", Number(value)),
+            Init::Uniform(low, high) => write!(f, "uniform({}, {})", Number(low), Number(high)),
+            Init::Normal(mean, sigma) => write!(f, "normal({}, {})", Number(mean), Number(sigma)),
+            Init::XavierUniform => f.write_str("xavier_uniform()"),
+            Init::XavierNormal => f.write_str("xavier_normal()"),
+            Init::KaimingUniform => f.write_str("kaiming_uniform()"),
+            Init::KaimingNormal => f.write_str("kaiming_normal()"),
+            Init::Orthogonal(gain) => write!(f, "orthogonal({})", Number(gain)),
+        }
+    }
+}
+
+/// In as many digits as it takes to read the same bits back.
+impl Display for Number {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.0.is_nan() && self.0.to_bits() != f64::NAN.to_bits() {
+            return write!(f, "NaN0x{:x}", self.0.to_bits());
+        }
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Output => "output",
+            Role::Gradient => "gradient",
+            Role::Update => "update",
+        }
+    }
+}
+
+/// As it is, or in quotes where it could be taken for something else.
+struct Name<'a>(&'a str);
+
+impl Display for Name<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if !self.0.is_empty() && self.0.chars().all(is_word) {
+            return f.write_str(self.0);
+        }
+        write!(f, "{}", serde_json::Value::from(self.0))
+    }
+}
+
+struct Docs<'a>(&'a str);
+
+impl Display for Docs<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " {}", serde_json::Value::from(self.0)) }
+    }
+}
+
+/// A member of one of the graph's lists: by its name, or by its position where that does not tell.
+struct Listed<'a>(usize, Vec<&'a str>);
+
+impl Display for Listed<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Listed(index, names) = self;
+        match names.get(*index) {
+            Some(name) if names.iter().position(|other| other == name) == Some(*index) => {
+                Name(name).fmt(f)
+            }
+            _ => write!(f, "#{index}"),
+        }
+    }
+}
+
+struct List<'a, T>(&'a [T]);
+
+impl<T: Display> Display for List<'_, T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (position, item) in self.0.iter().enumerate() {
+            write!(f, "{}{item}", if position > 0 { ", " } else { "" })?;
+        }
+        f.write_str("]")
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '.'
+}
+
+/// Why a text is no graph.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct ParseGraphError {
+    /// From 1.
+    pub line: usize,
+    pub message: String,
+}
+
+/// Reads the text form. That the graph keeps the laws is for [`verify`](super::verify()) to say.
+pub fn parse_graph(text: &str) -> Result<Graph, ParseGraphError> {
+    let mut graph = Graph::default();
+    for (position, line) in text.lines().enumerate() {
+        let mut line = Line { rest: line.trim() };
+        if line.rest.is_empty() || line.rest.starts_with("//") {
+            continue;
+        }
+        let parsed = line.parse_into(&mut graph).and_then(|()| line.end());
+        parsed.map_err(|message| ParseGraphError { line: position + 1, message })?;
+    }
+    Ok(graph)
+}
+
+type Parsed<T> = Result<T, String>;
+
+/// What is left of a line.
+struct Line<'t> {
+    rest: &'t str,
+}
+
+impl<'t> Line<'t> {
+    fn parse_into(&mut self, graph: &mut Graph) -> Parsed<()> {
+        if self.rest.starts_with('%') {
+            let node = self.node(graph)?;
+            graph.push(node);
+            return Ok(());
+        }
+        match self.word()? {
+            "graph" => graph.name = self.name()?,
+            "time" => graph.time = Some(self.dim()?),
+            "input" => graph.inputs.push(self.input()?),
+            "param" => graph.params.push(self.param()?),
+            word => {
+                let roles = [Role::Output, Role::Gradient, Role::Update];
+                let role = roles.into_iter().find(|role| role.name() == word);
+                let role = role.ok_or_else(|| format!("unknown item `{word}`"))?;
+                graph.roots.push(self.root(role)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn input(&mut self) -> Parsed<Input> {
+        let name = self.name()?;
+        self.expect(":")?;
+        Ok(Input { name, ty: self.ty()?, docs: self.docs()? })
+    }
+
+    fn param(&mut self) -> Parsed<Param> {
+        let path = self.name()?;
+        self.expect(":")?;
+        let dims = self.list(Line::dim)?;
+        self.expect("=")?;
+        let init = self.init()?;
+        let bounds = if self.eat("in ") {
+            match self.list(Line::number)?.as_slice() {
+                [low, high] => Some((*low, *high)),
+                _ => return Err("bounds are two numbers".into()),
+            }
+        } else {
+            None
+        };
+        let optimizer_state = self.eat("optimizer_state");
+        Ok(Param { path, dims, init, bounds, docs: self.docs()?, optimizer_state })
+    }
+
+    fn init(&mut self) -> Parsed<Init> {
+        let name = self.word()?;
+        self.expect("(")?;
+        let numbers = self.until(")", Line::number)?;
+        Ok(match (name, numbers.as_slice()) {
+            ("constant", [value]) => Init::Constant(*value),
+            ("uniform", [low, high]) => Init::Uniform(*low, *high),
+            ("normal", [mean, sigma]) => Init::Normal(*mean, *sigma),
+            ("xavier_uniform", []) => Init::XavierUniform,
+            ("xavier_normal", []) => Init::XavierNormal,
+            ("kaiming_uniform", []) => Init::KaimingUniform,
+            ("kaiming_normal", []) => Init::KaimingNormal,
+            ("orthogonal", [gain]) => Init::Orthogonal(*gain),
+            _ => return Err(format!("no initialiser `{name}` of {} numbers", numbers.len())),
+        })
+    }
+
+    fn root(&mut self, role: Role) -> Parsed<Root> {
+        let name = self.name()?;
+        self.expect("=")?;
+        Ok(Root { name, role, node: self.id()? })
+    }
+
+    fn node(&mut self, graph: &Graph) -> Parsed<Node> {
+        let id = self.id()?;
+        if id.0 as usize != graph.len() {
+            return Err(format!("expected the node %{}, found {id:?}", graph.len()));
+        }
+        let name = if self.eat("=") {
+            None
+        } else {
+            let name = self.name()?;
+            self.expect("=")?;
+            Some(name.into())
+        };
+        let op = self.op(graph)?;
+        let mut args = Vec::new();
+        while self.rest.trim_start().starts_with('%') {
+            args.push(self.id()?);
+        }
+        self.expect(":")?;
+        let ty = self.ty()?;
+        let span = if self.eat("@") { Some(self.span()?) } else { None };
+        Ok(Node { op, args, ty, span, name })
+    }
+
+    fn op(&mut self, graph: &Graph) -> Parsed<Op> {
+        Ok(match self.word()? {
+            "input" => {
+                Op::Input(self.listed(graph.inputs.iter().map(|input| input.name.as_str()))?)
+            }
+            "param" => {
+                Op::Param(self.listed(graph.params.iter().map(|param| param.path.as_str()))?)
+            }
+            "const" => {
+                let elem = self.elem()?;
+                Op::Const(Number(self.number()?), elem)
+            }
+            "size" => {
+                let [dim] = self.pair()?;
+                Op::Size(dim)
+            }
+            "time_index" => Op::TimeIndex,
+            "iota" => Op::Iota { axis: self.axis()?, dims: self.list(Line::dim)? },
+            "sg" => Op::Sg,
+            "bypass" => Op::Bypass,
+            "broadcast" => Op::Broadcast(self.list(Line::dim)?),
+            "reshape" => Op::Reshape(self.list(Line::dim)?),
+            "permute" => Op::Permute(self.list(Line::integer)?),
+            "slice" => {
+                let axis = self.axis()?;
+                let [start, end] = self.pair()?;
+                Op::Slice { axis, start, end }
+            }
+            "concat" => Op::Concat { axis: self.axis()? },
+            "pad" => {
+                let axis = self.axis()?;
+                let [before, after] = self.pair()?;
+                Op::Pad { axis, before, after, value: Number(self.number()?) }
+            }
+            "flip" => Op::Flip { axis: self.axis()? },
+            "gather" => Op::Gather { axis: self.axis()? },
+            "matmul" => Op::MatMul,
+            "reduce" => Op::Reduce(self.reduction()?, self.list(Line::integer)?),
+            "prev" => Op::Prev,
+            "next" => Op::Next,
+            "first" => Op::First,
+            "last" => Op::Last,
+            "time_reduce" => Op::TimeReduce(self.reduction()?),
+            name => match TABLE.iter().find(|row| row.name == name) {
+                Some(row) => Op::Map(row.op),
+                None => return Err(format!("unknown operation `{name}`")),
+            },
+        })
+    }
+
+    fn listed<'n>(&mut self, mut names: impl Iterator<Item = &'n str>) -> Parsed<usize> {
+        if self.eat("#") {
+            return self.integer();
+        }
+        let name = self.name()?;
+        names.position(|other| other == name).ok_or_else(|| format!("`{name}` is not declared"))
+    }
+
+    fn reduction(&mut self) -> Parsed<Reduction> {
+        let name = self.word()?;
+        let found = Reduction::ALL.into_iter().find(|reduction| reduction.name() == name);
+        found.ok_or_else(|| format!("unknown reduction `{name}`"))
+    }
+
+    fn axis(&mut self) -> Parsed<usize> {
+        self.expect("axis=")?;
+        self.integer()
+    }
+
+    fn ty(&mut self) -> Parsed<Type> {
+        let is_plain = self.rest.trim_start().starts_with('[');
+        let elem = if is_plain { Elem::F32 } else { self.elem()? };
+        self.expect("[")?;
+        let clock = if self.eat("T;") { Clock::Stream } else { Clock::Static };
+        Ok(Type { elem, dims: self.until("]", Line::dim)?, clock })
+    }
+
+    fn elem(&mut self) -> Parsed<Elem> {
+        let name = self.word()?;
+        let found = [Elem::F32, Elem::I32, Elem::Bool].into_iter().find(|elem| elem.name() == name);
+        found.ok_or_else(|| format!("unknown element type `{name}`"))
+    }
+
+    fn span(&mut self) -> Parsed<Span> {
+        let file = FileId(self.integer()?);
+        self.expect(":")?;
+        let start = self.integer()?;
+        self.expect("..")?;
+        Ok(Span { file, start, end: self.integer()? })
+    }
+
+    /// `2*B*T - N + 1`
+    fn dim(&mut self) -> Parsed<Dim> {
+        let mut sum = Dim::zero();
+        let mut sign = if self.eat("-") { "-" } else { "" };
+        loop {
+            sum = &sum + &self.monomial(sign)?;
+            sign = match (self.eat("+"), self.eat("-")) {
+                (true, _) => "",
+                (_, true) => "-",
+                _ => return Ok(sum),
+            };
+        }
+    }
+
+    fn monomial(&mut self, sign: &str) -> Parsed<Dim> {
+        let first = self.word()?;
+        let is_symbol = |word: &str| !word.starts_with(|c: char| c.is_ascii_digit());
+        let coefficient = if is_symbol(first) { "1" } else { first };
+        let coefficient = format!("{sign}{coefficient}").parse::<i64>();
+        let mut product =
+            Dim::constant(coefficient.map_err(|_| format!("no dimension: `{first}`"))?);
+        if is_symbol(first) {
+            product = &product * &Dim::symbol(first);
+        }
+        while self.eat("*") {
+            product = &product * &Dim::symbol(self.word()?);
+        }
+        Ok(product)
+    }
+
+    fn pair<const N: usize>(&mut self) -> Parsed<[Dim; N]> {
+        let dims = self.list(Line::dim)?;
+        dims.try_into().map_err(|_| format!("expected {N} dimensions"))
+    }
+
+    fn list<T>(&mut self, item: fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+        self.expect("[")?;
+        self.until("]", item)
+    }
+
+    /// Items between commas, up to the closing bracket.
+    fn until<T>(&mut self, close: &str, item: fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+        let mut items = Vec::new();
+        while !self.eat(close) {
+            if !items.is_empty() {
+                self.expect(",")?;
+            }
+            items.push(item(self)?);
+        }
+        Ok(items)
+    }
+
+    fn id(&mut self) -> Parsed<NodeId> {
+        self.expect("%")?;
+        Ok(NodeId(self.integer()?))
+    }
+
+    fn integer<T: std::str::FromStr>(&mut self) -> Parsed<T> {
+        let digits = self.take(|c| c.is_ascii_digit());
+        digits.parse().map_err(|_| format!("expected a number, found `{digits}{}`", self.rest))
+    }
+
+    fn number(&mut self) -> Parsed<f64> {
+        let text = self.take(|c| is_word(c) || c == '+' || c == '-');
+        let number = match text.strip_prefix("NaN0x") {
+            Some(bits) => u64::from_str_radix(bits, 16).ok().map(f64::from_bits),
+            None if text == "NaN" => Some(f64::NAN),
+            None => text.parse().ok(),
+        };
+        number.ok_or_else(|| format!("expected a number, found `{text}{}`", self.rest))
+    }
+
+    fn name(&mut self) -> Parsed<String> {
+        match self.string()? {
+            Some(name) => Ok(name),
+            None => self.word().map(str::to_string),
+        }
+    }
+
+    fn docs(&mut self) -> Parsed<String> {
+        Ok(self.string()?.unwrap_or_default())
+    }
+
+    /// A text in quotes, if one comes next.
+    fn string(&mut self) -> Parsed<Option<String>> {
+        self.rest = self.rest.trim_start();
+        if !self.rest.starts_with('"') {
+            return Ok(None);
+        }
+        let mut texts = serde_json::Deserializer::from_str(self.rest).into_iter::<String>();
+        match texts.next() {
+            Some(Ok(text)) => {
+                self.rest = &self.rest[texts.byte_offset()..];
+                Ok(Some(text))
+            }
+            _ => Err("a text without end".into()),
+        }
+    }
+
+    fn word(&mut self) -> Parsed<&'t str> {
+        match self.take(is_word) {
+            "" => Err(format!("expected a name, found `{}`", self.rest)),
+            word => Ok(word),
+        }
+    }
+
+    fn take(&mut self, belongs: impl Fn(char) -> bool) -> &'t str {
+        self.rest = self.rest.trim_start();
+        let end = self.rest.find(|c| !belongs(c)).unwrap_or(self.rest.len());
+        let (taken, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        taken
+    }
+
+    fn eat(&mut self, token: &str) -> bool {
+        match self.rest.trim_start().strip_prefix(token) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn expect(&mut self, token: &str) -> Parsed<()> {
+        if self.eat(token) {
+            return Ok(());
+        }
+        Err(format!("expected `{token}`, found `{}`", self.rest))
+    }
+
+    fn end(&mut self) -> Parsed<()> {
+        match self.rest.trim_start() {
+            "" => Ok(()),
+            rest => Err(format!("expected the end of the line, found `{rest}`")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::arbitrary::samples;
+    use super::*;
+
+    #[track_caller]
+    fn reads_back(graph: &Graph) {
+        let text = graph.to_string();
+        let read = parse_graph(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(read.to_string(), text);
+        assert_eq!(&read, graph, "{text}");
+    }
+
+    const TEXT: &str = r#"graph "odd name"
+time 2*B*T - N + 1
+input x : i32[T; B, -N + 4] "A \"doc\".\nSecond line."
+input "a b" : bool[]
+param h.w : [16, B] = normal(20.0, -0.0) in [-inf, 1e300] optimizer_state "The docs."
+param b : [] = orthogonal(1.4142135623730951)
+%0 h.u = input x : i32[T; B, -N + 4] @3:0..12
+%1 = param b : []
+%2 = const f32 0.1 : []
+%3 = const i32 -3.0 : i32[]
+%4 = size [B*B] : []
+%5 = iota axis=1 [B, 2] : i32[B, 2]
+%6 = slice axis=0 [1, B] %5 : i32[B - 1, 2]
+%7 "odd name" = pad axis=1 [1, 2*B] NaN %6 : i32[B - 1, 2*B + 3]
+%8 = reduce max [] %7 : [T;]
+%9 = prev %4294967295 %8 : [T;]
+%10 = input #7 : []
+%11 = permute [1, 0] %6 : []
+output "" = %3
+gradient h.w = %4
+update b = %99
+"#;
+
+    #[test]
+    fn text_reads_and_prints_as_it_was() {
+        let graph = parse_graph(TEXT).unwrap();
+        assert_eq!(graph.to_string(), TEXT);
+        reads_back(&graph);
+        assert_eq!(graph.node(NodeId(9)).args[0], NodeId(u32::MAX));
+        assert_eq!(graph.params[0].bounds, Some((f64::NEG_INFINITY, 1e300)));
+    }
+
+    #[test]
+    fn numbers_keep_their_bits() {
+        let odd_nan = f64::from_bits(0xfff8_0000_0000_0001);
+        let smallest = f64::from_bits(1);
+        for number in
+            [0.0, -0.0, 0.1, smallest, 1e300, f64::INFINITY, -f64::INFINITY, f64::NAN, odd_nan]
+        {
+            let mut graph = Graph::default();
+            let ty = Type::new(Elem::F32, vec![], Clock::Static);
+            let op = Op::Const(Number(number), Elem::F32);
+            graph.push(Node { op, args: vec![], ty, span: None, name: None });
+            reads_back(&graph);
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let mut names: Vec<&str> = TABLE.iter().map(|row| row.name).collect();
+        let others = "input param const size time_index iota sg bypass broadcast reshape permute slice \
+                      concat pad flip gather matmul reduce prev next first last time_reduce";
+        names.extend(others.split(' '));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn mistakes_name_the_line() {
+        let fails = |text: &str| parse_graph(text).unwrap_err().to_string();
+        assert_eq!(fails("graph g\n\nfoo"), "line 3: unknown item `foo`");
+        assert_eq!(fails("%1 = sg %0 : []"), "line 1: expected the node %0, found %1");
+        assert_eq!(fails("// %\n%0 = grow %0 : []"), "line 2: unknown operation `grow`");
+        assert_eq!(fails("%0 = input x : []"), "line 1: `x` is not declared");
+        assert_eq!(fails("%0 = slice axis=0 [1] %0 : []"), "line 1: expected 2 dimensions");
+        assert_eq!(fails("time T T"), "line 1: expected the end of the line, found `T`");
+        assert_eq!(fails("graph \"g"), "line 1: a text without end");
+        assert_eq!(
+            fails("param w : [2] = xavier_normal(1)"),
+            "line 1: no initialiser `xavier_normal` of 1 numbers"
+        );
+        assert_eq!(
+            fails("output y = %99999999999"),
+            "line 1: expected a number, found `99999999999`"
+        );
+        assert_eq!(fails("input x : u8[]"), "line 1: unknown element type `u8`");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn graphs_read_back(sample in samples(20)) {
+            reads_back(&sample.graph);
+        }
+
+        #[test]
+        fn no_text_panics(text in "(%|\\PC|=|\\[|\"|\n| |graph|const|time|input){0,40}") {
+            let _ = parse_graph(&text);
+        }
+    }
+}
