@@ -5,4 +5,6 @@ pub mod clif;
 #[cfg(feature = "clif")]
 mod clif_math;
 #[cfg(feature = "wgsl")]
+pub mod manifest;
+#[cfg(feature = "wgsl")]
 pub mod wgsl;

@@ -4,8 +4,10 @@
 //! of reductions, and offsets of open size come from one uniform struct, `args`. A shader says what
 //! its fields mean, what it binds, and how it is dispatched; the same facts go into the manifest.
 //!
-//! Three forms of kernel:
+//! Four forms of kernel:
 //! - without recurrence, an invocation computes one point of time and axes;
+//! - a long reduction to a few points gives each a workgroup, whose lanes share the loop and add up
+//!   their parts in a tree;
 //! - a recurrence whose axes are all local gives each point an invocation that walks through time;
 //! - any other recurrence gives each point of the local axes a workgroup, whose lanes stride over the
 //!   remaining axes and meet at a barrier after each stage. Control flow around barriers depends on
@@ -121,8 +123,8 @@ pub enum Chunking {
     /// iteration, and for each of `stages` one for each point that falls to it with its loops.
     Steps { length: Dim, direction: Direction, lanes: u32, stages: Vec<StepWork> },
     /// By ranges of its reduction loops, one loop after the other; a negative length counts as 0.
-    /// A point keeps `slots` elements of scratch.
-    Loops { lengths: Vec<Dim>, slots: usize, points: Dim },
+    /// A point keeps `slots` elements of scratch; `lanes` invocations share its iterations.
+    Loops { lengths: Vec<Dim>, slots: usize, points: Dim, lanes: u32 },
 }
 
 /// What a stage does in a step: points shared by the lanes, iterations of loops for each.
@@ -212,9 +214,4 @@ fn loop_extents(reduce: &ReduceLoop, time: &Dim) -> Vec<Dim> {
     let left_out = i64::from(reduce.without_first) + i64::from(reduce.without_last);
     let steps = reduce.over_time.then(|| time - &Dim::constant(left_out));
     steps.into_iter().chain(reduce.axes.iter().cloned()).collect()
-}
-
-/// The iterations of all loops of a stage.
-fn stage_iterations(stage: &Stage, time: &Dim) -> Dim {
-    stage.loops.iter().fold(Dim::zero(), |sum, reduce| &sum + &loop_length(reduce, time))
 }

@@ -93,12 +93,12 @@ fn plan_shader(
             let step = step_iterations(stages, i64::from(*lanes), bindings)?;
             step_parts(&shader.name, length.eval(bindings)?, *direction, step, budget)?
         }
-        Chunking::Loops { lengths, slots, points } => {
+        Chunking::Loops { lengths, slots, points, lanes } => {
             let lengths: Vec<i64> = lengths
                 .iter()
                 .map(|length| Ok(length.eval(bindings)?.max(0)))
                 .collect::<Result<_, DimError>>()?;
-            let parts = loop_parts(&lengths, budget);
+            let parts = loop_parts(&lengths, i64::from(*lanes), budget);
             if parts.len() > 1 {
                 let bytes = 4 * (points.eval(bindings)? as u64) * (*slots as u64);
                 plan.scratch = plan.scratch.max(bytes);
@@ -191,7 +191,8 @@ fn step_parts(
 }
 
 /// One loop after the other: those before the current one are done, those after it have not begun.
-fn loop_parts(lengths: &[i64], budget: Budget) -> Vec<Part> {
+fn loop_parts(lengths: &[i64], lanes: i64, budget: Budget) -> Vec<Part> {
+    let most = budget.dispatch * lanes;
     let mut parts = Vec::new();
     let (mut current, mut position) = (0, 0);
     loop {
@@ -199,16 +200,18 @@ fn loop_parts(lengths: &[i64], budget: Budget) -> Vec<Part> {
         for (range, length) in part.loops.iter_mut().zip(lengths).take(current) {
             *range = (*length, *length);
         }
+        let mut left = most;
         while let Some(&length) = lengths.get(current) {
-            let end = length.min(position + budget.dispatch - part.iterations);
+            let end = length.min(position + left);
             part.loops[current] = (position, end);
-            part.iterations += end - position;
+            left -= end - position;
             position = end;
             if end < length {
                 break;
             }
             (current, position) = (current + 1, 0);
         }
+        part.iterations = (most - left) / lanes;
         part.last = current == lengths.len();
         let is_last = part.last;
         parts.push(part);
@@ -238,7 +241,7 @@ mod tests {
 
     #[test]
     fn long_loops_are_cut_in_order() {
-        let ranges: Vec<_> = loop_parts(&[150, 0, 30, 40], BUDGET)
+        let ranges: Vec<_> = loop_parts(&[150, 0, 30, 40], 1, BUDGET)
             .into_iter()
             .map(|part| (part.loops, part.last))
             .collect();
@@ -250,7 +253,9 @@ mod tests {
                 (vec![(150, 150), (0, 0), (30, 30), (20, 40)], true),
             ]
         );
-        assert_eq!(loop_parts(&[], BUDGET).len(), 1);
+        assert_eq!(loop_parts(&[], 1, BUDGET).len(), 1);
+        assert_eq!(loop_parts(&[6400], 64, BUDGET).len(), 1);
+        assert_eq!(loop_parts(&[6401], 64, BUDGET).len(), 2);
     }
 
     #[test]

@@ -380,7 +380,7 @@ fn more_streams_than_a_kernel_may_bind() {
     source.output("large", is_large);
     let mut gpu = source.backend();
     assert!(gpu.shaders.shaders.iter().all(|shader| shader.bindings.len() <= 8));
-    for (steps, batch) in [(3, 5), (70_000, 64), (2, 4)] {
+    for (steps, batch) in [(3, 5), (70, 64), (2, 4)] {
         gpu.bind_all(&[("B", batch), ("T", steps)]);
         let (steps, batch) = (steps as usize, batch as usize);
         let mut expected: Vec<f64> =
@@ -398,6 +398,20 @@ fn more_streams_than_a_kernel_may_bind() {
         let large: Vec<u32> = found.iter().map(|sum| u32::from(*sum > 0.0)).collect();
         assert!(gpu.bits("large") == large);
     }
+}
+
+#[test]
+fn more_workgroups_than_a_dimension_has() {
+    let mut source = Source::new();
+    let x = source.stream("x", &[n(64)]);
+    let y = source.build().neg(x);
+    source.output("y", y);
+    let mut gpu = source.backend();
+    gpu.bind_all(&[("T", 70_000)]);
+    let x: Vec<f32> = (0..70_000 * 64).map(|index| index as f32).collect();
+    gpu.set("x", &x);
+    gpu.forward();
+    assert!(gpu.get("y").iter().zip(&x).all(|(y, x)| *y == -x));
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub(super) fn write(
     let mut writer = Writer::new(program, kernel, groups, limits);
     let (dispatch, chunking) = match writer.form {
         Form::Points => writer.points(),
+        Form::Teams => writer.teams(),
         Form::Elements => writer.elements(),
         Form::Rows => writer.rows(),
     };
@@ -30,6 +31,8 @@ pub(super) fn write(
 enum Form {
     /// No recurrence: an invocation a point.
     Points,
+    /// A long reduction to a few points: a workgroup a point.
+    Teams,
     /// A recurrence, an invocation a point.
     Elements,
     /// A recurrence, a workgroup for each point of the local axes.
@@ -73,6 +76,7 @@ struct Bound {
 struct Words {
     args: String,
     scratch: String,
+    partials: String,
     group: String,
     groups: String,
     lane: String,
@@ -105,6 +109,7 @@ impl<'a> Writer<'a> {
         let words = Words {
             args: names.take("args"),
             scratch: names.take("scratch"),
+            partials: names.take("partials"),
             group: names.take("group"),
             groups: names.take("groups"),
             lane: names.take("lane"),
@@ -112,7 +117,8 @@ impl<'a> Writer<'a> {
             step: names.take("t"),
             axes: (0..rank).map(|axis| names.take(&format!("i{axis}"))).collect(),
         };
-        let form = form(kernel);
+        let is_chunked_reduction = is_chunked_reduction(program, kernel);
+        let form = form(kernel, is_chunked_reduction);
         Writer {
             program,
             kernel,
@@ -120,7 +126,7 @@ impl<'a> Writer<'a> {
             form,
             time: time(program),
             workgroup_size: workgroup_size(kernel, form).min(limits.workgroup_size),
-            is_chunked_reduction: is_chunked_reduction(program, kernel),
+            is_chunked_reduction,
             names,
             entry,
             bound,
@@ -157,16 +163,30 @@ impl<'a> Writer<'a> {
         }
         let axes = indices[usize::from(stage.timed)..].to_vec();
         self.stage(stage, axes);
-        let chunking = if self.is_chunked_reduction {
-            Chunking::Loops {
-                lengths: stage.loops.iter().map(|reduce| loop_length(reduce, &self.time)).collect(),
-                slots: slots(stage),
-                points: count.clone(),
-            }
-        } else {
-            Chunking::Whole
+        let chunking = match self.is_chunked_reduction {
+            true => self.ranges(stage, &count, 1),
+            false => Chunking::Whole,
         };
         (Dispatch::Invocations(count), chunking)
+    }
+
+    fn teams(&mut self) -> (Dispatch, Chunking) {
+        let kernel = self.kernel;
+        let stage = &kernel.stages[0];
+        let count = Dim::product(&stage.axes);
+        let Words { group, groups, point, .. } = &self.words;
+        let (point, indices) = (point.clone(), self.words.axes.clone());
+        let line = format!("let {point} = i32({group}.y * {groups}.x + {group}.x);");
+        self.line(&line);
+        let axes = self.split(&point, &stage.axes, &indices, "let");
+        self.stage(stage, axes);
+        let chunking = self.ranges(stage, &count, self.workgroup_size);
+        (Dispatch::Workgroups(count), chunking)
+    }
+
+    fn ranges(&self, stage: &Stage, points: &Dim, lanes: u32) -> Chunking {
+        let lengths = stage.loops.iter().map(|reduce| loop_length(reduce, &self.time)).collect();
+        Chunking::Loops { lengths, slots: slots(stage), points: points.clone(), lanes }
     }
 
     fn elements(&mut self) -> (Dispatch, Chunking) {
@@ -181,10 +201,10 @@ impl<'a> Writer<'a> {
             self.stage(stage, axes.clone());
         }
         self.close();
-        let work = kernel.stages.iter().map(|stage| StepWork {
-            points: Dim::one(),
-            iterations: stage_iterations(stage, &self.time),
-        });
+        let work = kernel
+            .stages
+            .iter()
+            .map(|stage| StepWork { points: Dim::one(), iterations: self.iterations(stage) });
         (Dispatch::Invocations(count), self.steps(1, work.collect()))
     }
 
@@ -219,7 +239,7 @@ impl<'a> Writer<'a> {
         self.close();
         let work = kernel.stages.iter().map(|stage| StepWork {
             points: Dim::product(&stage.axes[local..]),
-            iterations: stage_iterations(stage, &self.time),
+            iterations: self.iterations(stage),
         });
         (Dispatch::Workgroups(rows), self.steps(self.workgroup_size, work.collect()))
     }
@@ -275,14 +295,13 @@ impl<'a> Writer<'a> {
             return result;
         }
         for (position, &axis) in varying.iter().enumerate() {
-            let inner = self.divisor(&Dim::product(&extents[axis + 1..]));
-            let extent = self.divisor(&extents[axis]);
             let mut value = flat.to_owned();
-            if inner != "1" {
-                let _ = write!(value, " / {inner}");
+            let inner = Dim::product(&extents[axis + 1..]);
+            if !inner.is_one() {
+                let _ = write!(value, " / {}", self.divisor(&inner));
             }
             if position > 0 {
-                let _ = write!(value, " % {extent}");
+                let _ = write!(value, " % {}", self.divisor(&extents[axis]));
             }
             self.line(&format!("{keyword} {} = {value};", names[axis]));
             result[axis].clone_from(&names[axis]);
@@ -310,12 +329,18 @@ impl<'a> Writer<'a> {
             return stage.stores.iter().for_each(|store| self.store(stage, &mut values, store));
         }
         let last = self.field("last", FieldValue::Last);
+        if self.form == Form::Teams {
+            self.open(&format!("if ({} == 0u)", self.words.lane));
+        }
         self.open(&format!("if ({last} == 1)"));
         stage.stores.iter().for_each(|store| self.store(stage, &mut values, store));
         self.depth -= 1;
         self.open("} else");
         self.save_partials(stage, &values);
         self.close();
+        if self.form == Form::Teams {
+            self.close();
+        }
     }
 
     /// Defines a value, unless it is written out where it is used.
@@ -488,6 +513,7 @@ impl<'a> Writer<'a> {
     fn reduce(&mut self, stage: &Stage, values: &mut Values, val: Val, index: usize) {
         let reduce = &stage.loops[index];
         let extents = loop_extents(reduce, &self.time);
+        let unrolled = self.unrolled(reduce);
         let k = self.names.take("k");
         let accumulators = self.accumulators(reduce.reduction);
         let (start, end) = if self.is_chunked_reduction {
@@ -499,17 +525,139 @@ impl<'a> Writer<'a> {
             let length = loop_length(reduce, &self.time);
             ("0".to_owned(), self.dim(&length))
         };
-        let counters = self.counters(&k, &extents, &start);
-        values.loops[index] = loop_names(reduce, &counters, accumulators.clone());
-        self.open(&format!("for (var {k} = {start}; {k} < {end}; {k} += 1)"));
-        for inner in &reduce.body {
-            self.value(stage, values, *inner);
+        let is_team = self.form == Form::Teams;
+        let counters = if is_team {
+            let (lane, lanes) = (self.words.lane.clone(), self.workgroup_size);
+            let head =
+                format!("for (var {k} = {start} + i32({lane}); {k} < {end}; {k} += {lanes})");
+            self.open(&head);
+            let names: Vec<String> =
+                (0..extents.len()).map(|axis| self.names.take(&format!("{k}_{axis}"))).collect();
+            self.split(&k, &extents, &names, "let")
+        } else {
+            let counters = self.counters(&k, &extents, &start);
+            self.open(&format!("for (var {k} = {start}; {k} < {end}; {k} += {unrolled})"));
+            counters
+        };
+        for copy in 0..unrolled {
+            let counters =
+                if copy == 0 { counters.clone() } else { self.shifted(&k, &counters, copy) };
+            let k = if copy == 0 { k.clone() } else { format!("{k} + {copy}") };
+            values.loops[index] = loop_names(reduce, &counters, accumulators.clone());
+            self.iteration(stage, values, index, &accumulators, &k);
         }
-        let value = self.operand(stage, values, reduce.value);
-        self.accumulate(reduce.reduction, &accumulators, &value, &k);
-        self.count(&k, &counters, &extents);
+        if !is_team {
+            self.count(&k, &counters, &extents);
+        }
         self.close();
+        if is_team {
+            self.combine_lanes(reduce.reduction, &accumulators);
+        }
         values.names[val.0 as usize] = accumulators.last().cloned();
+    }
+
+    /// Computes what a loop reduces, and reduces it.
+    fn iteration(
+        &mut self,
+        stage: &Stage,
+        values: &mut Values,
+        index: usize,
+        accumulators: &[String],
+        k: &str,
+    ) {
+        let reduce = &stage.loops[index];
+        let gather = self.gather(stage, index);
+        let (spike, weight) = gather.unzip();
+        for val in &reduce.body {
+            let is_factor = weight == Some(*val) || spike.is_some() && reduce.value == *val;
+            if !is_factor {
+                self.value(stage, values, *val);
+            }
+        }
+        if let (Some(spike), Some(weight)) = (spike, weight) {
+            let spike = self.operand(stage, values, spike);
+            self.open(&format!("if ({spike} != 0.0)"));
+            self.value(stage, values, weight);
+        }
+        let value = self.operand(stage, values, weight.unwrap_or(reduce.value));
+        self.accumulate(reduce.reduction, accumulators, &value, k);
+        if weight.is_some() {
+            self.close();
+        }
+    }
+
+    /// The factors of a sum of products one of which is 0 or 1, the same for all lanes: the other,
+    /// a weight of the lane's own, is loaded only where it counts.
+    fn gather(&self, stage: &Stage, index: usize) -> Option<(Val, Val)> {
+        let contraction = stage.contraction(index).filter(|_| self.form == Form::Rows)?;
+        let Inst::Map(_, args) = stage.inst(stage.loops[index].value) else { return None };
+        let is_spike = |(buffer, at): (BufferId, &Affine)| {
+            let mut terms = at.terms.iter();
+            self.program.buffer(buffer).binary && !terms.any(|(val, _)| self.differs(stage, *val))
+        };
+        let body = &stage.loops[index].body;
+        let is_own = |val: Val| {
+            body.contains(&val)
+                && body.iter().all(|user| {
+                    *user == stage.loops[index].value || !operands(stage.inst(*user)).contains(&val)
+                })
+        };
+        match args[..] {
+            [spike, weight] if is_spike(contraction.left) && is_own(weight) => {
+                Some((spike, weight))
+            }
+            [weight, spike] if is_spike(contraction.right) && is_own(weight) => {
+                Some((spike, weight))
+            }
+            _ => None,
+        }
+    }
+
+    /// An index is not the same for all lanes of a workgroup.
+    fn differs(&self, stage: &Stage, val: Val) -> bool {
+        let mut open = vec![val];
+        let mut seen = BTreeSet::new();
+        while let Some(val) = open.pop() {
+            match stage.inst(val) {
+                Inst::Axis(axis) if *axis >= self.kernel.local_axes => return true,
+                Inst::Load(..) | Inst::Reduce(_) => return true,
+                inst => open.extend(operands(inst).into_iter().filter(|val| seen.insert(*val))),
+            }
+        }
+        false
+    }
+
+    /// How many iterations of a loop are written out. Drivers overlap them; and the one that ends
+    /// long loops counts them once.
+    fn unrolled(&self, reduce: &ReduceLoop) -> i64 {
+        let length = loop_length(reduce, &self.time).as_const();
+        let varying = reduce.axes.iter().filter(|dim| !dim.is_one()).count();
+        match length {
+            Some(length) if self.form == Form::Rows && varying <= 1 && !reduce.over_time => {
+                if length >= 16 && length % 4 == 0 {
+                    4
+                } else {
+                    1
+                }
+            }
+            _ => 1,
+        }
+    }
+
+    /// The indices of a written-out iteration of a loop with one varying index.
+    fn shifted(&mut self, k: &str, counters: &[String], offset: i64) -> Vec<String> {
+        let name = self.names.take("k");
+        self.line(&format!("let {name} = {k} + {offset};"));
+        counters.iter().map(|c| if c == k { name.clone() } else { c.clone() }).collect()
+    }
+
+    /// The iterations of a stage's loops in a step.
+    fn iterations(&self, stage: &Stage) -> Dim {
+        stage.loops.iter().fold(Dim::zero(), |sum, reduce| {
+            let length = loop_length(reduce, &self.time);
+            let unrolled = Dim::constant(self.unrolled(reduce));
+            &sum + &length.exact_div(&unrolled).unwrap_or(length)
+        })
     }
 
     /// Declares the variables of a reduction; the last is the result.
@@ -548,6 +696,25 @@ impl<'a> Writer<'a> {
                 self.close();
             }
         }
+    }
+
+    /// Reduces the lanes' results in a tree, whose order is fixed; all lanes get the result.
+    fn combine_lanes(&mut self, reduction: Reduction, accumulators: &[String]) {
+        let (lane, partials) = (self.words.lane.clone(), self.words.partials.clone());
+        let (name, half) = (&accumulators[0], self.workgroup_size / 2);
+        let width = self.names.take("width");
+        self.line(&format!("{partials}[{lane}] = {name};"));
+        self.line("workgroupBarrier();");
+        self.open(&format!("for (var {width} = {half}u; {width} > 0u; {width} /= 2u)"));
+        self.open(&format!("if ({lane} < {width})"));
+        let other = format!("{partials}[{lane} + {width}]");
+        self.accumulate(reduction, accumulators, &other, "0");
+        self.line(&format!("{partials}[{lane}] = {name};"));
+        self.close();
+        self.line("workgroupBarrier();");
+        self.close();
+        self.line(&format!("{name} = {partials}[0];"));
+        self.line("workgroupBarrier();");
     }
 
     /// The indices of a loop: itself, or counters beside it, which spares a division an iteration.
@@ -596,7 +763,11 @@ impl<'a> Writer<'a> {
 
     /// Goes on from what an earlier dispatch has reduced.
     fn load_partials(&mut self, stage: &Stage, index: usize, names: &[String], start: &str) {
-        self.open(&format!("if ({start} > 0)"));
+        let first_lane = match self.form {
+            Form::Teams => format!(" && {} == 0u", self.words.lane),
+            _ => String::new(),
+        };
+        self.open(&format!("if ({start} > 0{first_lane})"));
         for (number, name) in names.iter().enumerate() {
             let place = self.scratch(stage, index, number);
             let elem = if number == 0 { "f32" } else { "i32" };
@@ -618,7 +789,12 @@ impl<'a> Writer<'a> {
     fn scratch(&self, stage: &Stage, index: usize, number: usize) -> String {
         let before = stage.loops[..index].iter();
         let slot = number + before.map(|l| accumulator_count(l.reduction)).sum::<usize>();
-        format!("{}[{} * {} + {slot}]", self.words.scratch, self.words.point, slots(stage))
+        let (scratch, point) = (&self.words.scratch, &self.words.point);
+        match (slots(stage), slot) {
+            (1, _) => format!("{scratch}[{point}]"),
+            (slots, 0) => format!("{scratch}[{point} * {slots}]"),
+            (slots, _) => format!("{scratch}[{point} * {slots} + {slot}]"),
+        }
     }
 
     // ---- atoms ----
@@ -709,6 +885,10 @@ impl<'a> Writer<'a> {
                 "@group(0) @binding({binding}) var<storage, read_write> {name}: array<u32>;"
             );
         }
+        if self.form == Form::Teams {
+            let (name, size) = (&self.words.partials, self.workgroup_size);
+            let _ = writeln!(text, "\nvar<workgroup> {name}: array<f32, {size}>;");
+        }
         if !self.constants.is_empty() {
             text.push_str("\n// Where the parts of shared buffers begin.\n");
         }
@@ -770,9 +950,20 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn form(kernel: &Kernel) -> Form {
+/// A long reduction to at most so many points gets a workgroup for each.
+const FEW_POINTS: i64 = 64;
+
+fn form(kernel: &Kernel, is_chunked_reduction: bool) -> Form {
     let is_local = |stage: &Stage| stage.axes.len() == kernel.local_axes;
+    let is_narrow = |stage: &Stage| {
+        let points = Dim::product(&stage.axes).as_const();
+        let is_simple = |reduce: &ReduceLoop| reduce.reduction != Reduction::ArgMax;
+        !stage.timed
+            && points.is_some_and(|points| points <= FEW_POINTS)
+            && stage.loops.iter().all(is_simple)
+    };
     match kernel.recurrence {
+        None if is_chunked_reduction && is_narrow(&kernel.stages[0]) => Form::Teams,
         None => Form::Points,
         Some(_) if kernel.stages.iter().all(is_local) => Form::Elements,
         Some(_) => Form::Rows,
@@ -785,7 +976,7 @@ fn workgroup_size(kernel: &Kernel, form: Form) -> u32 {
     let width = widths.filter_map(|width| width.as_const()).max().unwrap_or(0);
     match (form, width) {
         (Form::Rows, 65..=128) => 128,
-        (Form::Rows, 129..) => 256,
+        (Form::Rows, 129..) | (Form::Teams, _) => 256,
         _ => 64,
     }
 }
@@ -828,6 +1019,16 @@ fn accumulator_count(reduction: Reduction) -> usize {
 /// The accumulators of a stage.
 fn slots(stage: &Stage) -> usize {
     stage.loops.iter().map(|reduce| accumulator_count(reduce.reduction)).sum()
+}
+
+/// The values that an instruction uses.
+fn operands(inst: &Inst) -> Vec<Val> {
+    match inst {
+        Inst::Quotient(arg, _) | Inst::Remainder(arg, _) => vec![*arg],
+        Inst::Affine(at) | Inst::Load(_, at) => at.terms.iter().map(|(val, _)| *val).collect(),
+        Inst::Map(_, args) => args.clone(),
+        _ => Vec::new(),
+    }
 }
 
 fn is_literal(inst: &Inst) -> bool {
