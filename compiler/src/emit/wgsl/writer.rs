@@ -632,16 +632,9 @@ impl<'a> Writer<'a> {
     fn unrolled(&self, reduce: &ReduceLoop) -> i64 {
         let length = loop_length(reduce, &self.time).as_const();
         let varying = reduce.axes.iter().filter(|dim| !dim.is_one()).count();
-        match length {
-            Some(length) if self.form == Form::Rows && varying <= 1 && !reduce.over_time => {
-                if length >= 16 && length % 4 == 0 {
-                    4
-                } else {
-                    1
-                }
-            }
-            _ => 1,
-        }
+        let is_simple = self.form == Form::Rows && varying <= 1 && !reduce.over_time;
+        let fits = length.is_some_and(|length| length >= 16 && length % 4 == 0);
+        if is_simple && fits { 4 } else { 1 }
     }
 
     /// The indices of a written-out iteration of a loop with one varying index.
