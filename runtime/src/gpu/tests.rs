@@ -1,5 +1,7 @@
 //! Programs on whatever GPU there is (Mesa's llvmpipe, where there is none), against plain Rust.
 
+use fgi_compiler::autodiff::differentiate;
+use fgi_compiler::graph::interpret::{Tensor, Values, interpret};
 use fgi_compiler::graph::op::TABLE;
 use fgi_compiler::graph::{
     Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Number, Op, Param, Pointwise, Reduction,
@@ -464,4 +466,86 @@ fn an_unknown_gpu_is_an_error() {
     let error = GpuBackend::new(program, AdapterChoice::Named("Voodoo".into())).err().unwrap();
     assert!(error.to_string().contains("no GPU is named `Voodoo`"), "{error}");
     assert!(!adapters().is_empty());
+}
+
+/// Two coupled layers and a loss over time and batch, with gradients for everything.
+fn trained_network(width: i64) -> Graph {
+    let mut source = Source::new();
+    let dims = [sym("B"), n(width)];
+    let x = source.stream("x", &[sym("B"), n(6)]);
+    let goal = source.tensor("goal", &[sym("B"), n(width)]);
+    let w_in = source.param("w_in", &[n(6), n(width)]);
+    let first = source.param("first", &[n(width)]);
+    let mut build = source.build();
+    let mut value = build.matmul(x, w_in);
+    for layer in ["a", "b"] {
+        let w = source.param(&format!("{layer}.w"), &[n(width), n(width)]);
+        let mut build = source.build();
+        let ty = Type::new(Elem::F32, dims.to_vec(), Clock::Stream);
+        let init = build.broadcast(first, &dims);
+        let last = build.open_delay(Op::Prev, ty, init);
+        let rec = build.matmul(last, w);
+        let sum = build.add(value, rec);
+        let state = build.unary(Pointwise::Tanh, sum);
+        build.close(last, state);
+        value = source.name(state, layer);
+    }
+    let mut build = source.build();
+    let end = build.push(Op::Last, vec![value]);
+    let error = build.sub(end, goal);
+    let square = build.mul(error, error);
+    let error = build.reduce(Reduction::Sum, square, &[0, 1]);
+    let power = build.mul(value, value);
+    let power = build.reduce(Reduction::Sum, power, &[0, 1]);
+    let power = build.push(Op::TimeReduce(Reduction::Sum), vec![power]);
+    let power = build.scale(power, 0.125);
+    let loss = build.add(error, power);
+    source.output("loss", loss);
+    let wrt = ["x", "w_in", "first", "a.w", "b.w"].map(String::from);
+    differentiate(&source.0, "loss", &wrt).unwrap()
+}
+
+#[test]
+fn gradients_are_those_of_the_interpreter() {
+    let (steps, batch) = (19, 3);
+    for (width, budget) in [(5, 1_000_000), (37, 200), (64, 30_000), (130, 30_000)] {
+        let graph = trained_network(width);
+        let program = lower(&schedule(&graph));
+        let mut gpu = GpuBackend::new(Arc::new(program), AdapterChoice::Any).unwrap();
+        gpu.budget.dispatch = budget;
+        gpu.bind_all(&[("B", batch), ("T", steps)]);
+        let bindings = [("B".into(), batch), ("T".into(), steps)].into();
+        let mut values = Values::new();
+        let inputs = [
+            ("x", vec![steps, batch, 6], 1.0),
+            ("goal", vec![batch, width], 1.0),
+            ("w_in", vec![6, width], 0.5),
+            ("first", vec![width], 0.5),
+            ("a.w", vec![width, width], 1.0 / (width as f32).sqrt()),
+            ("b.w", vec![width, width], 1.0 / (width as f32).sqrt()),
+        ];
+        for (seed, (name, dims, scale)) in (1u64..).zip(inputs) {
+            let count = dims.iter().product::<i64>() as usize;
+            let data: Vec<f32> = noise(count, seed).iter().map(|v| v * scale).collect();
+            gpu.set(name, &data);
+            let dims: Vec<usize> = dims.iter().map(|dim| *dim as usize).collect();
+            let data: Vec<f64> = data.into_iter().map(f64::from).collect();
+            values.insert(name.into(), Tensor::new(dims, data));
+        }
+        let expected = interpret(&graph, &bindings, &values).unwrap();
+        // A second run must not see anything of the first.
+        for _ in 0..2 {
+            gpu.run(Pass::Forward).unwrap();
+            gpu.run(Pass::Backward).unwrap();
+        }
+        for (root, tensor) in &expected.0 {
+            let id = gpu.program.result(root.role, &root.name).unwrap();
+            let bytes = gpu.read(id).unwrap();
+            let found: Vec<f32> = bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect();
+            assert_close_as(&root.name, &found, &tensor.data, 2e-4);
+        }
+    }
 }
