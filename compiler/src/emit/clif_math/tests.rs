@@ -1,0 +1,210 @@
+//! All functions over all of f32, against f64.
+
+use cranelift::jit::{JITBuilder, JITModule};
+use cranelift::module::{Linkage, Module, default_libcall_names};
+use cranelift::prelude::*;
+
+use crate::emit::clif::{Frame, emit};
+use crate::graph::{Clock, Dim, Elem, Input, Pointwise, Type};
+use crate::kernel::{
+    Affine, Buffer, BufferId, BufferSource, Inst, Kernel, Program, Stage, Store, Val,
+};
+
+/// The operation on arrays of one length.
+fn program(op: Pointwise) -> Program {
+    let n = Dim::symbol("N");
+    let arity = op.row().arity;
+    let buffer = |at: usize| Buffer {
+        name: format!("v{at}"),
+        elem: Elem::F32,
+        dims: vec![n.clone()],
+        stream: false,
+        source: if at < arity { BufferSource::Input(at) } else { BufferSource::Kernel },
+        binary: false,
+    };
+    let at = Affine { terms: vec![(Val(0), Dim::one())], constant: Dim::zero() };
+    let mut insts = vec![Inst::Axis(0)];
+    insts.extend((0..arity).map(|at_buffer| Inst::Load(BufferId(at_buffer as u32), at.clone())));
+    insts.push(Inst::Map(op, (1..=arity as u32).map(Val).collect()));
+    let value = Val(arity as u32 + 1);
+    let stage = Stage {
+        axes: vec![n.clone()],
+        body: (0..insts.len() as u32).map(Val).collect(),
+        insts,
+        stores: vec![Store { buffer: BufferId(arity as u32), at, value }],
+        ..Stage::default()
+    };
+    let kernel = Kernel {
+        name: "kernel".into(),
+        recurrence: None,
+        local_axes: 1,
+        stages: vec![stage],
+        span: None,
+    };
+    let ty = Type::new(Elem::F32, vec![n.clone()], Clock::Static);
+    let input = |at: usize| Input { name: format!("v{at}"), ty: ty.clone(), docs: String::new() };
+    Program {
+        inputs: (0..arity).map(input).collect(),
+        buffers: (0..=arity).map(buffer).collect(),
+        forward: vec![kernel],
+        ..Program::default()
+    }
+}
+
+extern "C" fn no_product(
+    _: *const std::ffi::c_void,
+    _: i64,
+    _: i64,
+    _: i64,
+    _: i64,
+    _: i64,
+    _: i64,
+    _: i64,
+) {
+}
+
+/// Runs the operation on all elements of the arrays.
+fn run(op: Pointwise, inputs: &[Vec<f32>]) -> Vec<f32> {
+    let program = program(op);
+    let flags = [("opt_level", "speed")];
+    let builder = JITBuilder::with_flags(&flags, default_libcall_names()).unwrap();
+    let mut module = JITModule::new(builder);
+    let native = emit(&program, &program.forward[0], module.isa().default_call_conv());
+    assert!(native.dims.is_empty() && native.products.is_empty());
+    let id =
+        module.declare_function("kernel", Linkage::Export, &native.function.signature).unwrap();
+    module.define_function(id, &mut codegen::Context::for_function(native.function)).unwrap();
+    module.finalize_definitions().unwrap();
+    let count = inputs[0].len();
+    let mut result = vec![0f32; count];
+    let mut buffers: Vec<*mut u8> =
+        inputs.iter().map(|input| input.as_ptr().cast_mut().cast()).collect();
+    buffers.push(result.as_mut_ptr().cast());
+    let frame = Frame {
+        buffers: buffers.as_ptr(),
+        dims: std::ptr::null(),
+        scratch: std::ptr::null(),
+        multiply: no_product,
+        context: std::ptr::null(),
+    };
+    let code = module.get_finalized_function(id);
+    // SAFETY: the function has this signature; its buffers have `count` elements and are not used
+    // otherwise meanwhile; it is not called after its memory is freed.
+    unsafe {
+        let code: unsafe extern "C" fn(*const Frame, i64, i64, i64, i64) =
+            std::mem::transmute(code);
+        code(&frame, 0, count as i64, 0, 1);
+        module.free_memory();
+    }
+    result
+}
+
+/// The error in units of the last place of the f32 nearest to `exact`.
+fn ulps(found: f32, exact: f64) -> f64 {
+    let nearest = exact as f32;
+    if found.to_bits() == nearest.to_bits() || found.is_nan() && exact.is_nan() {
+        return 0.0;
+    }
+    if exact == 0.0 || !exact.is_finite() || !found.is_finite() || found.is_nan() {
+        // Near the greatest f32, infinity is one unit away.
+        let top = f64::from(f32::MAX) * (1.0 + f64::from(f32::EPSILON));
+        let both_large = found.abs() >= f32::MAX && exact.abs() >= f64::from(f32::MAX);
+        return if both_large && exact.abs() <= top { 1.0 } else { f64::INFINITY };
+    }
+    let exponent = exact.abs().log2().floor().max(-126.0) as i32;
+    (f64::from(found) - exact).abs() / 2f64.powi(exponent - 23)
+}
+
+/// The greatest error of an operation on these operands.
+fn worst(op: Pointwise, inputs: &[Vec<f32>]) -> (f64, String) {
+    let found = run(op, inputs);
+    let mut worst = (0.0, String::new());
+    for (at, found) in found.into_iter().enumerate() {
+        let args: Vec<f64> = inputs.iter().map(|input| f64::from(input[at])).collect();
+        let exact = (op.row().value)(&args);
+        let error = ulps(found, exact);
+        if error > worst.0 {
+            worst = (error, format!("{}{args:?} = {found:e}, exactly {exact:e}", op.row().name));
+        }
+    }
+    worst
+}
+
+const SPECIAL: [f32; 20] = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -0.5,
+    2.0,
+    -2.0,
+    3.0,
+    -3.0,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    f32::NAN,
+    f32::MAX,
+    f32::MIN,
+    f32::MIN_POSITIVE,
+    -f32::MIN_POSITIVE,
+    1e-45,
+    -1e-45,
+    16777217.0,
+];
+
+/// Bits that look random.
+fn scramble(seed: u64) -> u64 {
+    let mixed = (seed ^ (seed >> 31)).wrapping_mul(0x9e3779b97f4a7c15);
+    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58476d1ce4e5b9);
+    mixed ^ (mixed >> 32)
+}
+
+fn check(op: Pointwise, inputs: &[Vec<f32>], limit: f64) {
+    let (error, what) = worst(op, inputs);
+    println!("{:10} {error:.3} ulp: {what}", op.row().name);
+    assert!(error <= limit, "{error} ulp: {what}");
+}
+
+#[test]
+fn functions_of_one_operand() {
+    use Pointwise::*;
+    // All exponents and signs, each with the ends and 1700 mantissas.
+    let mut x: Vec<f32> = SPECIAL.to_vec();
+    for high in 0..512u32 {
+        x.extend([0, 1, 0x7fffff].map(|low| f32::from_bits(high << 23 | low)));
+        let low = |at: u32| scramble(u64::from(high << 16 | at)) as u32 & 0x7fffff;
+        x.extend((0..1700).map(|at| f32::from_bits(high << 23 | low(at))));
+    }
+    // Where it matters: between -100 and 100.
+    x.extend((0..200_000).map(|at| (scramble(at) as u32 as f32 / 2f32.powi(31) - 1.0) * 100.0));
+    for op in [
+        Exp, Log, Sqrt, Rsqrt, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Sigmoid,
+        Softplus, Erf, Abs, Floor, Ceil, Round, Sign, Relu, Neg,
+    ] {
+        check(op, std::slice::from_ref(&x), 2.0);
+    }
+}
+
+#[test]
+fn functions_of_two_operands() {
+    let mut pairs: Vec<(f32, f32)> = Vec::new();
+    pairs.extend(SPECIAL.iter().flat_map(|x| SPECIAL.iter().map(|y| (*x, *y))));
+    pairs.extend((0..500_000).map(|at| {
+        let bits = scramble(at);
+        (f32::from_bits(bits as u32), f32::from_bits((bits >> 32) as u32))
+    }));
+    // Powers that are numbers.
+    pairs.extend((0..500_000).map(|at| {
+        let bits = scramble(at);
+        let [low, high] = [bits as u32, (bits >> 32) as u32].map(|b| b as f32 / 2f32.powi(32));
+        ((low * 20.0 - 10.0).exp2(), high * 30.0 - 15.0)
+    }));
+    pairs.extend(
+        (0..1000).flat_map(|at| (-20..20).map(move |y| (at as f32 / 100.0 - 5.0, y as f32))),
+    );
+    let (x, y): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+    for op in [Pointwise::Pow, Pointwise::Atan2, Pointwise::Div, Pointwise::Min, Pointwise::Max] {
+        check(op, &[x.clone(), y.clone()], 2.0);
+    }
+}
