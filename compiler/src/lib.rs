@@ -5,6 +5,7 @@ pub mod calculus;
 pub mod check;
 pub mod diagnostic;
 pub mod emit;
+pub mod gradcheck;
 pub mod graph;
 pub mod kernel;
 pub mod schedule;

@@ -146,7 +146,7 @@ pub fn interpret_frozen(
     let differs = graph
         .ids()
         .zip(decisions)
-        .filter(|(id, (now, base))| run.is_needed[id.0 as usize] && now != base);
+        .filter(|(id, (now, base))| run.is_needed[at(*id)] && now != base);
     Ok((run.values(), differs.map(|(id, _)| id).collect()))
 }
 
@@ -478,7 +478,8 @@ impl<'a> Run<'a> {
 
     fn dims(&self, ty: &Type) -> Result<Vec<usize>, InterpretError> {
         let dims = ty.dims.iter().map(|dim| self.size(dim)).collect::<Result<Vec<_>, _>>()?;
-        let len = dims.iter().try_fold(self.steps.max(1), |len, dim| len.checked_mul(*dim));
+        let steps = if ty.is_stream() { self.steps } else { 1 };
+        let len = dims.iter().try_fold(steps, |len, dim| len.checked_mul(*dim));
         match len {
             Some(len) if len <= MAX_ELEMENTS => Ok(dims),
             _ => Err(InterpretError::TooLarge(ty.clone())),
@@ -502,7 +503,7 @@ impl<'a> Run<'a> {
 }
 
 /// More than memory holds: a mistake in the dimensions.
-const MAX_ELEMENTS: usize = 1 << 32;
+const MAX_ELEMENTS: usize = 1 << 28;
 
 fn at(id: NodeId) -> usize {
     id.0 as usize

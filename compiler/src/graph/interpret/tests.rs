@@ -1,23 +1,21 @@
 use proptest::prelude::*;
 
 use super::super::arbitrary::{OPERANDS, Sample, samples};
-use super::super::{Builder, Clock, Init, Input, Number, Param, Pointwise, Reduction};
+use super::super::{Builder, Clock, Init, Number, Param, Pointwise, Reduction};
 use super::*;
+use crate::testing::dims;
 
-/// A graph under construction: inputs that are streams or not, and outputs.
+/// A graph under construction whose output is `y`.
 #[derive(Default)]
-struct Program(Graph);
+struct Program(crate::testing::Program);
 
 impl Program {
     fn with_time(steps: i64) -> Program {
-        Program(Graph { time: Some(Dim::constant(steps)), ..Graph::default() })
+        Program(crate::testing::Program::stream(steps))
     }
 
     fn input(&mut self, name: &str, elem: Elem, dims: &[i64], clock: Clock) -> NodeId {
-        let ty = Type::new(elem, self::dims(dims), clock);
-        self.0.inputs.push(Input { name: name.into(), ty, docs: String::new() });
-        let index = self.0.inputs.len() - 1;
-        self.b().push(Op::Input(index), vec![])
+        self.0.input(name, elem, dims, clock)
     }
 
     fn x(&mut self, dims: &[i64]) -> NodeId {
@@ -29,7 +27,7 @@ impl Program {
     }
 
     fn b(&mut self) -> Builder<'_> {
-        Builder::new(&mut self.0)
+        self.0.b()
     }
 
     fn push(&mut self, op: Op, args: &[NodeId]) -> NodeId {
@@ -52,25 +50,21 @@ impl Program {
     }
 
     fn output(&mut self, node: NodeId) -> &mut Program {
-        self.0.roots.push(Root { name: "y".into(), role: Role::Output, node });
+        self.0.output("y", node);
         self
     }
 
     fn run(&self, values: &[(&str, Tensor)]) -> Tensor {
-        let results = interpret(&self.0, &Bindings::new(), &named(values)).unwrap();
+        let results = interpret(&self.0.graph, &Bindings::new(), &named(values)).unwrap();
         results.output("y").unwrap().clone()
     }
 
     /// Value and tangent.
     fn dual(&self, values: &[(&str, Tensor)], tangents: &[(&str, Tensor)]) -> (Tensor, Tensor) {
         let (values, tangents) = (named(values), named(tangents));
-        let results = interpret_dual(&self.0, &Bindings::new(), &values, &tangents).unwrap();
+        let results = interpret_dual(&self.0.graph, &Bindings::new(), &values, &tangents).unwrap();
         (results.0.output("y").unwrap().clone(), results.1.output("y").unwrap().clone())
     }
-}
-
-fn dims(dims: &[i64]) -> Vec<Dim> {
-    dims.iter().map(|dim| Dim::constant(*dim)).collect()
 }
 
 fn dim(value: i64) -> Dim {
@@ -281,9 +275,9 @@ fn sg_and_bypass() {
     let (values, bindings) = (named(&[("x", Tensor::scalar(3.0))]), Bindings::new());
     let found = p.dual(&[("x", Tensor::scalar(3.0))], &[("x", Tensor::scalar(1.0))]);
     assert_eq!(found, (Tensor::scalar(18.0), Tensor::scalar(9.0)));
-    let (_, frozen) = interpret_freezing(&p.0, &bindings, &values).unwrap();
+    let (_, frozen) = interpret_freezing(&p.0.graph, &bindings, &values).unwrap();
     let moved = named(&[("x", Tensor::scalar(4.0))]);
-    let (y, otherwise) = interpret_frozen(&p.0, &bindings, &moved, &frozen).unwrap();
+    let (y, otherwise) = interpret_frozen(&p.0.graph, &bindings, &moved, &frozen).unwrap();
     // 9 + (16 - 9) + 4 · 3
     assert_eq!(y.output("y"), Some(&Tensor::scalar(28.0)));
     assert!(otherwise.is_empty());
@@ -300,14 +294,14 @@ fn only_decisions_that_take_part_are_seen() {
     let other = b.unary(Pointwise::Relu, x);
     let y = b.add(stopped, x);
     p.output(y);
-    p.0.roots.push(Root { name: "other".into(), role: Role::Output, node: other });
+    p.0.output("other", other);
     let bindings = Bindings::new();
     let at = |x: f64| named(&[("x", Tensor::scalar(x))]);
-    let (_, frozen) = interpret_freezing(&p.0, &bindings, &at(0.1)).unwrap();
-    let (y, otherwise) = interpret_frozen(&p.0, &bindings, &at(-0.1), &frozen).unwrap();
+    let (_, frozen) = interpret_freezing(&p.0.graph, &bindings, &at(0.1)).unwrap();
+    let (y, otherwise) = interpret_frozen(&p.0.graph, &bindings, &at(-0.1), &frozen).unwrap();
     assert_eq!(y.output("y"), Some(&Tensor::scalar(0.9)));
     assert_eq!(otherwise, [other]);
-    assert!(interpret_frozen(&p.0, &bindings, &at(0.3), &frozen).unwrap().1.is_empty());
+    assert!(interpret_frozen(&p.0.graph, &bindings, &at(0.3), &frozen).unwrap().1.is_empty());
 }
 
 #[test]
@@ -350,14 +344,14 @@ fn mistakes_are_values() {
         docs: String::new(),
         optimizer_state: false,
     };
-    p.0.params.push(bias);
+    p.0.graph.params.push(bias);
     let bias = p.push(Op::Param(0), &[]);
     let (y, z) = (p.b().neg(x), p.b().neg(bias));
     p.output(y);
-    p.0.roots.push(Root { name: "z".into(), role: Role::Output, node: z });
+    p.0.output("z", z);
     let run = |n: &[(&str, i64)], values: &[(&str, Tensor)], tangents: &[(&str, Tensor)]| {
         let bindings = n.iter().map(|(name, value)| ((*name).into(), *value)).collect();
-        let result = interpret_dual(&p.0, &bindings, &named(values), &named(tangents));
+        let result = interpret_dual(&p.0.graph, &bindings, &named(values), &named(tangents));
         result.unwrap_err().to_string()
     };
     let x = ("x", tensor(&[2], [1.0, 2.0]));
@@ -382,14 +376,41 @@ fn mistakes_are_values() {
 }
 
 #[test]
+fn dimensions_that_only_the_bindings_tell_are_checked() {
+    let text = "time T
+        input x : [B]
+        %0 = input x : [B]
+        %1 = slice axis=0 [N, 3] %0 : [-N + 3]
+        %2 = sg %1 : [-N + 3]
+        output y = %2";
+    let graph = super::super::parse_graph(text).unwrap();
+    let bind = |t: i64, b: i64, n: i64| {
+        let sizes = [("T", t), ("B", b), ("N", n)];
+        Bindings::from(sizes.map(|(name, size)| (name.into(), size)))
+    };
+    let values = named(&[("x", tensor(&[2], [1.0, 2.0]))]);
+    let fails = |t: i64, b: i64, n: i64| {
+        interpret(&graph, &bind(t, b, n), &values).unwrap_err().to_string()
+    };
+    assert_eq!(fails(0, 2, 1), "a stream has no steps");
+    assert_eq!(fails(1, 2, 1), "1..3 lies outside of an axis of 2");
+    assert_eq!(fails(1, 2, 4), "the dimension -N + 3 is -1");
+    assert_eq!(fails(1, 1 << 40, 1), "[B] has too many elements");
+    let values = |n: usize| named(&[("x", Tensor::full([n], 1.0))]);
+    let (_, frozen) = interpret_freezing(&graph, &bind(1, 3, 1), &values(3)).unwrap();
+    let other = interpret_frozen(&graph, &bind(1, 3, 2), &values(3), &frozen);
+    assert_eq!(other.unwrap_err(), InterpretError::OtherBase);
+}
+
+#[test]
 fn a_long_chain_is_no_deep_recursion() {
     let mut p = Program::default();
     let mut x = p.x(&[]);
     for _ in 0..20_000 {
         x = {
-            let ty = p.0.ty(x).clone();
+            let ty = p.0.graph.ty(x).clone();
             let op = Op::Map(Pointwise::Neg);
-            p.0.push(super::super::Node { op, args: vec![x], ty, span: None, name: None })
+            p.0.graph.push(super::super::Node { op, args: vec![x], ty, span: None, name: None })
         };
     }
     assert_eq!(p.output(x).run(&[("x", Tensor::scalar(1.0))]), Tensor::scalar(1.0));
