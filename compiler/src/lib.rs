@@ -3,6 +3,7 @@
 pub mod autodiff;
 pub mod calculus;
 pub mod check;
+pub mod codes;
 pub mod diagnostic;
 pub mod emit;
 pub mod gradcheck;

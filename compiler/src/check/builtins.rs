@@ -394,11 +394,9 @@ impl Elaborator<'_, '_> {
     }
 
     fn known_number(&mut self, term: TermId, span: Span) -> Option<f64> {
-        if self.program.terms[term].kind == Kind::Error {
-            return None;
-        }
         let known = self.program.terms.known(term).cloned();
         match known {
+            Some(Static::Broken) => None,
             Some(Static::Dim(dim)) if dim.as_const().is_none() => {
                 let symbol = dim.symbols().next().cloned();
                 self.report(report::needs(&symbol.unwrap_or_default(), span));
@@ -438,11 +436,10 @@ impl Elaborator<'_, '_> {
 
     fn flag(&mut self, values: &[Value], place: usize, call: &Call<'_>) -> Option<bool> {
         if let Some(Value::Term(term)) = values.get(place) {
-            if let Some(Static::Bool(flag)) = self.program.terms.known(*term) {
-                return Some(*flag);
-            }
-            if self.program.terms[*term].kind == Kind::Error {
-                return None;
+            match self.program.terms.known(*term) {
+                Some(Static::Bool(flag)) => return Some(*flag),
+                Some(Static::Broken) => return None,
+                _ => {}
             }
         }
         self.report(

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::modules::{DefId, ModuleId, Modules, Unresolved};
-use super::report;
+use super::modules::{DefId, ModuleId, Modules, PRELUDE, Unresolved};
 use super::term::{
     Frame, FrameId, InputDecl, Kind, ParamDecl, Program, Static, Term, TermId, Terms, VarId,
     VarSource,
 };
+use super::{builtins, report};
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Dim, Elem, Pointwise};
 use crate::source::Span;
@@ -24,6 +24,8 @@ use crate::syntax::ast::{
 const MAX_TERMS: usize = 1_000_000;
 /// More levels of expressions and calls than this are refused: each takes room on the stack.
 const MAX_DEPTH: usize = 400;
+/// A call of a function or layer takes room for as many levels of expressions.
+const CALL_DEPTH: usize = 4;
 
 /// What an expression stands for.
 #[derive(Clone, Debug)]
@@ -93,6 +95,11 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             depth: 0,
             is_full: false,
         }
+    }
+
+    /// Whether a limit was exceeded, so that what there is of the program is of no use.
+    pub fn is_full(&self) -> bool {
+        self.is_full
     }
 
     pub fn report(&mut self, problem: Diagnostic) {
@@ -343,10 +350,10 @@ impl<'m, 'l> Elaborator<'m, 'l> {
 
     /// The whole number that a term is, known before types are; reports if it is none.
     fn whole(&mut self, term: TermId, span: Span) -> Option<Dim> {
-        if self.program.terms[term].kind == Kind::Error {
+        let known = self.program.terms.known(term).cloned();
+        if known == Some(Static::Broken) {
             return None;
         }
-        let known = self.program.terms.known(term).cloned();
         match super::shape::dimension(known.as_ref(), span) {
             Ok(Some(dim)) => Some(dim),
             Ok(None) => {
@@ -708,7 +715,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 let hint = report::closest(name, near)
                     .map(|likely| format!("did you mean `{likely}`?"))
                     .or(hint);
-                let problem = match super::builtins::exists(name) {
+                let problem = match builtins::exists(name) {
                     true => Diagnostic::error("E016", format!("`{name}` is an operation"))
                         .label(span, "not a value")
                         .hint(format!("call it: `{name}(…)`")),
@@ -794,7 +801,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         let is_number = known
             .as_ref()
             .is_some_and(|known| known.number().is_some() || matches!(known, Static::Bool(_)));
-        if !is_number && self.program.terms[term].kind != Kind::Error {
+        if !is_number && known != Some(Static::Broken) {
             self.report(report::not_constant(item.value.span));
         }
         let value = known.filter(|_| is_number);
@@ -818,7 +825,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 Value::ERROR
             }
             Err(Unresolved::Unknown(hint)) => match call.callee {
-                [callee] if super::builtins::exists(&callee.text) => {
+                [.., callee] if is_operation(call.callee) => {
                     if let Some(dim) = call.dims.first() {
                         self.report_dims(&callee.text, dim.span);
                     }
@@ -827,7 +834,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 _ => {
                     self.arguments(scope, call.arguments);
                     let name = call.callee.last().map_or("", |name| &name.text);
-                    let hint = super::builtins::closest(name)
+                    let hint = builtins::closest(name)
                         .map(|likely| format!("did you mean `{likely}`?"))
                         .filter(|_| hint.is_none() && call.callee.len() == 1)
                         .or(hint);
@@ -951,7 +958,9 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             parent: scope.frame,
         }));
         self.calls.push((callee.id, call.span));
+        self.depth += CALL_DEPTH;
         let value = self.instance(inner, callee, call, &given, &order, actual);
+        self.depth -= CALL_DEPTH;
         self.calls.pop();
         value
     }
@@ -1219,6 +1228,15 @@ impl Scope {
 
     pub fn leave_prev(&mut self) {
         self.prevs -= 1;
+    }
+}
+
+/// Whether a path that names no item means an operation: `tanh`, `prelude::tanh`.
+fn is_operation(path: &[Name]) -> bool {
+    match path {
+        [name] => builtins::exists(&name.text),
+        [module, name] => module.text == PRELUDE && builtins::exists(&name.text),
+        _ => false,
     }
 }
 

@@ -232,6 +232,10 @@ impl Checker<'_> {
 
     fn check(&mut self, id: TermId) -> Result<(), Box<Diagnostic>> {
         shape(self.terms, self.decls, self.inputs, &self.shapes, id)?;
+        let term = &self.terms[id];
+        if let (Kind::Prev, [x, init]) = (&term.kind, term.args.as_slice()) {
+            Rules { terms: self.terms, shapes: &self.shapes }.check_init(*x, *init)?;
+        }
         self.check_numbers(id)?;
         self.elements.check(self.terms, &self.shapes, id)?;
         self.check_time(id)
@@ -379,8 +383,7 @@ impl Checker<'_> {
             Some((low, high)) => {
                 let low_high = (self.number(low, param.frame), self.number(high, param.frame));
                 let (Some(low_value), Some(high_value)) = low_high else { return None };
-                // Not `>`: a bound may be NaN.
-                if !(low_value <= high_value) {
+                if low_value > high_value || low_value.is_nan() || high_value.is_nan() {
                     let problem = Diagnostic::error("E036", "the bounds are the wrong way round")
                         .label(self.terms[low].span, format!("this is {low_value}"))
                         .label(self.terms[high].span, format!("this is {high_value}"))
@@ -409,6 +412,7 @@ impl Checker<'_> {
         }
         let span = self.terms[id].span;
         let problem = match self.terms.known(id) {
+            Some(Static::Broken) => return None,
             Some(Static::Needs(symbol)) => report::needs(symbol, span),
             Some(Static::Dim(dim)) if dim.as_const().is_none() => {
                 let symbol = dim.symbols().next().cloned();
@@ -430,7 +434,7 @@ fn wrong_init(init: &Init, dims: &[Dim], param: &ParamDecl) -> Option<Diagnostic
     };
     let name = &param.init;
     match init {
-        Init::Uniform(low, high) if !(low <= high) || !(high - low).is_finite() => {
+        Init::Uniform(low, high) if low > high || !(high - low).is_finite() => {
             refuse(format!("`uniform` from {low} to {high}"))
         }
         Init::Normal(mean, deviation)

@@ -76,6 +76,9 @@ fn translate(
     let name = modules.name(id).to_string();
     let mut elaborator = Elaborator::new(modules);
     elaborator.graph(id, dims);
+    if elaborator.is_full() {
+        return None;
+    }
     let (typed, problems) = infer::infer(&mut elaborator.program);
     elaborator.modules.diagnostics.extend(problems);
     let is_fine = elaborator.modules.diagnostics.iter().all(|diagnostic| !diagnostic.is_error());

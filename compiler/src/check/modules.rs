@@ -1,9 +1,9 @@
 //! Files and the names in them: what `use` loads, and which item a name means in a module.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::report;
+use super::{builtins, report};
 use crate::diagnostic::Diagnostic;
 use crate::source::{Loader, Sources, Span};
 use crate::syntax::ast::{Item, ItemKind, Name, Use, UseNames};
@@ -20,7 +20,8 @@ const STD: &[(&str, &str)] = &[
     ("surrogate", include_str!("../../std/surrogate.fgi")),
 ];
 
-const PRELUDE: &str = "prelude";
+/// The module that every other one sees, which also has all operations: `prelude::tanh(x)`.
+pub const PRELUDE: &str = "prelude";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ModuleId(usize);
@@ -59,6 +60,15 @@ struct Module {
     used: BTreeMap<String, DefId>,
     /// The names that `use m::*` brought in: everything else goes before.
     globbed: BTreeMap<String, DefId>,
+    /// The names that could not be brought in, or not defined, which is reported.
+    broken: Broken,
+}
+
+#[derive(Default)]
+struct Broken {
+    names: BTreeSet<String>,
+    /// A whole module is missing: any name may be one of its.
+    any: bool,
 }
 
 enum State {
@@ -86,7 +96,6 @@ impl<'l> Modules<'l> {
     pub fn add(&mut self, name: &str, text: &str) -> ModuleId {
         let file = self.sources.add(name, text);
         let (ast, diagnostics) = parse(text, file);
-        self.diagnostics.extend(diagnostics);
         let id = ModuleId(self.list.len());
         let mut own = BTreeMap::new();
         let mut spans: BTreeMap<&str, Span> = BTreeMap::new();
@@ -100,10 +109,18 @@ impl<'l> Modules<'l> {
                 }
             }
         }
+        let has_errors = !diagnostics.is_empty();
+        let lost = if has_errors { lost_names(text, &own) } else { BTreeSet::new() };
         let items: Rc<[Item]> = ast.items.into();
-        let module =
-            Module { items: items.clone(), own, used: BTreeMap::new(), globbed: BTreeMap::new() };
+        let module = Module {
+            items: items.clone(),
+            own,
+            used: BTreeMap::new(),
+            globbed: BTreeMap::new(),
+            broken: Broken { names: lost, any: false },
+        };
         self.list.push(module);
+        self.diagnostics.extend(diagnostics);
         for item in items.iter() {
             if let ItemKind::Use(item) = &item.kind {
                 self.import(id, item);
@@ -138,29 +155,43 @@ impl<'l> Modules<'l> {
     /// The item that a path means in a module: the prelude's names are the last to be looked at.
     pub fn resolve(&mut self, module: ModuleId, path: &[Name]) -> Result<DefId, Unresolved> {
         match path {
-            [name] => self
-                .visible(module, &name.text)
-                .ok_or_else(|| Unresolved::Unknown(self.likely(module, &name.text))),
+            [name] => self.visible(module, &name.text).ok_or_else(|| {
+                match self.is_broken(module, &name.text) {
+                    true => Unresolved::Reported,
+                    false => Unresolved::Unknown(self.likely(module, &name.text)),
+                }
+            }),
             [of @ .., name] => {
                 let Some(target) = self.load(module, of) else { return Err(Unresolved::Reported) };
-                self.list[target.0]
-                    .own
-                    .get(&name.text)
-                    .copied()
-                    .ok_or_else(|| Unresolved::Unknown(self.likely_own(target, &name.text)))
+                let target_module = &self.list[target.0];
+                match target_module.own.get(&name.text) {
+                    Some(id) => Ok(*id),
+                    None if target_module.broken.names.contains(&name.text) => {
+                        Err(Unresolved::Reported)
+                    }
+                    None => Err(Unresolved::Unknown(self.likely_own(target, &name.text))),
+                }
             }
             [] => Err(Unresolved::Reported),
         }
     }
 
+    /// The item that a name means in a module. What `use m::*` brings in hides no operation.
     pub fn visible(&self, module: ModuleId, name: &str) -> Option<DefId> {
         let here = &self.list[module.0];
+        let globbed = (!builtins::exists(name)).then_some(&here.globbed);
         let prelude = self.list.first().map(|prelude| &prelude.own);
-        [Some(&here.own), Some(&here.used), Some(&here.globbed), prelude]
+        [Some(&here.own), Some(&here.used), globbed, prelude]
             .into_iter()
             .flatten()
             .find_map(|names| names.get(name))
             .copied()
+    }
+
+    /// Whether the name would be known but for an error that is reported. Operations are always known.
+    fn is_broken(&self, module: ModuleId, name: &str) -> bool {
+        let broken = &self.list[module.0].broken;
+        broken.names.contains(name) || (broken.any && !builtins::exists(name))
     }
 
     /// A visible name like this one; else a standard module that has the very name.
@@ -182,7 +213,17 @@ impl<'l> Modules<'l> {
     }
 
     fn import(&mut self, into: ModuleId, item: &Use) {
-        let Some(from) = self.load(into, &item.path) else { return };
+        let Some(from) = self.load(into, &item.path) else {
+            let broken = &mut self.list[into.0].broken;
+            match &item.names {
+                UseNames::All => broken.any = true,
+                UseNames::Some(names) => {
+                    let names = names.iter().map(|(name, alias)| alias.as_ref().unwrap_or(name));
+                    broken.names.extend(names.map(|name| name.text.clone()));
+                }
+            }
+            return;
+        };
         match &item.names {
             UseNames::All => {
                 let names: Vec<_> =
@@ -203,7 +244,11 @@ impl<'l> Modules<'l> {
                     let Some(id) = self.list[from.0].own.get(&name.text).copied() else {
                         let module = item.path.last().map_or("", |name| &name.text);
                         let hint = self.likely_own(from, &name.text);
-                        self.diagnostics.push(report::not_in_module(name, module, hint));
+                        let is_reported = self.list[from.0].broken.names.contains(&name.text);
+                        if !is_reported {
+                            self.diagnostics.push(report::not_in_module(name, module, hint));
+                        }
+                        self.list[into.0].broken.names.insert(alias.text.clone());
                         continue;
                     };
                     let here = &self.list[into.0];
@@ -322,13 +367,19 @@ pub fn item_name(item: &Item) -> Option<&Name> {
     }
 }
 
-/// Whether a module of the standard library has an item of this name.
+/// Whether a text has an item of this name, as far as one can see without parsing it.
 fn defines(text: &str, name: &str) -> bool {
-    text.lines().any(|line| {
-        ["fn ", "layer ", "const "].iter().any(|keyword| {
-            line.strip_prefix(keyword)
-                .and_then(|rest| rest.strip_prefix(name))
-                .is_some_and(|rest| rest.starts_with(['(', '[', ' ']))
-        })
+    defined(text).any(|defined| defined == name)
+}
+
+/// The names of items of a text with errors that the parser could not read.
+fn lost_names(text: &str, found: &BTreeMap<String, DefId>) -> BTreeSet<String> {
+    defined(text).filter(|name| !found.contains_key(*name)).map(str::to_string).collect()
+}
+
+fn defined(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let rest = ["fn ", "layer ", "const "].iter().find_map(|word| line.strip_prefix(word))?;
+        rest.split(|char: char| !char.is_ascii_alphanumeric() && char != '_').next()
     })
 }

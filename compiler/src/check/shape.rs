@@ -19,18 +19,20 @@ type Problem = Box<Diagnostic>;
 /// The dimension that a compile-time number is; `Ok(None)` if it is not known or no number.
 pub fn dimension(known: Option<&Static>, span: Span) -> Result<Option<Dim>, Problem> {
     match known {
-        None | Some(Static::Never) => Ok(None),
+        None | Some(Static::Never | Static::Broken) => Ok(None),
         Some(Static::Dim(dim)) => Ok(Some(dim.clone())),
         Some(Static::Real(value)) if value.fract() == 0.0 && value.abs() < MAX_ELEMENTS as f64 => {
             Ok(Some(Dim::constant(*value as i64)))
         }
-        Some(Static::Real(value)) => Err(Box::new(
-            Diagnostic::error("E045", "a dimension is a whole number")
-                .label(span, format!("this is {value}"))
-                .expected("a whole number")
-                .found(value.to_string())
-                .hint("a division of dimensions must leave no remainder"),
-        )),
+        Some(Static::Real(value)) => {
+            let problem = match value.fract() == 0.0 || value.is_infinite() {
+                true => Diagnostic::error("E045", "a dimension that is too large"),
+                false => Diagnostic::error("E045", "a dimension is a whole number")
+                    .expected("a whole number")
+                    .hint("a division of dimensions must leave no remainder"),
+            };
+            Err(Box::new(problem.label(span, format!("this is {value}")).found(value.to_string())))
+        }
         Some(Static::Bool(_)) => Err(Box::new(
             Diagnostic::error("E045", "a dimension is a whole number").label(span, "a boolean"),
         )),
@@ -97,12 +99,12 @@ impl Rules<'_> {
             Kind::Map(_) => self.broadcast_operands(id)?,
             Kind::Sg | Kind::OverTime(_) => self.shapes.of(args[0]).clone(),
             Kind::Forward => args.first().and_then(|target| self.shapes.of(*target).clone()),
-            Kind::Prev => {
-                if let Some(init) = args.get(1) {
-                    self.fits_init(id, args[0], *init)?;
-                }
-                self.shapes.of(args[0]).clone()
-            }
+            // A state may be as large as its first value only. `check_init` compares.
+            Kind::Prev => match (self.dims(args[0]), args.get(1).and_then(|init| self.dims(*init)))
+            {
+                (Some(dims), Some(init)) => join(dims, init).ok().or(Some(dims.to_vec())),
+                (dims, init) => dims.or(init).map(<[_]>::to_vec),
+            },
             Kind::Typed(_) => self.typed(id)?,
             Kind::MatMul => self.matmul(id)?,
             Kind::Reduce { op, axes, keepdims } => {
@@ -187,20 +189,16 @@ impl Rules<'_> {
         dimension(self.terms.known(id), self.terms[id].span)
     }
 
-    fn error(&self, code: &'static str, message: impl Into<String>) -> Problem {
-        Box::new(Diagnostic::error(code, message))
-    }
-
-    fn labelled(&self, problem: Problem, operands: &[TermId]) -> Problem {
+    fn labelled(&self, problem: Diagnostic, operands: &[TermId]) -> Diagnostic {
         let label = |problem: Diagnostic, id: &TermId| {
             problem.label(self.terms[*id].span, format!("this is {}", self.shapes.show(*id)))
         };
-        Box::new(operands.iter().fold(*problem, label))
+        operands.iter().fold(problem, label)
     }
 
     fn rank(&self, id: TermId, operand: TermId, expected: &str) -> Problem {
         let name = spelling(&self.terms[id].kind);
-        let problem = self.error("E043", format!("{name} takes a tensor of {expected}"));
+        let problem = Diagnostic::error("E043", format!("{name} takes a tensor of {expected}"));
         let problem = self.labelled(problem, &[operand]);
         Box::new(problem.expected(expected).found(self.shapes.show(operand)))
     }
@@ -212,7 +210,7 @@ impl Rules<'_> {
             return Ok(found as usize);
         }
         let operand = self.terms[id].args[0];
-        let problem = self.error("E043", format!("there is no axis {axis}"));
+        let problem = Diagnostic::error("E043", format!("there is no axis {axis}"));
         let problem = self.labelled(problem, &[operand]);
         let expected = match rank {
             0 => "no axis: a scalar has none".to_string(),
@@ -243,7 +241,7 @@ impl Rules<'_> {
         let name = spelling(&self.terms[id].kind);
         let (shown_a, shown_b) = (self.shapes.show(a), self.shapes.show(b));
         // The operand that the dimension comes from may be another one: then the types tell no more.
-        let problem = self.error(
+        let problem = Diagnostic::error(
             "E040",
             format!("{name} cannot take {shown_a} and {shown_b}: {left} is not {right}"),
         );
@@ -258,7 +256,8 @@ impl Rules<'_> {
         Box::new(problem.expected(left.to_string()).found(right.to_string()).hint(hint))
     }
 
-    fn fits_init(&self, id: TermId, x: TermId, init: TermId) -> Result<(), Problem> {
+    /// Checks that the first value of a `prev` broadcasts to the stream.
+    pub fn check_init(&self, x: TermId, init: TermId) -> Result<(), Problem> {
         let (Some(dims), Some(start)) = (self.dims(x), self.dims(init)) else { return Ok(()) };
         let fits = start.len() <= dims.len()
             && dims.iter().rev().zip(start.iter().rev()).all(|(dim, start)| match (dim, start) {
@@ -268,9 +267,8 @@ impl Rules<'_> {
         if fits {
             return Ok(());
         }
-        let problem = self.error("E040", "the first value does not broadcast to the stream");
+        let problem = Diagnostic::error("E040", "the first value does not broadcast to the stream");
         let problem = self.labelled(problem, &[init, x]);
-        let _ = id;
         Err(Box::new(problem.expected(self.shapes.show(x)).found(self.shapes.show(init))))
     }
 
@@ -288,7 +286,7 @@ impl Rules<'_> {
         };
         if found.len() != declared.len() || !found.iter().zip(&declared).all(agree) {
             let expected = format!("[{}]", list(&declared));
-            let problem = self.error(
+            let problem = Diagnostic::error(
                 "E042",
                 format!("the type is {expected}, the value {}", self.shapes.show(x)),
             );
@@ -313,7 +311,7 @@ impl Rules<'_> {
         if let (Some(inner), Some(outer)) = (inner, outer)
             && inner != outer
         {
-            let problem = self.error(
+            let problem = Diagnostic::error(
                 "E041",
                 format!(
                     "`@` cannot take {} and {}: {inner} is not {outer}",
@@ -396,7 +394,7 @@ impl Rules<'_> {
         if is_argmax && found.len() != 1 {
             return Err(Box::new(
                 Diagnostic::error("E043", "`argmax` takes one axis")
-                    .label(span, report::count(found.len(), "axis").replace("axiss", "axes")),
+                    .label(span, format!("{} axes", found.len())),
             ));
         }
         Ok(found)
@@ -411,7 +409,7 @@ impl Rules<'_> {
         if sorted.into_iter().eq(0..rank) {
             return Ok(found);
         }
-        let problem = self.error("E043", format!("{order:?} is no order of {rank} axes"));
+        let problem = Diagnostic::error("E043", format!("{order:?} is no order of {rank} axes"));
         let problem = self.labelled(problem, &self.terms[id].args[..1]);
         Err(Box::new(problem.expected("each axis once").found(format!("{order:?}"))))
     }
@@ -435,7 +433,7 @@ impl Rules<'_> {
         let rest: Option<Vec<Dim>> = dims.iter().filter(|dim| !is_open(dim)).cloned().collect();
         let rest = rest.map(|dims| Dim::product(&dims));
         let refuse = |what: String| {
-            let problem = self.error("E044", what);
+            let problem = Diagnostic::error("E044", what);
             let problem = self.labelled(problem, &[*x]);
             let wanted = format!("[{}]", list(&dims));
             Err(Box::new(
@@ -477,7 +475,7 @@ impl Rules<'_> {
                     _ => true,
                 });
             if !fits {
-                let problem = self.error(
+                let problem = Diagnostic::error(
                     "E040",
                     format!("{} does not broadcast to [{}]", self.shapes.show(*x), list(&wanted)),
                 );
@@ -516,7 +514,7 @@ impl Rules<'_> {
                     .enumerate()
                     .all(|(axis, (a, b))| axis == at || a.is_none() || b.is_none() || a == b);
             if !fits {
-                let problem = self.error(
+                let problem = Diagnostic::error(
                     "E040",
                     format!(
                         "`concat` cannot take {} and {}",
@@ -573,7 +571,8 @@ impl Rules<'_> {
         if is_inside(&from) && is_inside(&to) && !is_empty {
             return Ok(Some((from, to)));
         }
-        let problem = self.error("E044", format!("a slice {from} to {to} of an axis of {length}"));
+        let problem =
+            Diagnostic::error("E044", format!("a slice {from} to {to} of an axis of {length}"));
         let problem = self.labelled(problem, &args[..1]);
         Err(Box::new(
             problem.expected(format!("bounds within 0 and {length}, the end after the start")),
@@ -597,7 +596,7 @@ impl Rules<'_> {
         let Some((x, widths)) = self.terms[id].args.split_first() else { return Ok(None) };
         let Some(dims) = self.dims(*x) else { return Ok(None) };
         if widths.len() != 2 * dims.len() {
-            let problem = self.error("E044", "one pair of paddings is needed for each axis");
+            let problem = Diagnostic::error("E044", "one pair of paddings is needed for each axis");
             let problem = self.labelled(problem, &[*x]);
             return Err(Box::new(
                 problem.expected(dims.len().to_string()).found((widths.len() / 2).to_string()),
@@ -609,7 +608,7 @@ impl Rules<'_> {
             for width in pair {
                 let width = self.dim(*width)?;
                 if let Some(number) = width.as_ref().and_then(Dim::as_const).filter(|n| *n < 0) {
-                    let problem = self.error("E044", "a padding is not negative");
+                    let problem = Diagnostic::error("E044", "a padding is not negative");
                     return Err(Box::new(
                         problem
                             .label(self.terms[id].span, format!("{number} here"))

@@ -154,6 +154,8 @@ pub enum Static {
     Needs(Symbol),
     /// It is a tensor like any other.
     Never,
+    /// Something is wrong with it, which is reported.
+    Broken,
 }
 
 impl Static {
@@ -276,6 +278,7 @@ impl Terms {
         match &term.kind {
             Kind::Literal { value, integer } => Some(number(*value, *integer)),
             Kind::Bool(value) => Some(Static::Bool(*value)),
+            Kind::Error => Some(Static::Broken),
             Kind::Dimension(var) => match &self.var(*var).source {
                 VarSource::Fixed(dim) => Some(Static::Dim(dim.clone())),
                 VarSource::Given(value) => self.known(*value).cloned(),
@@ -285,12 +288,12 @@ impl Terms {
                     .map(Static::Dim),
             },
             Kind::Map(op) => {
-                let mut args = Vec::new();
-                for arg in &term.args {
-                    match self.known(*arg) {
-                        Some(Static::Never | Static::Bool(_)) => return Some(Static::Never),
-                        known => args.push(known),
-                    }
+                let args: Vec<_> = term.args.iter().map(|arg| self.known(*arg)).collect();
+                if args.contains(&Some(&Static::Broken)) {
+                    return Some(Static::Broken);
+                }
+                if args.iter().any(|arg| matches!(arg, Some(Static::Never | Static::Bool(_)))) {
+                    return Some(Static::Never);
                 }
                 let args: Option<Vec<&Static>> = args.into_iter().collect();
                 Some(arithmetic(*op, &args?))
