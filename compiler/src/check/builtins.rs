@@ -45,6 +45,13 @@ enum Meaning {
     OneHot,
 }
 
+impl Meaning {
+    /// Whether the second argument is a tensor too.
+    fn takes_two(self) -> bool {
+        matches!(self, Meaning::Prev | Meaning::Gather | Meaning::OneHot)
+    }
+}
+
 /// One row for each operation with a fixed number of operands; `concat` takes any number.
 #[rustfmt::skip]
 static OPERATIONS: &[Operation] = {
@@ -195,15 +202,19 @@ impl Elaborator<'_, '_> {
         let values = self.values(scope, call, None);
         let Some(order) = self.arrange(name, None, &formals, call) else { return Value::ERROR };
         let args = order.iter().map(|place| self.operand(&values, *place, call)).collect();
-        Value::Term(self.push(scope, Kind::Map(op), args, call.span))
+        let places = order.iter().flatten().map(|place| argument_span(call, *place)).collect();
+        Value::Term(self.push_at(scope, Kind::Map(op), args, places, call.span))
     }
 
     fn concat(&mut self, scope: &mut Scope, call: &Call<'_>) -> Value {
         let values = self.values(scope, call, None);
-        let (mut args, mut axis) = (Vec::new(), -1);
+        let (mut args, mut places, mut axis) = (Vec::new(), Vec::new(), -1);
         for (place, argument) in call.arguments.iter().enumerate() {
             match &argument.name {
-                None => args.push(self.operand(&values, Some(place), call)),
+                None => {
+                    args.push(self.operand(&values, Some(place), call));
+                    places.push(argument.value.span);
+                }
                 Some(name) if name.text == "axis" => {
                     let Some(value) = self.integer(&values, place, call) else {
                         return Value::ERROR;
@@ -226,7 +237,7 @@ impl Elaborator<'_, '_> {
                 .label(call.span, "none given");
             return self.fail(problem);
         }
-        Value::Term(self.push(scope, Kind::Concat(axis), args, call.span))
+        Value::Term(self.push_at(scope, Kind::Concat(axis), args, places, call.span))
     }
 
     fn operation(&mut self, scope: &mut Scope, operation: &Operation, call: &Call<'_>) -> Value {
@@ -248,7 +259,14 @@ impl Elaborator<'_, '_> {
             .collect();
         let Some(order) = self.arrange(name, None, &formals, call) else { return Value::ERROR };
         let given = Given { values: &values, order: &order, call };
-        self.meaning(scope, operation, &given).map_or(Value::ERROR, Value::Term)
+        let term = self.meaning(scope, operation, &given);
+        if let Some(term) = term {
+            let tensors = if operation.meaning.takes_two() { 2 } else { 1 };
+            let places = order.iter().take(tensors).flatten();
+            let places = places.map(|place| argument_span(call, *place)).collect();
+            self.program.terms.get_mut(term).places = places;
+        }
+        term.map_or(Value::ERROR, Value::Term)
     }
 
     /// The term of an operation; `None` after a report.

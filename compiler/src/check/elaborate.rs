@@ -113,11 +113,24 @@ impl<'m, 'l> Elaborator<'m, 'l> {
     }
 
     pub fn push(&mut self, scope: &Scope, kind: Kind, args: Vec<TermId>, span: Span) -> TermId {
+        self.push_at(scope, kind, args, Vec::new(), span)
+    }
+
+    /// As [`Elaborator::push`], with the places of the operands.
+    pub fn push_at(
+        &mut self,
+        scope: &Scope,
+        kind: Kind,
+        args: Vec<TermId>,
+        places: Vec<Span>,
+        span: Span,
+    ) -> TermId {
         if self.program.terms.len() >= MAX_TERMS {
             self.report_size(span);
             return Terms::ERROR;
         }
-        self.program.terms.push(Term { kind, args, span, frame: scope.frame, name: None })
+        let frame = scope.frame;
+        self.program.terms.push(Term { kind, args, span, places, frame, name: None })
     }
 
     fn report_size(&mut self, span: Span) {
@@ -284,7 +297,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
     }
 
     fn bind_dim(&mut self, scope: &mut Scope, name: &Name, source: VarSource) -> VarId {
-        let var = self.program.terms.add_var(source);
+        let var = self.program.terms.add_var(&name.text, source);
         let term = self.push(scope, Kind::Dimension(var), Vec::new(), name.span);
         scope.values.insert(name.text.clone(), Value::Term(term));
         var
@@ -573,7 +586,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         let dims = self.declared_type(scope, ty);
         let Some(term) = self.tensor(value, span) else { return Value::ERROR };
         let args = std::iter::once(term).chain(dims).collect();
-        Value::Term(self.push(scope, Kind::Typed(elem(ty)), args, span))
+        Value::Term(self.push_at(scope, Kind::Typed(elem(ty)), args, vec![span], span))
     }
 
     // Expressions
@@ -630,7 +643,8 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             ExprKind::If { condition, then, otherwise } => {
                 let args = [condition, then, otherwise].map(|part| self.term(scope, part));
                 let kind = Kind::Map(Pointwise::Select);
-                Value::Term(self.push(scope, kind, args.to_vec(), expr.span))
+                let places = [condition, then, otherwise].map(|part| part.span);
+                Value::Term(self.push_at(scope, kind, args.to_vec(), places.to_vec(), expr.span))
             }
             ExprKind::Call { callee, dims, arguments } => {
                 self.call(scope, &Call { callee, dims, arguments, span: expr.span }, name)
@@ -662,12 +676,12 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             let kind = Kind::Literal { value: -value, integer: false };
             return Value::Term(self.push(scope, kind, Vec::new(), span));
         }
-        let inner = self.term(scope, inner);
+        let operand = self.term(scope, inner);
         let op = match op {
             UnaryOp::Neg => Pointwise::Neg,
             UnaryOp::Not => Pointwise::Not,
         };
-        Value::Term(self.push(scope, Kind::Map(op), vec![inner], span))
+        Value::Term(self.push_at(scope, Kind::Map(op), vec![operand], vec![inner.span], span))
     }
 
     /// A chain of operators that associate to the left is walked in a loop: it can be long.
@@ -679,9 +693,11 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             first = left;
         }
         let mut value = self.term(scope, first);
+        let mut left = first.span;
         for (op, right, span) in chain.into_iter().rev() {
-            let right = self.term(scope, right);
-            value = self.push(scope, operation(op), vec![value, right], span);
+            let args = vec![value, self.term(scope, right)];
+            value = self.push_at(scope, operation(op), args, vec![left, right.span], span);
+            left = span;
         }
         Value::Term(value)
     }

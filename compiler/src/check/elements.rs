@@ -213,7 +213,7 @@ impl Elements {
         };
         let found = elem_name(self.of(arg));
         let problem = Diagnostic::error("E051", format!("{name} takes {expected}, not {found}"))
-            .label(here.terms[arg].span, format!("this is {}", self.show(here, arg)))
+            .label(here.terms.place(here.id, arg), format!("this is {}", self.show(here, arg)))
             .expected(expected)
             .found(self.show(here, arg));
         Box::new(match (expected, self.of(arg)) {
@@ -229,8 +229,8 @@ impl Elements {
         let name = spelling(&here.terms[here.id].kind);
         let (left, right) = (elem_name(self.of(a)), elem_name(self.of(b)));
         let problem = Diagnostic::error("E050", format!("{name} cannot mix {left} and {right}"))
-            .label(here.terms[a].span, format!("this is {}", self.show(here, a)))
-            .label(here.terms[b].span, format!("this is {}", self.show(here, b)))
+            .label(here.terms.place(here.id, a), format!("this is {}", self.show(here, a)))
+            .label(here.terms.place(here.id, b), format!("this is {}", self.show(here, b)))
             .expected(format!("{left} on both sides"))
             .found(right);
         Box::new(problem.hint("`f32(x)` converts integers and booleans"))

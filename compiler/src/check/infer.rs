@@ -234,7 +234,7 @@ impl Checker<'_> {
         shape(self.terms, self.decls, self.inputs, &self.shapes, id)?;
         let term = &self.terms[id];
         if let (Kind::Prev, [x, init]) = (&term.kind, term.args.as_slice()) {
-            Rules { terms: self.terms, shapes: &self.shapes }.check_init(*x, *init)?;
+            Rules { terms: self.terms, shapes: &self.shapes }.check_init(id, *x, *init)?;
         }
         self.check_numbers(id)?;
         self.elements.check(self.terms, &self.shapes, id)?;
@@ -289,7 +289,7 @@ impl Checker<'_> {
         match &term.kind {
             Kind::Prev if !stream_of(term.args[0]) => Err(Box::new(
                 Diagnostic::error("E060", "`prev` of a static value")
-                    .label(self.terms[term.args[0]].span, "the same at every step")
+                    .label(self.terms.place(id, term.args[0]), "the same at every step")
                     .label(term.span, "so it has no step before")
                     .expected("a stream")
                     .found(self.shapes.show(term.args[0]))
@@ -297,14 +297,14 @@ impl Checker<'_> {
             )),
             Kind::Prev if term.args.get(1).is_some_and(|init| stream_of(*init)) => Err(Box::new(
                 Diagnostic::error("E061", "the first value of `prev` is static")
-                    .label(self.terms[term.args[1]].span, "this is a stream")
+                    .label(self.terms.place(id, term.args[1]), "this is a stream")
                     .expected("a static value")
                     .found(self.shapes.show(term.args[1]))
                     .hint("`first(x)` is the first step of a stream"),
             )),
             Kind::OverTime(over) if !stream_of(term.args[0]) => {
                 let problem = Diagnostic::error("E060", format!("{name} of a static value"))
-                    .label(self.terms[term.args[0]].span, "the same at every step")
+                    .label(self.terms.place(id, term.args[0]), "the same at every step")
                     .expected("a stream")
                     .found(self.shapes.show(term.args[0]));
                 Err(Box::new(match over {

@@ -189,9 +189,10 @@ impl Rules<'_> {
         dimension(self.terms.known(id), self.terms[id].span)
     }
 
-    fn labelled(&self, problem: Diagnostic, operands: &[TermId]) -> Diagnostic {
-        let label = |problem: Diagnostic, id: &TermId| {
-            problem.label(self.terms[*id].span, format!("this is {}", self.shapes.show(*id)))
+    fn labelled(&self, id: TermId, problem: Diagnostic, operands: &[TermId]) -> Diagnostic {
+        let label = |problem: Diagnostic, operand: &TermId| {
+            let place = self.terms.place(id, *operand);
+            problem.label(place, format!("this is {}", self.shapes.show(*operand)))
         };
         operands.iter().fold(problem, label)
     }
@@ -199,7 +200,7 @@ impl Rules<'_> {
     fn rank(&self, id: TermId, operand: TermId, expected: &str) -> Problem {
         let name = spelling(&self.terms[id].kind);
         let problem = Diagnostic::error("E043", format!("{name} takes a tensor of {expected}"));
-        let problem = self.labelled(problem, &[operand]);
+        let problem = self.labelled(id, problem, &[operand]);
         Box::new(problem.expected(expected).found(self.shapes.show(operand)))
     }
 
@@ -211,7 +212,7 @@ impl Rules<'_> {
         }
         let operand = self.terms[id].args[0];
         let problem = Diagnostic::error("E043", format!("there is no axis {axis}"));
-        let problem = self.labelled(problem, &[operand]);
+        let problem = self.labelled(id, problem, &[operand]);
         let expected = match rank {
             0 => "no axis: a scalar has none".to_string(),
             rank => format!("an axis from -{rank} to {}", rank - 1),
@@ -245,7 +246,7 @@ impl Rules<'_> {
             "E040",
             format!("{name} cannot take {shown_a} and {shown_b}: {left} is not {right}"),
         );
-        let problem = self.labelled(problem, &[a, b]);
+        let problem = self.labelled(id, problem, &[a, b]);
         let is_open = left.as_const().is_none() != right.as_const().is_none();
         let hint = match (is_open, &left, &right) {
             (true, open, number) | (true, number, open) if open.as_const().is_none() => {
@@ -257,7 +258,7 @@ impl Rules<'_> {
     }
 
     /// Checks that the first value of a `prev` broadcasts to the stream.
-    pub fn check_init(&self, x: TermId, init: TermId) -> Result<(), Problem> {
+    pub fn check_init(&self, id: TermId, x: TermId, init: TermId) -> Result<(), Problem> {
         let (Some(dims), Some(start)) = (self.dims(x), self.dims(init)) else { return Ok(()) };
         let fits = start.len() <= dims.len()
             && dims.iter().rev().zip(start.iter().rev()).all(|(dim, start)| match (dim, start) {
@@ -268,7 +269,7 @@ impl Rules<'_> {
             return Ok(());
         }
         let problem = Diagnostic::error("E040", "the first value does not broadcast to the stream");
-        let problem = self.labelled(problem, &[init, x]);
+        let problem = self.labelled(id, problem, &[init, x]);
         Err(Box::new(problem.expected(self.shapes.show(x)).found(self.shapes.show(init))))
     }
 
@@ -285,15 +286,36 @@ impl Rules<'_> {
             _ => true,
         };
         if found.len() != declared.len() || !found.iter().zip(&declared).all(agree) {
-            let expected = format!("[{}]", list(&declared));
+            let (expected, written) = self.written(&declared, &self.terms[id].args[1..]);
             let problem = Diagnostic::error(
                 "E042",
                 format!("the type is {expected}, the value {}", self.shapes.show(x)),
             );
-            let problem = self.labelled(problem, &[x]);
+            let problem = self.labelled(id, problem, &[x]);
+            let problem = match written == expected {
+                true => problem,
+                false => problem.note(format!("the type is written {written}")),
+            };
             return Err(Box::new(problem.expected(expected).found(self.shapes.show(x))));
         }
         Ok(Some(declared.into_iter().zip(found).map(|(a, b)| a.or(b.clone())).collect()))
+    }
+
+    /// A declared type with what is known of its dimensions, and with their names.
+    fn written(&self, known: &[Option<Dim>], terms: &[TermId]) -> (String, String) {
+        let name = |term: &TermId| match self.terms[*term].kind {
+            Kind::Dimension(var) => Some(self.terms.var(var).name.clone()),
+            _ => None,
+        };
+        let shown = |known: &Option<Dim>| known.as_ref().map(Dim::to_string);
+        let unknown = || "?".to_string();
+        let values = known.iter().zip(terms);
+        let values =
+            values.map(|(known, term)| shown(known).or(name(term)).unwrap_or_else(unknown));
+        let names = known.iter().zip(terms);
+        let names = names.map(|(known, term)| name(term).or(shown(known)).unwrap_or_else(unknown));
+        let join = |parts: Vec<String>| format!("[{}]", parts.join(", "));
+        (join(values.collect()), join(names.collect()))
     }
 
     fn matmul(&self, id: TermId) -> Result<Shape, Problem> {
@@ -319,7 +341,7 @@ impl Rules<'_> {
                     self.shapes.show(b)
                 ),
             );
-            let problem = self.labelled(problem, &[a, b]);
+            let problem = self.labelled(id, problem, &[a, b]);
             return Err(Box::new(
                 problem
                     .expected(format!(
@@ -410,7 +432,7 @@ impl Rules<'_> {
             return Ok(found);
         }
         let problem = Diagnostic::error("E043", format!("{order:?} is no order of {rank} axes"));
-        let problem = self.labelled(problem, &self.terms[id].args[..1]);
+        let problem = self.labelled(id, problem, &self.terms[id].args[..1]);
         Err(Box::new(problem.expected("each axis once").found(format!("{order:?}"))))
     }
 
@@ -434,7 +456,7 @@ impl Rules<'_> {
         let rest = rest.map(|dims| Dim::product(&dims));
         let refuse = |what: String| {
             let problem = Diagnostic::error("E044", what);
-            let problem = self.labelled(problem, &[*x]);
+            let problem = self.labelled(id, problem, &[*x]);
             let wanted = format!("[{}]", list(&dims));
             Err(Box::new(
                 problem.label(self.terms[id].span, format!("reshaped to {wanted}")).found(wanted),
@@ -479,7 +501,7 @@ impl Rules<'_> {
                     "E040",
                     format!("{} does not broadcast to [{}]", self.shapes.show(*x), list(&wanted)),
                 );
-                let problem = self.labelled(problem, &[*x]);
+                let problem = self.labelled(id, problem, &[*x]);
                 return Err(Box::new(
                     problem.hint("trailing dimensions align, and only 1 stretches"),
                 ));
@@ -522,7 +544,7 @@ impl Rules<'_> {
                         self.shapes.show(*arg)
                     ),
                 );
-                let problem = self.labelled(problem, &[first, *arg]);
+                let problem = self.labelled(id, problem, &[first, *arg]);
                 return Err(Box::new(
                     problem.expected(format!("equal dimensions but for axis {at}")),
                 ));
@@ -573,7 +595,7 @@ impl Rules<'_> {
         }
         let problem =
             Diagnostic::error("E044", format!("a slice {from} to {to} of an axis of {length}"));
-        let problem = self.labelled(problem, &args[..1]);
+        let problem = self.labelled(id, problem, &args[..1]);
         Err(Box::new(
             problem.expected(format!("bounds within 0 and {length}, the end after the start")),
         ))
@@ -597,7 +619,7 @@ impl Rules<'_> {
         let Some(dims) = self.dims(*x) else { return Ok(None) };
         if widths.len() != 2 * dims.len() {
             let problem = Diagnostic::error("E044", "one pair of paddings is needed for each axis");
-            let problem = self.labelled(problem, &[*x]);
+            let problem = self.labelled(id, problem, &[*x]);
             return Err(Box::new(
                 problem.expected(dims.len().to_string()).found((widths.len() / 2).to_string()),
             ));

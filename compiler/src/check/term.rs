@@ -29,6 +29,8 @@ pub struct Term {
     pub kind: Kind,
     pub args: Vec<TermId>,
     pub span: Span,
+    /// Where the operands are written, for the first of them.
+    pub places: Vec<Span>,
     pub frame: Option<FrameId>,
     /// The path of the binding whose value it is.
     pub name: Option<Arc<str>>,
@@ -179,6 +181,7 @@ pub struct Frame {
 /// The name of a dimension in one instance.
 #[derive(Clone, Debug)]
 pub struct Var {
+    pub name: String,
     pub source: VarSource,
 }
 
@@ -210,6 +213,7 @@ impl Terms {
             kind: Kind::Error,
             args: Vec::new(),
             span: Span::default(),
+            places: Vec::new(),
             frame: None,
             name: None,
         });
@@ -232,12 +236,20 @@ impl Terms {
         (0..self.terms.len() as u32).map(TermId)
     }
 
+    /// Where an operand of a term is written; where its value comes from, if that is all there is.
+    pub fn place(&self, id: TermId, operand: TermId) -> Span {
+        let term = &self[id];
+        let position = term.args.iter().position(|arg| *arg == operand);
+        let place = position.and_then(|position| term.places.get(position));
+        place.copied().unwrap_or(self[operand].span)
+    }
+
     pub fn get_mut(&mut self, id: TermId) -> &mut Term {
         &mut self.terms[id.0 as usize]
     }
 
-    pub fn add_var(&mut self, source: VarSource) -> VarId {
-        self.vars.push(Var { source });
+    pub fn add_var(&mut self, name: &str, source: VarSource) -> VarId {
+        self.vars.push(Var { name: name.to_string(), source });
         VarId(self.vars.len() as u32 - 1)
     }
 

@@ -376,6 +376,31 @@ fn errors_name_what_is_wrong() {
 }
 
 #[test]
+fn labels_stand_where_the_operands_are_written() {
+    for (text, expected) in [
+        (
+            "graph g(x: [B, 4], w: [3]) -> y { let a = 2 * x; let y = 1 + a * w; }",
+            [("a", "this is [B, 4]"), ("w", "this is [3]")],
+        ),
+        (
+            "layer f(x: [B, N], y: [B, N]) { x + y } graph g(a: [B, 2], b: [B, 3]) -> y { let y = f(a, b); }",
+            [("b", "this is [B, 3]"), ("f(a, b)", "in this call of `f`")],
+        ),
+        (
+            "graph g(x: [B], i: i32[B]) -> y { let y = max(x, i); }",
+            [("x", "this is [B]"), ("i", "this is i32[B]")],
+        ),
+    ] {
+        let checked = run(text, &[]);
+        let [problem] = &checked.diagnostics[..] else { panic!("one error: {text}") };
+        let labels = problem.labels.iter();
+        let labels: Vec<_> =
+            labels.map(|label| (checked.sources.text(label.span), label.text.as_str())).collect();
+        assert_eq!(labels, expected);
+    }
+}
+
+#[test]
 fn one_mistake_in_a_library_function_points_at_both_calls() {
     let checked = run(
         "graph g(x: [3], w: [4]) -> (y, z) { let y = inject(x, w, x); let z = bypass(w, x); }",
