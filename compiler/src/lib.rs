@@ -1,4 +1,7 @@
 //! The surrogate-gradient compiler: fgi programs in, compute kernels out.
+//!
+//! [`compile`] is the whole way. It reads no files but through the [`Loader`] that it is given, and
+//! knows no device.
 
 pub mod autodiff;
 pub mod calculus;
@@ -9,9 +12,142 @@ pub mod emit;
 pub mod gradcheck;
 pub mod graph;
 pub mod kernel;
+pub mod optimizer;
 pub mod schedule;
 pub mod source;
 pub mod syntax;
 
 #[cfg(test)]
 mod testing;
+
+use std::collections::BTreeMap;
+
+use diagnostic::Diagnostic;
+use graph::{Graph, Violation, verify};
+use optimizer::{Optimizer, OptimizerError};
+use schedule::Schedule;
+use source::{Loader, Sources};
+
+/// What to compile of a program, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The graph to take; may be left out if there is only one.
+    pub graph: Option<String>,
+    /// Dimensions with fixed values.
+    pub dims: BTreeMap<String, i64>,
+    /// The gradients to compute, if any.
+    pub gradients: Option<Gradients>,
+    /// The optimiser whose updates to compute of all parameters that have a gradient.
+    pub optimizer: Option<Optimizer>,
+}
+
+/// The gradients of an output.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    pub output: String,
+    /// Parameters by path and inputs by name; all parameters if not given.
+    pub wrt: Option<Vec<String>>,
+}
+
+/// A step from graph to graph. The graph is verified after each.
+pub struct Pass {
+    pub name: &'static str,
+    /// What it does, in a sentence.
+    pub about: &'static str,
+    run: fn(&Graph, &Options) -> Result<Graph, CompileError>,
+}
+
+/// The steps between the checked program and the schedule, in their order.
+pub const PASSES: [Pass; 4] = [
+    Pass {
+        name: "calculus",
+        about: "Every surrogate, however spelt, becomes one bypass node.",
+        run: |graph, _| Ok(calculus::simplify(graph).0),
+    },
+    Pass {
+        name: "autodiff",
+        about: "The gradients are appended, with the backward pass through time.",
+        run: |graph, options| differentiate(graph, options.gradients.as_ref()),
+    },
+    Pass {
+        name: "erase",
+        about: "What only served derivatives is gone; sg(x) is x.",
+        run: |graph, _| Ok(autodiff::erase(graph.clone())),
+    },
+    Pass {
+        name: "optimizer",
+        about: "The updates of parameters are appended.",
+        run: |graph, options| match &options.optimizer {
+            Some(optimizer) => Ok(optimizer::attach(graph, optimizer)?),
+            None => Ok(graph.compact()),
+        },
+    },
+];
+
+/// A compiled program with its forms on the way.
+pub struct Compiled {
+    /// The program and all that it uses: what spans refer to.
+    pub sources: Sources,
+    pub warnings: Vec<Diagnostic>,
+    /// As checked, and after each of [`PASSES`], by name.
+    pub graphs: Vec<(&'static str, Graph)>,
+    pub schedule: Schedule,
+    pub program: kernel::Program,
+}
+
+/// Why there is no compiled program.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The program has errors.
+    #[error("the program has errors")]
+    Program { sources: Sources, diagnostics: Vec<Diagnostic> },
+    #[error(transparent)]
+    Differentiate(#[from] autodiff::DifferentiateError),
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
+    /// A bug: the graph after a pass breaks a law.
+    #[error("compiler bug: the graph after `{pass}` is not valid: {violation}")]
+    Bug { pass: &'static str, violation: Violation },
+}
+
+/// Compiles a graph of a program, called `name` in messages. `after` is told the name of each step
+/// that is done.
+pub fn compile(
+    name: &str,
+    text: &str,
+    loader: &dyn Loader,
+    options: &Options,
+    after: &mut dyn FnMut(&'static str),
+) -> Result<Compiled, CompileError> {
+    let asked = check::Options { graph: options.graph.clone(), dims: options.dims.clone() };
+    let checked = check::check(name, text, loader, &asked);
+    let (sources, diagnostics) = (checked.sources, checked.diagnostics);
+    let Some(mut graph) = checked.graph else {
+        return Err(CompileError::Program { sources, diagnostics });
+    };
+    let mut graphs = vec![("check", verified("check", graph.clone())?)];
+    after("check");
+    for pass in &PASSES {
+        graph = verified(pass.name, (pass.run)(&graph, options)?)?;
+        graphs.push((pass.name, graph.clone()));
+        after(pass.name);
+    }
+    let schedule = schedule::schedule(&graph);
+    after("schedule");
+    let program = kernel::lower::lower(&schedule);
+    after("lower");
+    Ok(Compiled { sources, warnings: diagnostics, graphs, schedule, program })
+}
+
+/// The graph with the gradients that are asked for.
+pub fn differentiate(graph: &Graph, gradients: Option<&Gradients>) -> Result<Graph, CompileError> {
+    let Some(Gradients { output, wrt }) = gradients else { return Ok(graph.clone()) };
+    let all = || graph.params.iter().map(|param| param.path.clone()).collect();
+    let wrt = wrt.clone().unwrap_or_else(all);
+    Ok(autodiff::differentiate(graph, output, &wrt)?)
+}
+
+fn verified(pass: &'static str, graph: Graph) -> Result<Graph, CompileError> {
+    let verified = verify(graph).map_err(|violation| CompileError::Bug { pass, violation })?;
+    Ok(verified.into_inner())
+}

@@ -55,12 +55,10 @@ impl Sums {
         self.correct += correct as u64;
     }
 
-    #[allow(dead_code)] // Trainer reads it
     pub fn mean_loss(&self) -> f64 {
         f64::from_bits(self.loss) / self.samples as f64
     }
 
-    #[allow(dead_code)] // Trainer reads it
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.samples as f64
     }

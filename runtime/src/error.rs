@@ -26,6 +26,9 @@ pub enum Error {
     File { path: PathBuf, message: String },
     #[error("{0}")]
     Compile(String),
+    /// The interpreter cannot run the program.
+    #[error("{0}")]
+    Reference(String),
     /// The data does not fit the program.
     #[error("{0}")]
     Data(String),

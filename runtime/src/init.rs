@@ -121,7 +121,7 @@ fn many(
 }
 
 /// Uniform in [0, 1).
-fn unit(random: &mut ChaCha8Rng) -> f64 {
+pub(crate) fn unit(random: &mut ChaCha8Rng) -> f64 {
     (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 

@@ -16,6 +16,7 @@ const STD: &[(&str, &str)] = &[
     ("layer", include_str!("../../std/layer.fgi")),
     ("loss", include_str!("../../std/loss.fgi")),
     ("neuron", include_str!("../../std/neuron.fgi")),
+    ("optim", include_str!("../../std/optim.fgi")),
     ("spike", include_str!("../../std/spike.fgi")),
     ("surrogate", include_str!("../../std/surrogate.fgi")),
 ];

@@ -1,0 +1,133 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use fgi::Device;
+use fgi::npz::{self, Arrays};
+use fgi_compiler::check;
+use fgi_compiler::{Gradients, Options};
+
+use crate::failure::{Failure, Outcome};
+use crate::program::{ProgramArgs, ProgramText};
+use crate::render;
+
+/// Runs a program once, on arrays from an .npz file
+///
+/// The file holds inputs by name and parameters by path (h.w_in). A parameter that it does not hold
+/// takes its initial value. Open dimensions follow from the shapes of inputs.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    program: ProgramArgs,
+    /// The arrays of inputs and parameters; may be left out if the graph has no inputs
+    #[arg(long, value_name = "IN.npz")]
+    inputs: Option<PathBuf>,
+    /// Where the outputs go, and gradients as grad/PATH
+    #[arg(long, value_name = "OUT.npz")]
+    output: PathBuf,
+    /// Computes the gradients of this output as well
+    #[arg(long, value_name = "OUTPUT")]
+    grad: Option<String>,
+    /// What to compute gradients for, parameters by path and inputs by name; all parameters if not
+    /// given
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', requires = "grad")]
+    wrt: Option<Vec<String>>,
+    /// Where it runs: `reference` is an interpreter in f64; others are `cpu`, `gpu`, `gpu:NAME`, `auto`
+    #[arg(long, default_value = "cpu")]
+    device: EvalDevice,
+    /// How many threads the CPU device uses; as many as the machine has if not given
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Decides the initial values of parameters
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Clone)]
+enum EvalDevice {
+    Reference,
+    Device(Device),
+}
+
+impl std::str::FromStr for EvalDevice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<EvalDevice, String> {
+        match text {
+            "reference" => Ok(EvalDevice::Reference),
+            _ => text
+                .parse()
+                .map(EvalDevice::Device)
+                .map_err(|error: String| error.replace("expected", "expected `reference`,")),
+        }
+    }
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let program = args.program.read()?;
+    let arrays = match &args.inputs {
+        Some(path) => npz::read(path)?,
+        None => Arrays::new(),
+    };
+    let options = Options {
+        graph: args.program.graph.clone(),
+        dims: bound_dims(&program, &args.program, &arrays)?,
+        gradients: args
+            .grad
+            .as_ref()
+            .map(|output| Gradients { output: output.clone(), wrt: args.wrt.clone() }),
+        optimizer: None,
+    };
+    let results = match &args.device {
+        EvalDevice::Reference => {
+            let asked = check::Options { graph: options.graph, dims: options.dims };
+            let checked = check::check(&program.name, &program.text, &program, &asked);
+            render::to_stderr(&checked.sources, &checked.diagnostics);
+            let graph = checked.graph.ok_or(Failure::Reported)?;
+            let joint = fgi_compiler::differentiate(&graph, options.gradients.as_ref())?;
+            fgi::evaluate_reference(&joint, &arrays, args.seed)?
+        }
+        EvalDevice::Device(device) => {
+            let compiled = fgi_compiler::compile(
+                &program.name,
+                &program.text,
+                &program,
+                &options,
+                &mut |_| {},
+            )?;
+            render::to_stderr(&compiled.sources, &compiled.warnings);
+            let device = match args.threads {
+                Some(threads) => device.clone().threads(threads),
+                None => device.clone(),
+            };
+            let (results, session) =
+                fgi::evaluate(Arc::new(compiled.program), &device, &arrays, args.seed)?;
+            if session.is_software_gpu() {
+                render::note(&format!("{} runs on the processor", session.device_name()));
+            }
+            results
+        }
+    };
+    Ok(npz::write(&args.output, &results)?)
+}
+
+/// The dimensions of the command line, with those that the shapes of inputs decide.
+pub fn bound_dims(
+    program: &ProgramText,
+    args: &ProgramArgs,
+    arrays: &Arrays,
+) -> Result<BTreeMap<String, i64>, Failure> {
+    let mut dims = args.dims()?;
+    let heads = check::graphs(&program.name, &program.text, program);
+    let chosen = match (&args.graph, heads.graphs.as_slice()) {
+        (None, [only]) => Some(only),
+        (name, all) => all.iter().find(|graph| Some(&graph.name) == name.as_ref()),
+    };
+    // If there is no such graph, the checker says so.
+    if let Some(graph) = chosen {
+        let shape = |shape: &[usize]| shape.iter().map(|axis| *axis as i64).collect();
+        let shapes = arrays.iter().map(|(name, array)| (name.clone(), shape(&array.shape)));
+        check::bind_dims(graph, &shapes.collect(), &mut dims).map_err(Failure::Run)?;
+    }
+    Ok(dims)
+}

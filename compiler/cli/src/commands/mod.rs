@@ -1,0 +1,9 @@
+pub mod build;
+pub mod check;
+pub mod completions;
+pub mod devices;
+pub mod eval;
+pub mod explain;
+pub mod fmt;
+pub mod gradcheck;
+pub mod train;

@@ -1,0 +1,301 @@
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::ValueEnum;
+use fgi::checkpoint::Checkpoint;
+use fgi::data::{DataSource, Dataset};
+use fgi::{BatchReport, Device, EpochReport, Step, TrainOptions, Trainer};
+use fgi_compiler::check::{self, GraphHead};
+use fgi_compiler::optimizer::Optimizer;
+use fgi_compiler::{Gradients, Options};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::failure::{Failure, Outcome};
+use crate::program::ProgramArgs;
+use crate::render;
+
+/// Trains a program on data
+///
+/// The program has an output `loss`, the mean over the batch; its other outputs are free. With an
+/// output `logits` of type [B, C] and one input of type i32[B] the accuracy is measured. Ctrl-C saves
+/// a checkpoint and ends; a second one ends at once.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    program: ProgramArgs,
+    /// `digits` (8×8 pixels, comes with fgic), `mnist:DIR` (its four files) or `FILE.npz` (arrays
+    /// whose first axis counts samples; x_train and x_test, or one in five is held out for testing)
+    #[arg(long, value_name = "SOURCE")]
+    data: DataSource,
+    /// Fills an input from a field of the data, where names and sizes do not say it (repeatable)
+    #[arg(long, value_name = "INPUT=FIELD", value_parser = bind)]
+    bind: Vec<(String, String)>,
+    /// How many times the samples are gone through, with those before --resume
+    #[arg(long, default_value_t = 20)]
+    epochs: u64,
+    /// Samples in a batch
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// The learning rate
+    #[arg(long, default_value_t = 0.002)]
+    lr: f32,
+    #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
+    optimizer: OptimizerName,
+    /// The momentum of sgd
+    #[arg(long, default_value_t = 0.0)]
+    momentum: f64,
+    /// The weight decay; 0.01 for adamw and 0 for the others if not given
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// Decides the initial parameters and the order of samples
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where it runs: `cpu`, `gpu`, `gpu:NAME`, `auto`
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+    /// How many threads the CPU device uses; as many as the machine has if not given
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Where to save the parameters and all that --resume needs, after each epoch (safetensors)
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Goes on where a checkpoint was saved, to the bit
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+    /// Prints one JSON object a line for each epoch
+    #[arg(long)]
+    json: bool,
+    /// Prints the last epoch only
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OptimizerName {
+    Adam,
+    Adamw,
+    Amsgrad,
+    Sgd,
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let program = args.program.read()?;
+    let options = Options {
+        graph: args.program.graph.clone(),
+        dims: args.program.dims()?,
+        gradients: Some(Gradients { output: "loss".into(), wrt: None }),
+        optimizer: Some(args.optimizer()),
+    };
+    let data = Dataset::load(&args.data)?;
+    let heads = check::graphs(&program.name, &program.text, &program);
+    let head =
+        heads.graphs.iter().find(|g| args.program.graph.as_ref().is_none_or(|n| *n == g.name));
+    let advice = || head.and_then(|head| fitting_dims(head, &data, &args.bind, &options.dims));
+    let compiled =
+        fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |_| {});
+    let compiled = compiled.map_err(|error| advise(error.into(), advice()))?;
+    render::to_stderr(&compiled.sources, &compiled.warnings);
+    let device = match args.threads {
+        Some(threads) => args.device.clone().threads(threads),
+        None => args.device.clone(),
+    };
+    let advice = advice();
+    let graph = compiled.program.name.clone();
+    let trainer =
+        Trainer::new(Arc::new(compiled.program), &device, data, args.train_options(&options));
+    let mut trainer = trainer.map_err(|error| advise(error.into(), advice))?;
+    if trainer.session().is_software_gpu() {
+        render::note(&format!("{} runs on the processor", trainer.session().device_name()));
+    }
+    if let Some(path) = &args.resume {
+        trainer
+            .resume(&Checkpoint::load(path)?)
+            .map_err(|error| Failure::Run(format!("{}: {error}", path.display())))?;
+    }
+    train(&mut trainer, args, &graph)
+}
+
+fn train(trainer: &mut Trainer, args: &Args, graph: &str) -> Outcome {
+    let interrupted = watch_interrupts()?;
+    let bar = progress_bar(args);
+    let mut last = None;
+    loop {
+        if interrupted.load(Ordering::Relaxed) {
+            bar.finish_and_clear();
+            let path =
+                args.checkpoint.clone().unwrap_or_else(|| format!("{graph}.safetensors").into());
+            trainer.save(&path)?;
+            let path = path.display();
+            render::note(&format!("interrupted; `--resume {path}` goes on from here"));
+            return Err(Failure::Interrupted);
+        }
+        match trainer.step()? {
+            Step::Batch(report) => show(&bar, &report),
+            Step::Epoch(report) => {
+                if let Some(path) = &args.checkpoint {
+                    trainer.save(path)?;
+                }
+                bar.reset();
+                if !args.quiet {
+                    bar.suspend(|| print(&report, args))?;
+                }
+                last = Some(report);
+            }
+            Step::Done => break,
+        }
+    }
+    bar.finish_and_clear();
+    match last {
+        Some(report) if args.quiet => print(&report, args),
+        None => {
+            render::note("all epochs are over already");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print(report: &EpochReport, args: &Args) -> Outcome {
+    if args.json {
+        let line =
+            serde_json::to_string(report).map_err(|error| Failure::Run(error.to_string()))?;
+        return Ok(writeln!(io::stdout(), "{line}")?);
+    }
+    let percent = |accuracy: Option<f64>| {
+        accuracy.map(|accuracy| format!("  {:6.2} %", 100.0 * accuracy)).unwrap_or_default()
+    };
+    Ok(writeln!(
+        io::stdout(),
+        "epoch {:>width$}/{}  train {:.4}{}  test {:.4}{}  {:.0} samples/s  {:.1} s",
+        report.epoch,
+        args.epochs,
+        report.train_loss,
+        percent(report.train_accuracy),
+        report.test_loss,
+        percent(report.test_accuracy),
+        report.samples_per_s,
+        report.seconds,
+        width = args.epochs.to_string().len(),
+    )?)
+}
+
+fn progress_bar(args: &Args) -> ProgressBar {
+    let hidden = args.json || args.quiet || !io::stderr().is_terminal();
+    let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, report: &BatchReport) {
+    if bar.is_hidden() {
+        return;
+    }
+    let (done, all) = report.samples;
+    bar.set_prefix(format!("epoch {}", report.epoch));
+    bar.set_length(all as u64);
+    bar.set_position(done as u64);
+    let accuracy = report.train_accuracy.map(|accuracy| format!("  {:.1} %", 100.0 * accuracy));
+    let accuracy = accuracy.unwrap_or_default();
+    let (loss, speed) = (report.train_loss, report.samples_per_s);
+    bar.set_message(format!("loss {loss:.4}{accuracy}  {speed:.0} samples/s"));
+}
+
+/// Set by the first Ctrl-C; the second ends the process.
+fn watch_interrupts() -> Result<Arc<AtomicBool>, Failure> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let seen = interrupted.clone();
+    ctrlc::set_handler(move || {
+        if seen.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+    .map_err(|error| Failure::Run(format!("Ctrl-C cannot be watched: {error}")))?;
+    Ok(interrupted)
+}
+
+impl Args {
+    fn optimizer(&self) -> Optimizer {
+        let (beta1, beta2, eps) = (0.9, 0.999, 1e-8);
+        let weight_decay = self.weight_decay.unwrap_or(0.0);
+        match self.optimizer {
+            OptimizerName::Adam => Optimizer::Adam { beta1, beta2, eps, weight_decay },
+            OptimizerName::Adamw => {
+                let weight_decay = self.weight_decay.unwrap_or(0.01);
+                Optimizer::AdamW { beta1, beta2, eps, weight_decay }
+            }
+            OptimizerName::Amsgrad => Optimizer::AmsGrad { beta1, beta2, eps, weight_decay },
+            OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum, weight_decay },
+        }
+    }
+
+    fn train_options(&self, options: &Options) -> TrainOptions {
+        TrainOptions {
+            epochs: self.epochs,
+            batch: self.batch,
+            learning_rate: self.lr,
+            seed: self.seed,
+            optimizer: options.optimizer.map_or("none", |optimizer| optimizer.name()).into(),
+            binds: self.bind.clone(),
+        }
+    }
+}
+
+fn advise(failure: Failure, advice: Option<String>) -> Failure {
+    match (failure, advice) {
+        (Failure::Run(message), Some(advice)) => Failure::Run(format!("{message}\n{advice}")),
+        (Failure::Reported, Some(advice)) => {
+            render::note(&advice);
+            Failure::Reported
+        }
+        (failure, _) => failure,
+    }
+}
+
+/// The `-D` under which a sample fills a stream `[T; B, K]`, where those given do not.
+fn fitting_dims(
+    head: &GraphHead,
+    data: &Dataset,
+    binds: &[(String, String)],
+    given: &BTreeMap<String, i64>,
+) -> Option<String> {
+    let bound = |input: &str| binds.iter().find(|(name, _)| name == input).map(|(_, field)| field);
+    for input in head.inputs.iter().filter(|input| input.is_stream) {
+        let [time, _batch, features] = input.dims.as_slice() else { continue };
+        let fields = data.train.fields();
+        let named = fields.get(bound(&input.name).unwrap_or(&input.name));
+        let largest =
+            || fields.values().max_by_key(|field| field.shape[1..].iter().product::<usize>());
+        let sample = &named.or_else(largest)?.shape[1..];
+        let size: usize = sample.iter().product();
+        let steps = match sample {
+            [steps, _, ..] => *steps,
+            _ => (1..=size)
+                .take_while(|n| n * n <= size)
+                .filter(|n| size.is_multiple_of(*n))
+                .last()?,
+        };
+        let wanted = [(time, steps), (features, size / steps.max(1))];
+        let is_dim = |name: &str| head.dims.iter().any(|dim| dim.name == name);
+        if wanted.iter().all(|(name, size)| given.get(*name) == Some(&(*size as i64)))
+            || !wanted.iter().all(|(name, _)| is_dim(name))
+        {
+            continue;
+        }
+        let [(time, steps), (features, per_step)] = wanted;
+        return Some(format!(
+            "a sample of {size} numbers fits with -D {time}={steps} -D {features}={per_step}"
+        ));
+    }
+    None
+}
+
+fn bind(text: &str) -> Result<(String, String), String> {
+    let (input, field) = text.split_once('=').ok_or("expected INPUT=FIELD")?;
+    Ok((input.into(), field.into()))
+}

@@ -1,0 +1,81 @@
+//! Programs as the command line names them.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use fgi_compiler::source::Loader;
+
+use crate::failure::Failure;
+
+/// The program, the graph and its dimensions.
+#[derive(clap::Args)]
+pub struct ProgramArgs {
+    /// The program, or - for standard input
+    #[arg(value_name = "PROGRAM.fgi")]
+    pub file: PathBuf,
+    /// The graph to take, where the program has several
+    #[arg(long, value_name = "NAME")]
+    pub graph: Option<String>,
+    /// Gives a dimension its value (repeatable)
+    #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = dimension)]
+    pub dims: Vec<(String, i64)>,
+}
+
+impl ProgramArgs {
+    pub fn read(&self) -> Result<ProgramText, Failure> {
+        ProgramText::read(&self.file)
+    }
+
+    /// The dimensions by name; the same one twice is an error.
+    pub fn dims(&self) -> Result<BTreeMap<String, i64>, Failure> {
+        let mut dims = BTreeMap::new();
+        for (name, value) in &self.dims {
+            if dims.insert(name.clone(), *value).is_some_and(|old| old != *value) {
+                return Err(Failure::Usage(format!("-D {name} is given twice")));
+            }
+        }
+        Ok(dims)
+    }
+}
+
+/// A program's text, and where to find the files that it uses.
+pub struct ProgramText {
+    pub name: String,
+    pub text: String,
+    directory: PathBuf,
+}
+
+impl ProgramText {
+    pub fn read(file: &Path) -> Result<ProgramText, Failure> {
+        let directory = file.parent().unwrap_or(Path::new("")).to_path_buf();
+        let is_stdin = file == Path::new("-");
+        let name = if is_stdin { "<stdin>".into() } else { file.display().to_string() };
+        let text = if is_stdin { read_stdin() } else { std::fs::read_to_string(file) };
+        let text = text.map_err(|error| Failure::Run(format!("{name}: {error}")))?;
+        Ok(ProgramText { name, text, directory })
+    }
+}
+
+impl Loader for ProgramText {
+    fn load(&self, name: &str) -> Option<(String, String)> {
+        let path = self.directory.join(format!("{name}.fgi"));
+        let text = std::fs::read_to_string(&path).ok()?;
+        Some((path.display().to_string(), text))
+    }
+}
+
+fn read_stdin() -> std::io::Result<String> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn dimension(text: &str) -> Result<(String, i64), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let value = value.trim().parse::<i64>().map_err(|_| format!("`{value}` is no whole number"))?;
+    if value < 0 {
+        return Err("a dimension is not negative".into());
+    }
+    Ok((name.trim().into(), value))
+}

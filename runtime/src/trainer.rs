@@ -1,0 +1,332 @@
+//! Training: epochs of shuffled batches, and a test after each.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fgi_compiler::graph::{Clock, Elem, Role};
+use fgi_compiler::kernel::{Pass, Program};
+use fgi_compiler::optimizer::{LEARNING_RATE, STEP};
+
+use crate::checkpoint::{Checkpoint, Progress, Sums};
+use crate::data::{Dataset, Feed, Samples};
+use crate::{Array, Data, Device, Error, Session, init};
+
+/// How to train.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// How many epochs in all, those before a resumed checkpoint included.
+    pub epochs: u64,
+    /// Samples in a batch; the last one of an epoch may have fewer.
+    pub batch: usize,
+    pub learning_rate: f32,
+    /// Decides the initial parameters and the order of samples.
+    pub seed: u64,
+    /// The optimiser's name, for checkpoints.
+    pub optimizer: String,
+    /// Which data field fills which input (input, field), where names do not say it.
+    pub binds: Vec<(String, String)>,
+}
+
+/// Trains a program that has an output `loss`, the mean over the batch. If it also has an output
+/// `logits` of type `[B, C]` and one input of type `i32[B]`, the accuracy is measured.
+///
+/// Two runs with the same program, data, options and device have the same bits, also where one was
+/// stopped and resumed.
+pub struct Trainer {
+    session: Session,
+    data: Dataset,
+    feed: Feed,
+    options: TrainOptions,
+    /// The input that holds the classes.
+    label: Option<String>,
+    progress: Progress,
+    /// The order of the current epoch's samples.
+    order: Vec<usize>,
+    clock: Clockwork,
+}
+
+/// What [`Trainer::step`] has done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Trained with a batch.
+    Batch(BatchReport),
+    /// Tested after the last batch of an epoch.
+    Epoch(EpochReport),
+    /// All epochs are over.
+    Done,
+}
+
+/// The current epoch after a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchReport {
+    /// From 1.
+    pub epoch: u64,
+    /// Samples of the epoch so far, and in all.
+    pub samples: (usize, usize),
+    /// The batch's loss.
+    pub loss: f32,
+    /// The epoch's means so far.
+    pub train_loss: f64,
+    pub train_accuracy: Option<f64>,
+    pub samples_per_s: f64,
+}
+
+/// An epoch. Losses and accuracies are means over its samples.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct EpochReport {
+    /// From 1.
+    pub epoch: u64,
+    pub train_loss: f64,
+    pub train_accuracy: Option<f64>,
+    pub test_loss: f64,
+    pub test_accuracy: Option<f64>,
+    /// Training samples a second.
+    pub samples_per_s: f64,
+    /// The epoch with its test.
+    pub seconds: f64,
+}
+
+/// Time and samples since the epoch's start, or since it was resumed.
+struct Clockwork {
+    started: Instant,
+    training: Duration,
+    samples: usize,
+}
+
+impl Trainer {
+    /// `program` has gradients and updates; see [`fgi_compiler::Options`].
+    pub fn new(
+        program: Arc<Program>,
+        device: &Device,
+        data: Dataset,
+        options: TrainOptions,
+    ) -> Result<Trainer, Error> {
+        if options.batch == 0 {
+            return Err(Error::Data("a batch must have at least one sample".into()));
+        }
+        if program.result(Role::Output, LOSS).is_none() {
+            return Err(Error::Missing { what: "output", name: LOSS.into() });
+        }
+        let fed =
+            program.inputs.iter().filter(|input| ![LEARNING_RATE, STEP].contains(&&*input.name));
+        let fed: Vec<_> = fed.cloned().collect();
+        let feed = Feed::new(&fed, program.time.as_ref(), &data.train, &options.binds)?;
+        let progress = Progress {
+            graph: program.name.clone(),
+            optimizer: options.optimizer.clone(),
+            seed: options.seed,
+            batch: options.batch,
+            ..Progress::default()
+        };
+        let label = label(&program);
+        let mut session = Session::new(program, device)?;
+        session.initialise(options.seed)?;
+        let clock = Clockwork::start();
+        let order = Vec::new();
+        Ok(Trainer { session, data, feed, options, label, progress, order, clock })
+    }
+
+    /// Goes on where a checkpoint was saved. It must be of the same program, optimiser, seed and
+    /// batch size.
+    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let (own, saved) = (&self.progress, &checkpoint.progress);
+        let same = |what: &str, own: &dyn ToString, saved: &dyn ToString| {
+            let (own, saved) = (own.to_string(), saved.to_string());
+            match own == saved {
+                true => Ok(()),
+                false => Err(Error::Data(format!(
+                    "the checkpoint was trained with {what} {saved}, not {own}"
+                ))),
+            }
+        };
+        same("the graph", &own.graph, &saved.graph)?;
+        same("the optimiser", &own.optimizer, &saved.optimizer)?;
+        same("the seed", &own.seed, &saved.seed)?;
+        same("batches of", &own.batch, &saved.batch)?;
+        if saved.batches > self.data.train.len().div_ceil(saved.batch) {
+            return Err(Error::Data("the checkpoint was trained with more samples".into()));
+        }
+        self.session.set_params(&checkpoint.params)?;
+        self.progress = saved.clone();
+        self.order.clear();
+        self.clock = Clockwork::start();
+        Ok(())
+    }
+
+    /// Trains with one batch, or tests after the last batch of an epoch.
+    pub fn step(&mut self) -> Result<Step, Error> {
+        if self.progress.epoch >= self.options.epochs {
+            return Ok(Step::Done);
+        }
+        let start = self.progress.batches * self.options.batch;
+        if start >= self.data.train.len() {
+            return Ok(Step::Epoch(self.finish_epoch()?));
+        }
+        let began = Instant::now();
+        if self.order.is_empty() {
+            let purpose = format!("order of epoch {}", self.progress.epoch);
+            let mut random = init::stream(self.options.seed, &purpose);
+            self.order = init::permutation(self.data.train.len(), &mut random);
+        }
+        let end = (start + self.options.batch).min(self.order.len());
+        let (loss, correct) = self.train(start, end)?;
+        self.progress.sums.add(end - start, loss, correct);
+        self.progress.batches += 1;
+        self.clock.training += began.elapsed();
+        self.clock.samples += end - start;
+        Ok(Step::Batch(BatchReport {
+            epoch: self.progress.epoch + 1,
+            samples: (end, self.order.len()),
+            loss,
+            train_loss: self.progress.sums.mean_loss(),
+            train_accuracy: self.accuracy_of(&self.progress.sums),
+            samples_per_s: self.clock.samples_per_s(),
+        }))
+    }
+
+    /// Parameters, the optimiser's memory and how far training has come.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint, Error> {
+        Ok(Checkpoint { params: self.session.params()?, progress: self.progress.clone() })
+    }
+
+    /// Writes a checkpoint, all or nothing.
+    pub fn save(&mut self, path: &Path) -> Result<(), Error> {
+        self.checkpoint()?.save(path)
+    }
+
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub fn data(&self) -> &Dataset {
+        &self.data
+    }
+
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Mean loss and accuracy over the test samples.
+    pub fn test(&mut self) -> Result<(f64, Option<f64>), Error> {
+        let mut sums = Sums::default();
+        let samples: Vec<usize> = (0..self.data.test.len()).collect();
+        for chosen in samples.chunks(self.options.batch) {
+            let batch = self.feed.batch(&self.data.test, chosen);
+            self.set_inputs(&batch)?;
+            self.session.run(Pass::Forward)?;
+            let (loss, correct) = self.outcome(&batch)?;
+            sums.add(chosen.len(), loss, correct);
+        }
+        Ok((sums.mean_loss(), self.accuracy_of(&sums)))
+    }
+
+    fn train(&mut self, start: usize, end: usize) -> Result<(f32, usize), Error> {
+        let samples: &Samples = &self.data.train;
+        let batch = self.feed.batch(samples, &self.order[start..end]);
+        self.progress.step += 1;
+        self.set_inputs(&batch)?;
+        self.session.run(Pass::Forward)?;
+        let (loss, correct) = self.outcome(&batch)?;
+        if !loss.is_finite() {
+            let (step, epoch) = (self.progress.step, self.progress.epoch + 1);
+            return Err(Error::Diverged { loss, step, epoch });
+        }
+        self.session.run(Pass::Backward)?;
+        self.session.run(Pass::Update)?;
+        Ok((loss, correct))
+    }
+
+    fn set_inputs(&mut self, batch: &[(String, Array)]) -> Result<(), Error> {
+        let scalar = |value: f32| Array::new([], vec![value]);
+        let rate = scalar(self.options.learning_rate);
+        let step = scalar(self.progress.step as f32);
+        let batch = batch.iter().map(|(name, array)| (name.as_str(), array));
+        let known = |name: &str| self.session.program().inputs.iter().any(|i| i.name == name);
+        let own = [(LEARNING_RATE, &rate), (STEP, &step)].into_iter().filter(|(n, _)| known(n));
+        let own: Vec<_> = own.collect();
+        self.session.set_inputs(batch.chain(own))
+    }
+
+    /// The loss of a batch and how many of its samples were classified right.
+    fn outcome(&mut self, batch: &[(String, Array)]) -> Result<(f32, usize), Error> {
+        let loss = self.session.output(LOSS)?;
+        let loss = loss.scalar().ok_or_else(|| Error::Shape {
+            name: LOSS.into(),
+            expected: "a scalar f32".into(),
+            found: loss.type_name(),
+        })?;
+        let label = batch.iter().find(|(name, _)| Some(name) == self.label.as_ref());
+        let Some((_, Array { data: Data::I32(labels), .. })) = label else {
+            return Ok((loss, 0));
+        };
+        let logits = self.session.output(LOGITS)?;
+        let Data::F32(values) = &logits.data else { return Ok((loss, 0)) };
+        let classes = logits.shape.last().copied().unwrap_or(1).max(1);
+        let rows = values.chunks(classes).zip(labels);
+        Ok((loss, rows.filter(|(row, label)| argmax(row) as i64 == i64::from(**label)).count()))
+    }
+
+    fn finish_epoch(&mut self) -> Result<EpochReport, Error> {
+        let (test_loss, test_accuracy) = self.test()?;
+        let sums = std::mem::take(&mut self.progress.sums);
+        self.progress.epoch += 1;
+        self.progress.batches = 0;
+        self.order.clear();
+        let clock = std::mem::replace(&mut self.clock, Clockwork::start());
+        Ok(EpochReport {
+            epoch: self.progress.epoch,
+            train_loss: sums.mean_loss(),
+            train_accuracy: self.accuracy_of(&sums),
+            test_loss,
+            test_accuracy,
+            samples_per_s: clock.samples_per_s(),
+            seconds: clock.started.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn accuracy_of(&self, sums: &Sums) -> Option<f64> {
+        self.label.as_ref().map(|_| sums.accuracy())
+    }
+}
+
+const LOSS: &str = "loss";
+const LOGITS: &str = "logits";
+
+/// The input that holds the classes which `logits` predicts, if there is no doubt.
+fn label(program: &Program) -> Option<String> {
+    let logits = program.buffer(program.result(Role::Output, LOGITS)?);
+    if logits.stream || logits.elem != Elem::F32 || logits.dims.len() != 2 {
+        return None;
+    }
+    let labels = program.inputs.iter().filter(|input| {
+        let ty = &input.ty;
+        (ty.elem, ty.clock, ty.dims.as_slice()) == (Elem::I32, Clock::Static, &logits.dims[..1])
+    });
+    let labels: Vec<_> = labels.collect();
+    match labels.as_slice() {
+        [label] => Some(label.name.clone()),
+        _ => None,
+    }
+}
+
+/// The first of the greatest.
+fn argmax(row: &[f32]) -> usize {
+    let mut best = 0;
+    for (at, value) in row.iter().enumerate() {
+        if *value > row[best] {
+            best = at;
+        }
+    }
+    best
+}
+
+impl Clockwork {
+    fn start() -> Clockwork {
+        Clockwork { started: Instant::now(), training: Duration::ZERO, samples: 0 }
+    }
+
+    fn samples_per_s(&self) -> f64 {
+        self.samples as f64 / self.training.as_secs_f64().max(1e-9)
+    }
+}
