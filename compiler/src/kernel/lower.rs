@@ -463,17 +463,42 @@ impl<'b, 's> BodyBuilder<'b, 's> {
 
     // ---- nodes ----
 
-    /// The value of a node at an index and, for a stream, at a step.
+    /// The value of a node at an index and, for a stream, at a step. Pointwise operations come in long
+    /// chains, so their operands are pulled from a list, not by recursion.
     fn pull(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
-        let time = if self.graph.ty(id).is_stream() { time } else { None };
-        let point =
-            Point { node: id, index: index.to_vec(), time, inner_steps: self.inner_steps.clone() };
+        let mut open = vec![id];
+        while let Some(&next) = open.last() {
+            match self.open_operand(next, index, time) {
+                Some(operand) => open.push(operand),
+                None => {
+                    self.pull_one(next, index, time);
+                    open.pop();
+                }
+            }
+        }
+        self.pull_one(id, index, time)
+    }
+
+    /// An operand to pull before a pointwise operation: one itself, and not known yet.
+    fn open_operand(&self, id: NodeId, index: &[Val], time: Option<Val>) -> Option<NodeId> {
+        let is_open = |id: NodeId| {
+            matches!(self.graph.node(id).op, Op::Map(_))
+                && !self.lowering.buffer_of.contains_key(&id)
+                && !(self.computed.contains_key(&id) && self.is_here(id, index, time))
+                && !self.pulled.contains_key(&self.point(id, index, time))
+        };
+        let args = if is_open(id) { &self.graph.node(id).args[..] } else { &[] };
+        args.iter().copied().find(|arg| is_open(*arg))
+    }
+
+    fn pull_one(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
+        let point = self.point(id, index, time);
+        let time = point.time;
         if let Some(known) = self.pulled.get(&point) {
             return *known;
         }
-        let here = index == self.axes && time == self.time;
         let value = match self.computed.get(&id) {
-            Some(value) if here => *value,
+            Some(value) if self.is_here(id, index, time) => *value,
             _ => match self.lowering.buffer_of.get(&id) {
                 Some(buffer) => self.load(id, *buffer, index, time),
                 None => self.compute(id, index, time),
@@ -481,6 +506,16 @@ impl<'b, 's> BodyBuilder<'b, 's> {
         };
         self.pulled.insert(point, value);
         value
+    }
+
+    fn point(&self, id: NodeId, index: &[Val], time: Option<Val>) -> Point {
+        let time = time.filter(|_| self.graph.ty(id).is_stream());
+        Point { node: id, index: index.to_vec(), time, inner_steps: self.inner_steps.clone() }
+    }
+
+    /// Whether this is the point of the index space that the body is for.
+    fn is_here(&self, id: NodeId, index: &[Val], time: Option<Val>) -> bool {
+        index == self.axes && time.filter(|_| self.graph.ty(id).is_stream()) == self.time
     }
 
     fn load(&mut self, id: NodeId, buffer: BufferId, index: &[Val], time: Option<Val>) -> Val {

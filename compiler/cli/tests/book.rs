@@ -1,0 +1,173 @@
+//! The book and the README say what is so: their programs check, their commands run and print what is shown.
+//!
+//! | block | test |
+//! |---|---|
+//! | `fgi` | checks without a word; with `file=NAME` it is saved for the page's commands |
+//! | `fgi,fail=CODE` | does not check, for that reason |
+//! | `console` | each `$ fgic …` runs, in the order of the page; the lines after it are its output, where `…` stands for anything. A command whose output starts with `error` fails, any other succeeds |
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fgi::{Array, npz};
+
+/// A fenced block of a page.
+struct Block {
+    /// Where it is: `language.md:12`.
+    place: String,
+    /// What stands after the fence: `fgi,fail=E010`.
+    info: Vec<String>,
+    text: String,
+}
+
+impl Block {
+    fn is(&self, kind: &str) -> bool {
+        self.info.first().is_some_and(|info| info == kind)
+    }
+
+    fn option(&self, name: &str) -> Option<&str> {
+        let options = self.info.iter().filter_map(|info| info.split_once('='));
+        options.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The README and the pages of the book, in the order of their names, each with its blocks.
+fn pages() -> Vec<Vec<Block>> {
+    let entries = std::fs::read_dir(workspace().join("book/src")).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.push(workspace().join("README.md"));
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "md"));
+    files.sort();
+    files.iter().map(|file| blocks(file)).collect()
+}
+
+fn blocks(file: &Path) -> Vec<Block> {
+    let page = std::fs::read_to_string(file).unwrap();
+    let name = file.file_name().unwrap().display();
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for (number, line) in page.lines().enumerate() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(info), None) => {
+                let (place, text) = (format!("{name}:{}", number + 1), String::new());
+                let info = info.split(',').map(str::to_owned).collect();
+                open = Some(Block { place, info, text });
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some(block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+/// Runs `fgic` and gives what it printed and whether it succeeded.
+fn fgic(arguments: &[&str], directory: &Path) -> (String, bool) {
+    let command = Command::new(env!("CARGO_BIN_EXE_fgic"))
+        .args(arguments)
+        .current_dir(directory)
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    let printed = [command.stdout, command.stderr].concat();
+    (String::from_utf8(printed).unwrap(), command.status.success())
+}
+
+#[test]
+fn programs_of_the_book_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    for block in pages().iter().flatten().filter(|block| block.is("fgi")) {
+        std::fs::write(directory.path().join("program.fgi"), &block.text).unwrap();
+        let (printed, success) = fgic(&["check", "program.fgi"], directory.path());
+        match block.option("fail") {
+            Some(code) => {
+                assert!(!success, "{}: the program has no error", block.place);
+                assert!(printed.contains(code), "{}: not {code}, but\n{printed}", block.place);
+            }
+            None => {
+                let clean = success && !printed.contains("warning");
+                assert!(clean, "{}:\n{printed}", block.place);
+            }
+        }
+        count += 1;
+    }
+    assert!(count > 5, "only {count} programs were found");
+}
+
+#[test]
+fn commands_of_the_book_print_what_it_shows() {
+    for page in pages() {
+        let directory = tempfile::tempdir().unwrap();
+        prepare(directory.path());
+        for block in &page {
+            if let Some(name) = block.option("file") {
+                std::fs::write(directory.path().join(name), &block.text).unwrap();
+            }
+            if block.is("console") {
+                run_console(block, directory.path());
+            }
+        }
+    }
+}
+
+/// The index is made of the compiler's own pages, so `fgic explain` and the book say the same.
+#[test]
+fn the_index_lists_every_code() {
+    let listed = std::fs::read_to_string(workspace().join("book/src/errors.md")).unwrap();
+    let mut codes: Vec<_> = std::fs::read_dir(workspace().join("compiler/src/codes"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    codes.sort();
+    let include = |code: &String| format!("{{{{#include ../../compiler/src/codes/{code}}}}}\n");
+    let expected: Vec<_> = codes.iter().map(include).collect();
+    let (_, found) = listed.split_at(listed.find("{{#").unwrap_or(listed.len()));
+    assert_eq!(found.replace("\n\n", "\n"), expected.concat(), "in book/src/errors.md");
+}
+
+/// What pages take for granted: the examples, and `in.npz` of the page that makes it in Python.
+fn prepare(directory: &Path) {
+    let examples = directory.join("dsl-examples");
+    std::fs::create_dir(&examples).unwrap();
+    for entry in std::fs::read_dir(workspace().join("dsl-examples")).unwrap() {
+        let file = entry.unwrap().path();
+        std::fs::copy(&file, examples.join(file.file_name().unwrap())).unwrap();
+    }
+    let pixels = Array::new([8, 4, 8], vec![0.5f32; 256]);
+    let label = Array::new([4], vec![0i32, 1, 2, 3]);
+    let arrays = [("pixels".into(), pixels), ("label".into(), label)].into();
+    npz::write(&directory.join("in.npz"), &arrays).unwrap();
+}
+
+fn run_console(block: &Block, directory: &Path) {
+    for shown in block.text.split("$ ").skip(1) {
+        let (command, expected) = shown.split_once('\n').unwrap_or((shown, ""));
+        let Some(arguments) = command.strip_prefix("fgic ") else { continue };
+        let arguments: Vec<_> = arguments.split_whitespace().collect();
+        let (printed, success) = fgic(&arguments, directory);
+        let at = format!("{}: $ {command}\n{printed}", block.place);
+        assert_eq!(success, !expected.starts_with("error"), "{at}");
+        assert!(expected.trim().is_empty() || matches(&printed, expected), "{at}");
+    }
+}
+
+/// Whether a text is as shown, up to white space around it and around `…`, which stands for anything.
+fn matches(text: &str, shown: &str) -> bool {
+    let Some((first, others)) = shown.split_once('…') else { return text.trim() == shown.trim() };
+    let Some(mut rest) = text.trim().strip_prefix(first.trim()) else { return false };
+    let mut parts = others.split('…').map(str::trim);
+    let last = parts.next_back().unwrap_or("");
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
+    }
+    rest.ends_with(last)
+}

@@ -1,0 +1,482 @@
+//! Random well-typed programs, as text.
+//!
+//! A [`Recipe`] is plain numbers; [`Recipe::program`] makes a program of it. Each [`Line`] becomes a
+//! binding: its operation is done on operands that fit, picked from what is in scope, so every recipe
+//! is well-typed, and a recipe with lines left out, or with smaller numbers, is too. That is what
+//! makes failures shrink to short programs.
+//!
+//! Every value has a bound on its magnitude; what grows beyond [`LARGE`] passes through tanh. So
+//! programs stay finite however long they run.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// A random program, and the sizes it runs with.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Time steps; 0 for a program without time.
+    pub steps: u8,
+    pub batch: u8,
+    layers: Vec<Layer>,
+    lines: Vec<Line>,
+    /// Seeds the values of inputs and parameters.
+    pub seed: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Layer {
+    lines: Vec<Line>,
+    surrogate: u8,
+    reset: u8,
+    /// 0: the spikes, 1: the potential, 2: both.
+    returns: u8,
+}
+
+/// An operation, its operands and its options; each number counts modulo what there is to choose.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    operation: u8,
+    operands: [u8; 3],
+    option: u8,
+}
+
+/// Values beyond this are squashed.
+const LARGE: f64 = 8.0;
+
+/// Features of a sample in the graph's input `x`.
+const FEATURES: usize = 4;
+/// The number of labels; of rows of tables that labels index.
+pub const LABELS: usize = 3;
+
+pub fn recipe() -> impl Strategy<Value = Recipe> {
+    let line = (any::<u8>(), any::<[u8; 3]>(), any::<u8>())
+        .prop_map(|(operation, operands, option)| Line { operation, operands, option });
+    let layer = (vec(line.clone(), 0..7), any::<u8>(), 0..4u8, 0..3u8)
+        .prop_map(|(lines, surrogate, reset, returns)| Layer { lines, surrogate, reset, returns });
+    let steps = prop_oneof![1 => Just(0), 6 => 1..=20u8];
+    (steps, 1..=5u8, vec(layer, 0..3), vec(line, 1..8), any::<u64>()).prop_map(
+        |(steps, batch, layers, lines, seed)| Recipe { steps, batch, layers, lines, seed },
+    )
+}
+
+impl Recipe {
+    pub fn program(&self) -> String {
+        let timed = self.steps > 0;
+        let mut text = String::new();
+        let mut known = Vec::new();
+        for (number, layer) in self.layers.iter().enumerate() {
+            text += &layer.text(number, timed, &known);
+            known.push(layer.returns);
+        }
+        text + &self.graph(timed, &known)
+    }
+
+    fn graph(&self, timed: bool, layers: &[u8]) -> String {
+        let mut body = Body::new(&self.lines, layers);
+        let features = FEATURES.to_string();
+        body.know("x", &["B", &features], timed, 2.0);
+        body.know("y", &["B", &features], false, 2.0);
+        body.know("s", &[], false, 2.0);
+        body.labels = true;
+        for (layer, returns) in layers.iter().enumerate() {
+            body.call(layer, *returns, 0, 3);
+        }
+        self.lines.iter().for_each(|line| body.line(line));
+        let mut terms = Vec::new();
+        for value in body.values.iter().skip(3).chain(&body.values[..1]) {
+            let mean = format!("mean({} * {} + {})", value.text, value.text, value.text);
+            terms.push(match (value.stream, terms.len() % 3) {
+                (false, _) => mean,
+                (true, 0) => format!("time_mean({mean})"),
+                (true, 1) => format!("last({mean})"),
+                (true, _) => format!("0.1 * time_sum({mean})"),
+            });
+        }
+        let mut outputs = vec!["loss"];
+        outputs.extend(body.names.iter().map(String::as_str));
+        let (time, outputs) = (if timed { "T; " } else { "" }, outputs.join(", "));
+        format!(
+            "graph random(x: [{time}B, {FEATURES}], y: [B, {FEATURES}], s: [], label: i32[B]) \
+             -> ({outputs}) {{\n{}    let loss = {};\n}}\n",
+            body.text(),
+            terms.join("\n        + ")
+        )
+    }
+}
+
+impl Layer {
+    fn text(&self, number: usize, timed: bool, layers: &[u8]) -> String {
+        let mut body = Body::new(&self.lines, layers);
+        body.know("x", &["B", "K"], timed, LARGE);
+        body.params.push("param w_in: [K, N] = xavier_uniform();".into());
+        body.define("x @ w_in".into(), &["B", "N"], timed, 4.0);
+        if timed {
+            body.know("prev(u)", &["B", "N"], true, 3.0);
+            body.know("prev(z)", &["B", "N"], true, 1.0);
+        }
+        self.lines.iter().for_each(|line| body.line(line));
+        let fits = |value: &&Value| value.dims == ["B", "N"] || value.dims == ["N"];
+        let drive: Vec<_> =
+            body.values.iter().filter(fits).map(|value| value.text.clone()).collect();
+        let resets = [
+            "0.5 * prev(u) + ",
+            "0.7 * prev(u) * (1 - prev(z)) + ",
+            "0.6 * prev(u) - 0.4 * sg(prev(z)) + ",
+            "0.5 * (if prev(z) > 0.5 then -0.3 else prev(u)) + ",
+        ];
+        let memory = if timed { resets[usize::from(self.reset)] } else { "" };
+        body.lets.push(format!("let u = {memory}tanh(0.3 * ({}));", drive.join(" + ")));
+        body.lets.push("let v = u - 0.2;".into());
+        body.lets.push(format!("let z = {};", surrogate("v", self.surrogate)));
+        let value = ["z", "u", "(z, u)"][usize::from(self.returns)];
+        format!("layer layer_{number}[N](x: [B, K]) {{\n{}    {value}\n}}\n\n", body.text())
+    }
+}
+
+/// A step of `v` with a surrogate, spelled in one of many ways.
+fn surrogate(v: &str, spelling: u8) -> String {
+    let spellings = [
+        "bypass(step(V), tanh(V))",
+        "inject(V, step(V), exp(-V^2))",
+        "sigmoid(3 * V) - sg(sigmoid(3 * V)) + sg(step(V))",
+        "sg(step(V)) - (sg(tanh(V)) - tanh(V))",
+        "step(V) + V * sg(1 / (1 + V^2)) - sg(V * sg(1 / (1 + V^2)))",
+        "sg(step(V)) + (V * sg(exp(-abs(V))) - sg(V * exp(-abs(V))))",
+        "-(sg(atan(V)) - (atan(V) + step(V)))",
+        "bypass(bypass(step(V), V), erf(V))",
+        "2 * bypass(0.5 * step(V), 0.4 * tanh(V))",
+        "if V > 0 then bypass(1, V) else bypass(0, 0.5 * V)",
+    ];
+    spellings[usize::from(spelling) % spellings.len()].replace('V', v)
+}
+
+/// Something that a line may use.
+#[derive(Clone)]
+struct Value {
+    text: String,
+    dims: Vec<String>,
+    stream: bool,
+    bound: f64,
+}
+
+/// A body of a layer or graph in the making.
+struct Body<'a> {
+    values: Vec<Value>,
+    params: Vec<String>,
+    lets: Vec<String>,
+    /// The names of the bindings.
+    names: Vec<String>,
+    /// What each layer above this body returns.
+    layers: &'a [u8],
+    /// Whether `label: i32[B]` is in scope.
+    labels: bool,
+}
+
+impl<'a> Body<'a> {
+    fn new(lines: &[Line], layers: &'a [u8]) -> Body<'a> {
+        let (values, lets) = (Vec::new(), Vec::with_capacity(lines.len()));
+        let (params, names) = (Vec::new(), Vec::new());
+        Body { values, params, lets, names, layers, labels: false }
+    }
+
+    /// Parameters, then bindings, a line each.
+    fn text(&self) -> String {
+        self.params.iter().chain(&self.lets).map(|line| format!("    {line}\n")).collect()
+    }
+
+    /// A value that needs no binding.
+    fn know(&mut self, text: &str, dims: &[&str], stream: bool, bound: f64) {
+        let dims = dims.iter().map(|dim| dim.to_string()).collect();
+        self.values.push(Value { text: text.into(), dims, stream, bound });
+    }
+
+    fn define<D: AsRef<str>>(&mut self, text: String, dims: &[D], stream: bool, bound: f64) {
+        let name = format!("v{}", self.names.len());
+        let (text, bound) =
+            if bound > LARGE { (format!("tanh({text})"), 1.0) } else { (text, bound) };
+        self.lets.push(format!("let {name} = {text};"));
+        let dims = dims.iter().map(|dim| dim.as_ref().to_string()).collect();
+        self.values.push(Value { text: name.clone(), dims, stream, bound });
+        self.names.push(name);
+    }
+
+    fn param(&mut self, dims: &[&str]) -> String {
+        let name = format!("p{}", self.params.len());
+        self.params.push(format!("param {name}: [{}] = normal(0, 1);", dims.join(", ")));
+        name
+    }
+
+    fn pick(&self, choice: u8, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+        let fitting: Vec<_> = self.values.iter().filter(|value| fits(value)).collect();
+        (!fitting.is_empty()).then(|| fitting[usize::from(choice) % fitting.len()].clone())
+    }
+
+    /// Adds what a line says, or nothing where no operand fits.
+    fn line(&mut self, line: &Line) {
+        let operations = [
+            Body::unary,
+            Body::binary,
+            Body::choice,
+            Body::stopped,
+            Body::product,
+            Body::reduction,
+            Body::shape,
+            Body::delay,
+            Body::over_time,
+            Body::layer,
+            Body::indexed,
+            Body::binary,
+            Body::product,
+        ];
+        operations[usize::from(line.operation) % operations.len()](self, line);
+    }
+
+    fn unary(&mut self, line: &Line) {
+        let Some(Value { text: a, dims, stream, bound }) = self.pick(line.operands[0], |_| true)
+        else {
+            return;
+        };
+        let choices: [(&str, f64); 24] = [
+            ("tanh(A)", 1.0),
+            ("-A", bound),
+            ("sigmoid(A)", 1.0),
+            ("relu(A)", bound),
+            ("abs(A)", bound),
+            ("A^2", bound * bound),
+            ("exp(-A^2)", 1.0),
+            ("exp(min(A, 1))", 3.0),
+            ("log(1.5 + abs(A))", bound),
+            ("sqrt(0.5 + A^2)", bound + 1.0),
+            ("rsqrt(0.5 + A^2)", 2.0),
+            ("sin(A)", 1.0),
+            ("cos(A)", 1.0),
+            ("tan(0.1 * A)", 1.5),
+            ("asin(0.9 * tanh(A))", 1.6),
+            ("acos(0.9 * sin(A))", 3.2),
+            ("atan(A)", 1.6),
+            ("sinh(0.3 * A)", 6.0),
+            ("cosh(0.3 * A)", 6.0),
+            ("softplus(A)", bound + 1.0),
+            ("erf(A)", 1.0),
+            ("clamp(A, -0.7, 0.9)", 1.0),
+            ("round(2 * A) - floor(A) + ceil(0.5 * A) * sign(A)", 5.0 * bound),
+            ("(1.2 + abs(A))^-1.5", 1.0),
+        ];
+        let (text, bound) = choices[usize::from(line.option) % choices.len()];
+        self.define(text.replace('A', &format!("({a})")), &dims, stream, bound);
+    }
+
+    fn binary(&mut self, line: &Line) {
+        let Some(a) = self.pick(line.operands[0], |_| true) else { return };
+        let fits = |b: &Value| broadcast(&a.dims, &b.dims).is_some();
+        let Some(b) = self.pick(line.operands[1], fits) else { return };
+        let Some(dims) = broadcast(&a.dims, &b.dims) else { return };
+        let (sum, product) = (a.bound + b.bound, a.bound * b.bound);
+        let choices: [(&str, f64); 10] = [
+            ("P + Q", sum),
+            ("P - Q", sum),
+            ("P * Q", product),
+            ("P / (1.5 + abs(Q))", a.bound),
+            ("max(P, Q)", sum),
+            ("min(P, Q)", sum),
+            ("atan2(P, 1.2 + Q^2)", 2.0),
+            ("(0.5 + abs(P))^(0.2 * Q)", (0.5 + a.bound).powf(0.2 * b.bound).max(4.0)),
+            ("P * sg(Q) - sg(P) * Q", 2.0 * product),
+            ("0.7 * P - 1.3 * Q + 0.1", 2.0 * sum),
+        ];
+        let (text, bound) = choices[usize::from(line.option) % choices.len()];
+        self.define(fill(text, &a.text, &b.text), &dims, a.stream || b.stream, bound);
+    }
+
+    fn choice(&mut self, line: &Line) {
+        let Some(a) = self.pick(line.operands[0], |_| true) else { return };
+        let same = |value: &Value| value.dims == a.dims || value.dims.is_empty();
+        let Some(b) = self.pick(line.operands[1], same) else { return };
+        let Some(c) = self.pick(line.operands[2], same) else { return };
+        let conditions = [
+            "P > Q",
+            "P <= 0.3",
+            "P < Q || P >= 1.1",
+            "!(P < Q) && Q > -0.4",
+            "(P > 0) != (Q > 0)",
+        ];
+        let condition = conditions[usize::from(line.option) % conditions.len()];
+        let text = fill(&format!("if {condition} then R else Q * P"), &a.text, &b.text);
+        let stream = a.stream || b.stream || c.stream;
+        let bound = c.bound.max(a.bound * b.bound);
+        self.define(text.replace('R', &c.text), &a.dims, stream, bound);
+    }
+
+    fn stopped(&mut self, line: &Line) {
+        let Some(a) = self.pick(line.operands[0], |_| true) else { return };
+        let (text, bound) = match line.option % 3 {
+            0 => (format!("sg({}) * 0.5", a.text), a.bound),
+            1 => (format!("bypass(round(3 * {}), 3 * {})", a.text, a.text), 3.0 * a.bound + 1.0),
+            _ => (surrogate(&format!("({})", a.text), line.operands[1]), 1.0),
+        };
+        self.define(text, &a.dims, a.stream, bound);
+    }
+
+    fn product(&mut self, line: &Line) {
+        let matrix = |value: &Value| value.dims.len() == 2;
+        let Some(a) = self.pick(line.operands[0], matrix) else { return };
+        if line.option.is_multiple_of(3) {
+            let fits = |b: &Value| matrix(b) && b.dims[1] == a.dims[1];
+            let Some(b) = self.pick(line.operands[1], fits) else { return };
+            let text = format!("0.2 * ({} @ transpose({}))", a.text, b.text);
+            let bound = a.bound * b.bound * 2.0;
+            return self.define(text, &[&a.dims[0], &b.dims[0]], a.stream || b.stream, bound);
+        }
+        if a.dims[1].contains('B') {
+            return; // a parameter's dimensions are fixed
+        }
+        let to = if self.labels { "3" } else { "N" };
+        let w = self.param(&[&a.dims[1], to]);
+        let text = format!("0.5 * ({} @ {w})", a.text);
+        self.define(text, &[&a.dims[0], to], a.stream, a.bound * 2.0);
+    }
+
+    fn reduction(&mut self, line: &Line) {
+        let Some(a) = self.pick(line.operands[0], |value| !value.dims.is_empty()) else { return };
+        let axis = usize::from(line.operands[1]) % a.dims.len();
+        let choices: [(&str, f64); 8] = [
+            ("0.3 * sum(X)", 2.0 * a.bound),
+            ("mean(X)", a.bound),
+            ("max(X)", a.bound),
+            ("min(X)", a.bound),
+            ("tanh(prod(0.5 * X))", 1.0),
+            ("var(X)", a.bound * a.bound),
+            ("logsumexp(X)", a.bound + 3.0),
+            ("0.2 * f32(argmax(X))", 2.0),
+        ];
+        let (text, bound) = choices[usize::from(line.option) % choices.len()];
+        let mut dims = a.dims.clone();
+        let mut options = match line.operands[2] % 4 {
+            0 => format!(", axis = {}", axis as i64 - dims.len() as i64),
+            _ => format!(", axis = {axis}"),
+        };
+        if line.operands[2].is_multiple_of(2) {
+            options += ", keepdims = true";
+            dims[axis] = "1".into();
+        } else {
+            dims.remove(axis);
+        }
+        let text = text.replacen(')', &format!("{options})"), 1).replace('X', &a.text);
+        self.define(text, &dims, a.stream, bound);
+    }
+
+    fn shape(&mut self, line: &Line) {
+        let matrix = |value: &Value| value.dims.len() == 2;
+        let Some(a) = self.pick(line.operands[0], matrix) else { return };
+        let fits = |b: &Value| matrix(b) && b.dims[0] == a.dims[0];
+        let Some(b) = self.pick(line.operands[1], fits) else { return };
+        let (rows, columns) = (a.dims[0].clone(), a.dims[1].clone());
+        let (text, dims) = match line.option % 9 {
+            0 => ("transpose(P)".into(), vec![columns, rows]),
+            1 => ("permute(P, [1, 0])".into(), vec![columns, rows]),
+            2 => {
+                (format!("reshape(P, [{rows} * {columns}])"), vec![format!("({rows} * {columns})")])
+            }
+            3 => (format!("reshape(P, [{rows}, 1, -1])"), vec![rows, "1".into(), columns]),
+            4 => ("flip(P, axis = 1)".into(), vec![rows, columns]),
+            5 => ("concat(P, Q)".into(), vec![rows, format!("({columns} + {})", b.dims[1])]),
+            6 => ("slice(P, axis = -1, start = 0, end = 1)".into(), vec![rows, "1".into()]),
+            7 => (
+                "pad(P, [[0, 0], [1, 2]], value = 0.5)".into(),
+                vec![rows, format!("({columns} + 3)")],
+            ),
+            _ => {
+                (format!("broadcast(mean(P, axis = 0), [2, {columns}])"), vec!["2".into(), columns])
+            }
+        };
+        let stream = a.stream || (line.option % 9 == 5 && b.stream);
+        let bound = a.bound.max(b.bound).max(0.5);
+        self.define(fill(&text, &a.text, &b.text), &dims, stream, bound);
+    }
+
+    fn delay(&mut self, line: &Line) {
+        let Some(a) = self.pick(line.operands[0], |value| value.stream) else { return };
+        let start = self.pick(line.operands[1], |value| {
+            !value.stream && broadcast(&a.dims, &value.dims).as_ref() == Some(&a.dims)
+        });
+        let (text, bound) = match (line.option % 4, start) {
+            (0, _) => (format!("prev({})", a.text), a.bound),
+            (1, _) => (format!("delay({}, 2)", a.text), a.bound),
+            (2, Some(start)) => {
+                (format!("prev({}, init = {})", a.text, start.text), a.bound.max(start.bound))
+            }
+            _ => (format!("{} * sin(time_index())", a.text), a.bound),
+        };
+        self.define(text, &a.dims, true, bound);
+    }
+
+    /// A static value of a stream; in a graph only, for a layer's values all serve its recurrence.
+    fn over_time(&mut self, line: &Line) {
+        let Some(a) = self.pick(line.operands[0], |value| value.stream && self.labels) else {
+            return;
+        };
+        let choices = ["last", "first", "time_mean", "time_max", "0.1 * time_sum"];
+        let name = choices[usize::from(line.option) % choices.len()];
+        self.define(format!("{name}({})", a.text), &a.dims, false, 2.0 * a.bound);
+    }
+
+    fn layer(&mut self, line: &Line) {
+        if let Some(count) = self.layers.len().checked_sub(1) {
+            let layer = usize::from(line.option) % (count + 1);
+            self.call(layer, self.layers[layer], line.operands[0], 1 + line.operands[1] % 5);
+        }
+    }
+
+    fn call(&mut self, layer: usize, returns: u8, operand: u8, width: u8) {
+        let timed = self.values[0].stream;
+        // The layer's weights have the dimension a.dims[1], so it is fixed.
+        let fits = |a: &Value| {
+            a.dims.len() == 2 && a.dims[0] == "B" && !a.dims[1].contains('B') && a.stream == timed
+        };
+        let Some(a) = self.pick(operand, fits) else { return };
+        let width = width.to_string();
+        let call = format!("layer_{layer}[{width}]({})", a.text);
+        if returns < 2 {
+            return self.define(call, &["B", &width], timed, 3.0);
+        }
+        let number = self.names.len();
+        let names = [format!("v{number}"), format!("v{}", number + 1)];
+        self.lets.push(format!("let ({}, {}) = {call};", names[0], names[1]));
+        for name in names {
+            self.know(&name, &["B", &width], timed, 3.0);
+            self.names.push(name);
+        }
+    }
+
+    fn indexed(&mut self, line: &Line) {
+        if !self.labels {
+            return;
+        }
+        if line.option.is_multiple_of(2) {
+            let table = self.param(&["3", "3"]);
+            self.define(format!("gather({table}, label)"), &["B", "3"], false, 2.0);
+        } else {
+            self.define(format!("one_hot(label, {LABELS})"), &["B", "3"], false, 1.0);
+        }
+    }
+}
+
+fn fill(text: &str, p: &str, q: &str) -> String {
+    text.replace('P', &format!("({p})")).replace('Q', &format!("({q})"))
+}
+
+/// NumPy's broadcast, by the names of dimensions.
+fn broadcast(a: &[String], b: &[String]) -> Option<Vec<String>> {
+    let (long, short) = if a.len() >= b.len() { (a, b) } else { (b, a) };
+    let mut dims = long.to_vec();
+    let offset = long.len() - short.len();
+    for (dim, other) in dims[offset..].iter_mut().zip(short) {
+        match (dim.as_str(), other.as_str()) {
+            (a, b) if a == b => {}
+            ("1", _) => *dim = other.clone(),
+            (_, "1") => {}
+            _ => return None,
+        }
+    }
+    Some(dims)
+}

@@ -1,0 +1,158 @@
+//! Random well-typed programs: every engine agrees on their values and gradients.
+//!
+//! A decision near its threshold, or a chaotic recurrence, may rightly come out otherwise in f32.
+//! Such programs are told by the reference: values that are changed in the sixth digit must not
+//! change the results much. How much they do is part of the tolerance.
+
+use std::collections::BTreeMap;
+
+use fgi::npz::Arrays;
+use fgi::{Array, Data};
+use fgi_compiler::graph::Bindings;
+use fgi_compiler::graph::interpret::interpret_dual;
+use fgi_compiler::{Compiled, Gradients, Options};
+use fgi_tests::recipe::{LABELS, Recipe, recipe};
+use fgi_tests::{Engine, closeness, compiled, config, largest, random, run, tensors, values};
+use proptest::prelude::*;
+
+/// A program with its values.
+struct Subject {
+    text: String,
+    compiled: Compiled,
+    bindings: Bindings,
+    values: Arrays,
+}
+
+impl Subject {
+    fn new(recipe: &Recipe) -> Subject {
+        let text = recipe.program();
+        let graph = compiled(&text, &Options::default()).program;
+        let wrt = graph.params.iter().map(|param| param.path.clone());
+        let wrt = wrt.chain(["x", "y", "s"].map(str::to_owned)).collect();
+        let gradients = Some(Gradients { output: "loss".into(), wrt: Some(wrt) });
+        let options = Options { gradients, ..Options::default() };
+        let mut bindings = Bindings::from([("B".into(), recipe.batch.into())]);
+        if recipe.steps > 0 {
+            bindings.insert("T".into(), recipe.steps.into());
+        }
+        let values = values(&graph, &bindings, recipe.seed, 1.5, LABELS as u64);
+        Subject { compiled: compiled(&text, &options), text, bindings, values }
+    }
+
+    fn reference(&self, values: &Arrays) -> Arrays {
+        run(Engine::Reference, &self.compiled, values)
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.text))
+    }
+
+    /// How much each result changes when the values change in the sixth digit; `None` if that is
+    /// too much to compare anything.
+    fn sensitivity(&self, results: &Arrays) -> Option<BTreeMap<String, f64>> {
+        let mut sensitivity = BTreeMap::new();
+        for seed in 0..3 {
+            for (name, other) in self.reference(&perturbed(&self.values, seed)) {
+                let (result, other) = (results[&name].to_f64(), other.to_f64());
+                let change: Vec<_> = result.iter().zip(&other).map(|(a, b)| a - b).collect();
+                let change = largest(&change);
+                if !(change <= 1e-3 * (1e-3 + largest(&result))) {
+                    return None;
+                }
+                let known: &mut f64 = sensitivity.entry(name).or_default();
+                *known = known.max(change);
+            }
+        }
+        Some(sensitivity)
+    }
+
+    fn compare(&self, engine: Engine) -> Result<(), TestCaseError> {
+        let expected = self.reference(&self.values);
+        let Some(sensitivity) = self.sensitivity(&expected) else {
+            return Err(TestCaseError::reject("a result hangs on the last digits"));
+        };
+        let found = run(engine, &self.compiled, &self.values);
+        let found = found.map_err(|error| self.fail(&error.to_string()))?;
+        for (name, expected) in &expected {
+            let atol = 1e-6 + 10.0 * sensitivity[name];
+            closeness(&found[name], expected, 1e-4, atol)
+                .map_err(|why| self.fail(&format!("{engine:?}: {name}: {why}")))?;
+        }
+        Ok(())
+    }
+
+    fn fail(&self, why: &str) -> TestCaseError {
+        TestCaseError::fail(format!("{why}\nwith {:?}\n{}", self.bindings, self.text))
+    }
+}
+
+fn perturbed(values: &Arrays, seed: u64) -> Arrays {
+    let mut index = seed << 40;
+    let mut noise = |value: &f32| {
+        index += 1;
+        let noise = random(index) as f64 / u64::MAX as f64 - 0.5;
+        f64::from(*value) * (1.0 + 2e-5 * noise)
+    };
+    let mut array = |array: &Array| match &array.data {
+        Data::F32(floats) => {
+            Array::new(array.shape.clone(), floats.iter().map(&mut noise).collect::<Vec<f64>>())
+        }
+        _ => array.clone(),
+    };
+    values.iter().map(|(name, value)| (name.clone(), array(value))).collect()
+}
+
+/// The derivative of the loss along a direction, by dual numbers on the graph as it was written.
+fn slope(subject: &Subject, point: &Arrays, direction: &Arrays) -> f64 {
+    let written = &subject.compiled.graphs[0].1;
+    let (point, direction) = (tensors(point), tensors(direction));
+    let (_, tangents) = interpret_dual(written, &subject.bindings, &point, &direction)
+        .unwrap_or_else(|error| panic!("{error}\n{}", subject.text));
+    tangents.output("loss").unwrap().data[0]
+}
+
+/// The same by gradients, after simplification and reverse mode; and the sum of magnitudes.
+fn slope_by_gradients(subject: &Subject, direction: &Arrays) -> (f64, f64) {
+    let gradients = subject.reference(&subject.values);
+    let products = direction.iter().flat_map(|(name, direction)| {
+        let gradient = gradients[&format!("grad/{name}")].to_f64();
+        direction.to_f64().into_iter().zip(gradient).map(|(a, b)| a * b)
+    });
+    products.fold((0.0, 0.0), |(sum, size), product| (sum + product, size + product.abs()))
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn reverse_mode_agrees_with_dual_numbers(recipe in recipe()) {
+        let subject = Subject::new(&recipe);
+        let program = &subject.compiled.program;
+        let mut direction = values(program, &subject.bindings, !recipe.seed, 1.0, 1);
+        direction.retain(|_, array| matches!(array.data, Data::F32(_)));
+        let forward = slope(&subject, &subject.values, &direction);
+        let (reverse, size) = slope_by_gradients(&subject, &direction);
+        for seed in 0..4 {
+            // As written, a spike may be 1 + h - h, and that a hair from 1: then ties are broken.
+            let near = slope(&subject, &perturbed(&subject.values, seed), &direction);
+            prop_assume!((forward - near).abs() <= 1e-3 * size + 1e-12);
+        }
+        let close = (forward - reverse).abs() <= 1e-9 * size + 1e-12;
+        prop_assert!(close, "{} forward, {} reverse for\n{}", forward, reverse, subject.text);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(100))]
+
+    #[test]
+    fn the_cpu_agrees_with_the_reference(recipe in recipe()) {
+        Subject::new(&recipe).compare(Engine::Cpu)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(12))]
+
+    #[test]
+    fn the_gpu_agrees_with_the_reference(recipe in recipe()) {
+        Subject::new(&recipe).compare(Engine::Gpu)?;
+    }
+}

@@ -1,0 +1,161 @@
+//! The form of what is compiled: a lost optimisation leaves the results right, so it is looked for here.
+
+use fgi_compiler::emit::wgsl::{Limits, Shaders, emit_with_sources};
+use fgi_compiler::graph::Pointwise;
+use fgi_compiler::kernel::{Direction, Inst, Kernel, Program, Stage, Val};
+use fgi_compiler::{Compiled, Gradients, Options};
+use fgi_tests::{compiled, options, programs, workspace};
+
+/// One recurrent layer, spiking with a surrogate that is no part of its values, and a readout.
+const NET: &str = "
+layer lif[N](x: [B, K]) {
+    param w:     [K, N] = kaiming_uniform();
+    param w_rec: [N, N] = orthogonal();
+    let u = 0.9 * prev(u) + x @ w + prev(z) @ w_rec - prev(z);
+    let z = bypass(step(u - 1), sigmoid(4 * (u - 1)));
+    z
+}
+graph net(x: [T; B, K], target: [B, 10]) -> (loss, rate) {
+    let h    = lif[10](x);
+    let rate = 0.1 * time_sum(h);
+    let loss = mean((rate - target)^2);
+}";
+
+fn net() -> Program {
+    compiled(NET, &options(None, &[("K", 8)])).program
+}
+
+fn recurrences(kernels: &[Kernel], direction: Direction) -> usize {
+    kernels.iter().filter(|kernel| kernel.recurrence == Some(direction)).count()
+}
+
+fn insts(kernels: &[Kernel]) -> impl Iterator<Item = &Inst> {
+    kernels.iter().flat_map(|kernel| &kernel.stages).flat_map(|stage| &stage.insts)
+}
+
+fn uses(kernels: &[Kernel], op: Pointwise) -> bool {
+    insts(kernels).any(|inst| matches!(inst, Inst::Map(found, _) if *found == op))
+}
+
+fn shaders(compiled: &Compiled) -> Shaders {
+    emit_with_sources(&compiled.program, &Limits::default(), &compiled.sources).unwrap()
+}
+
+#[test]
+fn a_recurrent_layer_is_one_kernel_forward_and_one_backward() {
+    let program = net();
+    assert_eq!(recurrences(&program.forward, Direction::Forward), 1, "{program}");
+    assert_eq!(recurrences(&program.forward, Direction::Backward), 0, "{program}");
+    assert_eq!(recurrences(&program.backward, Direction::Forward), 0, "{program}");
+    assert_eq!(recurrences(&program.backward, Direction::Backward), 1, "{program}");
+}
+
+/// The input's product is before the loop; in the loop is the product of the spikes alone.
+#[test]
+fn what_does_not_depend_on_the_loop_is_outside_of_it() {
+    let program = net();
+    for kernel in program.kernels().filter(|kernel| kernel.recurrence.is_some()) {
+        let loops: usize = kernel.stages.iter().map(|stage| stage.loops.len()).sum();
+        assert_eq!(loops, 1, "{}\n{program}", kernel.name);
+    }
+}
+
+#[test]
+fn a_spike_is_decided_once() {
+    let program = net();
+    let decisions = |kernels: &[Kernel]| {
+        insts(kernels).filter(|inst| matches!(inst, Inst::Map(Pointwise::Gt, _))).count()
+    };
+    assert_eq!(decisions(&program.forward), 1, "{program}");
+    assert_eq!(decisions(&program.backward), 0, "{program}");
+}
+
+#[test]
+fn the_surrogate_is_in_the_backward_pass_alone() {
+    let program = net();
+    assert!(!uses(&program.forward, Pointwise::Sigmoid), "{program}");
+    assert!(uses(&program.backward, Pointwise::Sigmoid), "{program}");
+}
+
+#[test]
+fn without_gradients_nothing_serves_them() {
+    let dims = [("K".into(), 8)].into();
+    let program = compiled(NET, &Options { dims, ..Options::default() }).program;
+    assert!(program.backward.is_empty() && program.update.is_empty(), "{program}");
+    assert!(!uses(&program.forward, Pointwise::Sigmoid), "{program}");
+    let streams = program.buffers.iter().filter(|buffer| buffer.stream).map(|buffer| &buffer.name);
+    let streams: Vec<_> = streams.collect();
+    assert!(streams.len() <= 4, "{streams:?}\n{program}");
+}
+
+#[test]
+fn kernels_do_not_grow_with_time() {
+    let net = |steps| compiled(NET, &options(None, &[("K", 8), ("T", steps)]));
+    // The number of steps is in it, nothing else changes.
+    let kernels = |steps| net(steps).program.to_string().replace(char::is_numeric, "");
+    assert_eq!(kernels(28), kernels(100_000));
+    let texts = |steps| shaders(&net(steps)).shaders.into_iter().map(|shader| shader.text);
+    assert!(texts(10_000).eq(texts(100_000).map(|text| text.replace("100000", "10000"))));
+}
+
+/// WGSL lets a driver reassociate sums, so what cancels must not be there at all.
+#[test]
+fn nothing_cancels_in_any_kernel() {
+    let mut seen = 0;
+    for source in programs() {
+        let graphs = source.text.lines().filter_map(|line| line.strip_prefix("graph "));
+        for name in graphs.filter_map(|line| line.split(['[', '(']).next()) {
+            let dims = [("T", 4), ("B", 3), ("K", 5), ("N", 6), ("M", 4)];
+            let program = compiled(&source.text, &options(Some(name), &dims)).program;
+            for kernel in program.kernels() {
+                for stage in &kernel.stages {
+                    let found = stage.body.iter().find(|val| cancels(stage, **val));
+                    assert_eq!(found, None, "{}: {}\n{program}", source.name, kernel.name);
+                }
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "only {seen} programs");
+}
+
+/// Whether a sum has a term that is also subtracted.
+fn cancels(stage: &Stage, val: Val) -> bool {
+    let mut terms = Vec::new();
+    sum_terms(stage, val, 1, &mut terms);
+    terms.iter().any(|(term, sign)| terms.contains(&(*term, -sign)))
+}
+
+fn sum_terms(stage: &Stage, val: Val, sign: i32, terms: &mut Vec<(Val, i32)>) {
+    match stage.inst(val) {
+        Inst::Map(Pointwise::Add, args) => {
+            sum_terms(stage, args[0], sign, terms);
+            sum_terms(stage, args[1], sign, terms);
+        }
+        Inst::Map(Pointwise::Sub, args) => {
+            sum_terms(stage, args[0], sign, terms);
+            sum_terms(stage, args[1], -sign, terms);
+        }
+        Inst::Map(Pointwise::Neg, args) => sum_terms(stage, args[0], -sign, terms),
+        _ => terms.push((val, sign)),
+    }
+}
+
+#[test]
+fn shaders_of_the_examples() {
+    let snapshot = |name: &str, file: &str, options: &Options| {
+        let text = std::fs::read_to_string(workspace().join("dsl-examples").join(file)).unwrap();
+        let compiled = compiled(&text, options);
+        let texts: Vec<_> = shaders(&compiled).shaders.into_iter().map(|s| s.text).collect();
+        insta::with_settings!(
+            { snapshot_path => "../snapshots", prepend_module_to_snapshot => false },
+            { insta::assert_snapshot!(name, texts.join("\n")) }
+        );
+    };
+    snapshot("smnist", "smnist.fgi", &options(None, &[("T", 28), ("K", 28)]));
+    for graph in ["bypassing", "injection", "inline"] {
+        let wrt = Some(vec!["x".into()]);
+        let gradients = Some(Gradients { output: "loss".into(), wrt });
+        snapshot(graph, "fgi.fgi", &Options { gradients, ..options(Some(graph), &[]) });
+    }
+}
