@@ -98,7 +98,8 @@ pub fn closeness(found: &Array, expected: &Array, rtol: f64, atol: f64) -> Resul
     let tolerance = atol + rtol * largest(&expected);
     for (index, (a, b)) in found.iter().zip(&expected).enumerate() {
         let same = a == b || a.is_nan() && b.is_nan();
-        if !same && !((a - b).abs() <= tolerance) {
+        let close = (a - b).abs() <= tolerance;
+        if !same && !close {
             return Err(format!("{a} instead of {b} at {index}; the tolerance is {tolerance:e}"));
         }
     }

@@ -91,11 +91,16 @@ fn without_gradients_nothing_serves_them() {
 #[test]
 fn kernels_do_not_grow_with_time() {
     let net = |steps| compiled(NET, &options(None, &[("K", 8), ("T", steps)]));
-    // The number of steps is in it, nothing else changes.
-    let kernels = |steps| net(steps).program.to_string().replace(char::is_numeric, "");
+    // Numbers that follow from the number of steps are in it, nothing else changes.
+    let without_numbers = |text: String| text.replace(char::is_numeric, "");
+    let kernels = |steps| without_numbers(net(steps).program.to_string());
     assert_eq!(kernels(28), kernels(100_000));
-    let texts = |steps| shaders(&net(steps)).shaders.into_iter().map(|shader| shader.text);
-    assert!(texts(10_000).eq(texts(100_000).map(|text| text.replace("100000", "10000"))));
+    let texts = |steps| -> Vec<String> {
+        let shaders = shaders(&net(steps)).shaders.into_iter();
+        shaders.map(|shader| without_numbers(shader.text)).collect()
+    };
+    // A long reduction is cut into parts, so a short one looks otherwise.
+    assert_eq!(texts(10_000), texts(100_000));
 }
 
 /// WGSL lets a driver reassociate sums, so what cancels must not be there at all.
@@ -103,10 +108,12 @@ fn kernels_do_not_grow_with_time() {
 fn nothing_cancels_in_any_kernel() {
     let mut seen = 0;
     for source in programs() {
-        let graphs = source.text.lines().filter_map(|line| line.strip_prefix("graph "));
-        for name in graphs.filter_map(|line| line.split(['[', '(']).next()) {
-            let dims = [("T", 4), ("B", 3), ("K", 5), ("N", 6), ("M", 4)];
-            let program = compiled(&source.text, &options(Some(name), &dims)).program;
+        for head in source.text.lines().filter_map(|line| line.strip_prefix("graph ")) {
+            let name = head.split(['[', '(']).next();
+            let words: Vec<&str> = head.split(|c: char| !c.is_alphanumeric()).collect();
+            let mut dims = vec![("T", 4), ("B", 3), ("K", 5), ("N", 6), ("M", 4)];
+            dims.retain(|(dim, _)| words.contains(dim));
+            let program = compiled(&source.text, &options(name, &dims)).program;
             for kernel in program.kernels() {
                 for stage in &kernel.stages {
                     let found = stage.body.iter().find(|val| cancels(stage, **val));

@@ -125,6 +125,7 @@ fn the_index_lists_every_code() {
     let mut codes: Vec<_> = std::fs::read_dir(workspace().join("compiler/src/codes"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".md"))
         .collect();
     codes.sort();
     let include = |code: &String| format!("{{{{#include ../../compiler/src/codes/{code}}}}}\n");

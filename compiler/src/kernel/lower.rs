@@ -482,10 +482,10 @@ impl<'b, 's> BodyBuilder<'b, 's> {
     /// An operand to pull before a pointwise operation: one itself, and not known yet.
     fn open_operand(&self, id: NodeId, index: &[Val], time: Option<Val>) -> Option<NodeId> {
         let is_open = |id: NodeId| {
-            matches!(self.graph.node(id).op, Op::Map(_))
-                && !self.lowering.buffer_of.contains_key(&id)
-                && !(self.computed.contains_key(&id) && self.is_here(id, index, time))
-                && !self.pulled.contains_key(&self.point(id, index, time))
+            let is_at_hand = self.lowering.buffer_of.contains_key(&id)
+                || (self.computed.contains_key(&id) && self.is_here(id, index, time))
+                || self.pulled.contains_key(&self.point(id, index, time));
+            matches!(self.graph.node(id).op, Op::Map(_)) && !is_at_hand
         };
         let args = if is_open(id) { &self.graph.node(id).args[..] } else { &[] };
         args.iter().copied().find(|arg| is_open(*arg))
