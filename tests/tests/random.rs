@@ -53,7 +53,8 @@ impl Subject {
                 let (result, other) = (results[&name].to_f64(), other.to_f64());
                 let change: Vec<_> = result.iter().zip(&other).map(|(a, b)| a - b).collect();
                 let change = largest(&change);
-                if !(change <= 1e-3 * (1e-3 + largest(&result))) {
+                let is_small = change <= 1e-3 * (1e-3 + largest(&result));
+                if !is_small {
                     return None;
                 }
                 let known: &mut f64 = sensitivity.entry(name).or_default();
