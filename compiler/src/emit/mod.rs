@@ -2,8 +2,6 @@
 
 #[cfg(feature = "clif")]
 pub mod clif;
-#[cfg(feature = "clif")]
-mod clif_math;
 #[cfg(feature = "wgsl")]
 pub mod manifest;
 #[cfg(feature = "wgsl")]

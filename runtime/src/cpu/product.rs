@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use fgi_compiler::emit::clif::{Product, ProductAxis};
 use fgi_compiler::graph::{Bindings, DimError};
 
-use super::rows::{Rows, add_rows};
+use super::rows::{Rows, Sizes, add_rows, add_to_rows};
 
 /// A [`Product`] with numbers for its dimensions.
 pub(super) struct BoundProduct {
@@ -122,6 +122,11 @@ impl BoundProduct {
             axis.out = stride;
             stride *= axis.extent;
         }
+        if self.loops.iter().any(|axis| axis.extent <= 0) {
+            // SAFETY: `out` has as many elements.
+            unsafe { std::slice::from_raw_parts_mut(out, stride as usize) }.fill(0.0);
+            return;
+        }
         let start = |side: Side, at: isize| Side { start: side.start.wrapping_offset(at), ..side };
         let (left, right) = (start(self.left, starts.0), start(self.right, starts.1));
         let plan = Plan::new(axes, self.loops.clone());
@@ -202,9 +207,6 @@ fn take_longest(axes: &mut Vec<Axis>, admits: impl Fn(&Axis) -> bool) -> Axis {
 /// All combinations of positions on the axes, as offsets in the operands and the result.
 fn for_each(axes: &[Axis], mut visit: impl FnMut(isize, isize, isize)) {
     let mut positions = vec![0; axes.len()];
-    if axes.iter().any(|axis| axis.extent <= 0) {
-        return;
-    }
     loop {
         let offset = |stride: fn(&Axis) -> isize| -> isize {
             positions.iter().zip(axes).map(|(at, axis)| at * stride(axis)).sum()
@@ -286,37 +288,52 @@ impl Matrices {
         }
     }
 
-    /// The left side is 0 or 1 and the rows of the right side and the result are contiguous: adds
+    /// The left side is 0 or 1, and the rows of the right side and of the result are contiguous: adds
     /// the rows that it selects, in ascending order.
     ///
     /// # Safety
     /// As for [`Matrices::multiply`].
     unsafe fn sum_rows(&self) {
+        if !self.accumulate {
+            for row in 0..self.rows.extent {
+                // SAFETY: by the contract.
+                unsafe { self.result_row(row) }.fill(0.0);
+            }
+        }
+        let right = Rows { start: self.right, stride: self.depth.right };
+        if self.rows.left == 1 && self.depth.left != 1 {
+            let choices = Rows { start: self.left, stride: self.depth.left };
+            let sizes = Sizes {
+                rows: self.rows.extent as usize,
+                columns: self.columns.extent as usize,
+                depth: self.depth.extent as usize,
+            };
+            // SAFETY: by the contract.
+            return unsafe { add_to_rows(self.out, self.rows.out, sizes, choices, right) };
+        }
         thread_local! {
             static INDICES: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
         }
-        let columns = self.columns.extent as usize;
-        let out = |row: isize| {
-            let start = self.out.wrapping_offset(row * self.rows.out);
-            // SAFETY: by the contract; nothing else refers to the scratch memory of this task.
-            let row = unsafe { std::slice::from_raw_parts_mut(start, columns) };
-            if !self.accumulate {
-                row.fill(0.0);
-            }
-            row
-        };
-        let right = Rows { start: self.right, stride: self.depth.right };
         INDICES.with_borrow_mut(|indices| {
             for row in 0..self.rows.extent {
                 let left = self.left.wrapping_offset(row * self.rows.left);
-                indices.clear();
-                indices.extend((0..self.depth.extent as u32).filter(|k| {
+                let is_one = |k: &u32| {
                     // SAFETY: by the contract.
                     unsafe { *left.wrapping_offset(*k as isize * self.depth.left) != 0.0 }
-                }));
+                };
+                indices.clear();
+                indices.extend((0..self.depth.extent as u32).filter(is_one));
                 // SAFETY: by the contract.
-                unsafe { add_rows(out(row), right, indices) }
+                unsafe { add_rows(self.result_row(row), right, indices) }
             }
         });
+    }
+
+    /// # Safety
+    /// As for [`Matrices::multiply`]; the result's columns are contiguous, and the row is not in use.
+    unsafe fn result_row<'a>(&self, row: isize) -> &'a mut [f32] {
+        let start = self.out.wrapping_offset(row * self.rows.out);
+        // SAFETY: by the contract.
+        unsafe { std::slice::from_raw_parts_mut(start, self.columns.extent as usize) }
     }
 }

@@ -1,7 +1,5 @@
 //! Sums of rows, for products whose left side is 0 or 1, in the widest vectors of the machine.
 
-use std::sync::OnceLock;
-
 /// A matrix with contiguous rows.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {
@@ -21,75 +19,117 @@ impl Rows {
     }
 }
 
-type AddRows = unsafe fn(&mut [f32], Rows, &[u32]);
-
-/// Adds the rows of these indices, in order.
-///
-/// # Safety
-/// All the rows are inside of the matrix, with as many columns as `sum` has, and `sum` is no part of it.
-pub(super) unsafe fn add_rows(sum: &mut [f32], rows: Rows, indices: &[u32]) {
-    static BEST: OnceLock<AddRows> = OnceLock::new();
-    let best = BEST.get_or_init(best);
-    // SAFETY: by the contract; the machine has the instructions.
-    unsafe { best(sum, rows, indices) }
-}
-
-fn best() -> AddRows {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            return avx512;
+/// The same function for each width of vectors.
+macro_rules! in_widest_vectors {
+    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
+        $(#[$doc])*
+        pub(super) unsafe fn $name($($arg: $ty),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f")]
+                unsafe fn avx512($($arg: $ty),*) {
+                    // SAFETY: by the contract.
+                    unsafe { $body($($arg),*) }
+                }
+                #[target_feature(enable = "avx2")]
+                unsafe fn avx2($($arg: $ty),*) {
+                    // SAFETY: by the contract.
+                    unsafe { $body($($arg),*) }
+                }
+                if is_x86_feature_detected!("avx512f") {
+                    // SAFETY: by the contract; the machine has the instructions.
+                    return unsafe { avx512($($arg),*) };
+                }
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: by the contract; the machine has the instructions.
+                    return unsafe { avx2($($arg),*) };
+                }
+            }
+            // SAFETY: by the contract.
+            unsafe { $body($($arg),*) }
         }
-        if is_x86_feature_detected!("avx2") {
-            return avx2;
-        }
-    }
-    portable
+    };
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn avx512(sum: &mut [f32], rows: Rows, indices: &[u32]) {
-    // SAFETY: by the contract of `add_rows`.
-    unsafe { blocks::<128>(sum, rows, indices) }
+in_widest_vectors! {
+    /// Adds the rows of these indices to `sum`, in order.
+    ///
+    /// # Safety
+    /// The rows are inside of the matrix, which has as many columns as `sum`; `sum` is no part of it.
+    fn add_rows(sum: &mut [f32], rows: Rows, indices: &[u32]) = add_in_blocks
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn avx2(sum: &mut [f32], rows: Rows, indices: &[u32]) {
-    // SAFETY: by the contract of `add_rows`.
-    unsafe { blocks::<64>(sum, rows, indices) }
+in_widest_vectors! {
+    /// For each row `k` of `choices`, in order, adds row `k` of `rows` to the rows `m` of `sums`
+    /// where `choices[k, m]` is not 0.
+    ///
+    /// # Safety
+    /// `rows` has `sizes.columns` columns and as many rows as `choices`, `sizes.depth`; `choices` has
+    /// `sizes.rows` columns; `sums` has `sizes.rows` rows of `sizes.columns` columns and is no part of
+    /// either.
+    fn add_to_rows(sums: *mut f32, stride: isize, sizes: Sizes, choices: Rows, rows: Rows)
+        = add_to_chosen
 }
 
-unsafe fn portable(sum: &mut [f32], rows: Rows, indices: &[u32]) {
-    // SAFETY: by the contract of `add_rows`.
-    unsafe { blocks::<32>(sum, rows, indices) }
+/// The sizes of matrices for [`add_to_rows`].
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    pub rows: usize,
+    pub columns: usize,
+    pub depth: usize,
 }
 
-/// Blocks of columns are summed in registers.
+/// As many columns as stay in registers.
+const BLOCK: usize = 64;
+
 #[inline(always)]
-unsafe fn blocks<const WIDTH: usize>(sum: &mut [f32], rows: Rows, indices: &[u32]) {
+unsafe fn add_in_blocks(sum: &mut [f32], rows: Rows, indices: &[u32]) {
     let columns = sum.len();
     let mut start = 0;
-    let (blocks, rest) = sum.as_chunks_mut::<WIDTH>();
+    let (blocks, rest) = sum.as_chunks_mut::<BLOCK>();
     for block in blocks {
         let mut registers = *block;
         for index in indices {
             // SAFETY: by the contract of `add_rows`.
             let row = unsafe { rows.row(*index as usize, columns) };
-            let row = &row[start..start + WIDTH];
-            for (sum, value) in registers.iter_mut().zip(row) {
-                *sum += value;
-            }
+            add(&mut registers, &row[start..start + BLOCK]);
         }
         *block = registers;
-        start += WIDTH;
+        start += BLOCK;
     }
     for index in indices {
         // SAFETY: by the contract of `add_rows`.
         let row = unsafe { rows.row(*index as usize, columns) };
-        for (sum, value) in rest.iter_mut().zip(&row[start..]) {
-            *sum += value;
+        add(rest, &row[start..]);
+    }
+}
+
+#[inline(always)]
+fn add(sum: &mut [f32], row: &[f32]) {
+    for (sum, value) in sum.iter_mut().zip(row) {
+        *sum += value;
+    }
+}
+
+#[inline(always)]
+unsafe fn add_to_chosen(sums: *mut f32, stride: isize, sizes: Sizes, choices: Rows, rows: Rows) {
+    for first in (0..sizes.rows).step_by(64) {
+        let last = sizes.rows.min(first + 64);
+        for k in 0..sizes.depth {
+            // SAFETY: by the contract of `add_to_rows`.
+            let (choice, row) = unsafe { (choices.row(k, sizes.rows), rows.row(k, sizes.columns)) };
+            let bits = choice[first..last].iter().enumerate();
+            let mut chosen =
+                bits.fold(0u64, |set, (at, value)| set | u64::from(*value != 0.0) << at);
+            while chosen != 0 {
+                let m = first + chosen.trailing_zeros() as usize;
+                chosen &= chosen - 1;
+                // SAFETY: by the contract of `add_to_rows`.
+                let sum = unsafe {
+                    std::slice::from_raw_parts_mut(sums.offset(m as isize * stride), sizes.columns)
+                };
+                add(sum, row);
+            }
         }
     }
 }

@@ -65,7 +65,12 @@ fn check(program: &Program, bindings: &Bindings, threads: usize) -> Vec<Vec<u8>>
         let buffer = program.buffer(id);
         if buffer.source != BufferSource::Kernel {
             let count = program.elements(id).eval(bindings).unwrap() as usize;
-            let values = numbers.for_buffer(buffer, count);
+            let mut values = numbers.for_buffer(buffer, count);
+            if let BufferSource::Param(index) = buffer.source
+                && let Some((low, _)) = program.params[index].bounds
+            {
+                values.iter_mut().for_each(|value| *value = low + 5.0 * (*value + 1.0));
+            }
             backend.write(id, &to_bytes(buffer.elem, &values)).unwrap();
             let name = match buffer.source {
                 BufferSource::Param(index) => program.params[index].path.clone(),
@@ -339,6 +344,138 @@ fn products() {
                 vec![("y", g.unary(Pointwise::Tanh, y))]
             });
             check(&lower(&schedule(&graph)), &sizes(&[("T", 3), ("B", 37)]), 2);
+        }
+    }
+}
+
+/// Spikes from a forward pass, as operands of products of all orientations.
+#[test]
+fn products_of_spikes() {
+    let (b, k, n) = (Dim::symbol("B"), Dim::constant(19), Dim::constant(70));
+    let inputs = [("x", stream(&[b.clone(), k.clone()])), ("w", tensor(&[k, n.clone()]))];
+    let inputs = [&inputs[..], &[("y", stream(&[b, n]))]].concat();
+    let graph = graph_of(&inputs, |g, nodes| {
+        let (x, w, y) = (nodes[0], nodes[1], nodes[2]);
+        let (one, zero) = (g.full_like(1.0, x), g.full_like(0.0, x));
+        let spikes = g.choose(Pointwise::Gt, x, zero, one, zero);
+        let out = g.matmul(spikes, w);
+        let turned = g.transpose(spikes);
+        let gradient = g.matmul(turned, y);
+        let gradient = g.push(Op::TimeReduce(Reduction::Sum), vec![gradient]);
+        let y_turned = g.transpose(y);
+        let mirrored = g.matmul(y_turned, spikes);
+        let kept = g.unary(Pointwise::Abs, spikes);
+        vec![("s", kept), ("z", spikes), ("out", out), ("dw", gradient), ("dw_t", mirrored)]
+    });
+    let program = lower(&schedule(&graph));
+    let z = program.result(Role::Output, "z").unwrap();
+    assert!(program.buffer(z).binary);
+    let bindings = sizes(&[("T", 3), ("B", 45)]);
+    assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
+}
+
+#[test]
+fn the_first_nan_is_the_greatest() {
+    let x = tensor(&[Dim::constant(13)]);
+    let graph = graph_of(&[("x", x)], |g, x| vec![("y", g.reduce(Reduction::ArgMax, x[0], &[0]))]);
+    let program = Arc::new(lower(&schedule(&graph)));
+    let y = program.result(Role::Output, "y").unwrap();
+    let mut backend = CpuBackend::new(program, None).unwrap();
+    backend.bind(&Bindings::new()).unwrap();
+    let nan = f64::NAN;
+    for (at, expected) in [(vec![], 3.0), (vec![7], 7.0), (vec![12], 12.0), (vec![11, 2, 6], 2.0)] {
+        let mut values = [0.0, -1.0, 2.0, 5.0, 1.0, 5.0, 5.0, 1.0, 0.0, 3.0, 4.0, 5.0, 5.0];
+        at.iter().for_each(|at: &usize| values[*at] = nan);
+        backend.write(BufferId(0), &to_bytes(Elem::F32, &values)).unwrap();
+        backend.run(Pass::Forward).unwrap();
+        assert_eq!(from_bytes(Elem::I32, &backend.read(y).unwrap()), [expected], "{values:?}");
+    }
+}
+
+#[test]
+fn impossible_sizes_are_errors() {
+    let graph = graph_of(&[("x", tensor(&[Dim::symbol("B"), Dim::constant(3)]))], |g, x| {
+        vec![("y", g.unary(Pointwise::Exp, x[0]))]
+    });
+    let mut backend = CpuBackend::new(Arc::new(lower(&schedule(&graph))), Some(1)).unwrap();
+    assert!(backend.run(Pass::Forward).is_err());
+    assert!(backend.bind(&Bindings::new()).is_err());
+    for size in [0, -1, 1 << 45, 1 << 62] {
+        assert!(backend.bind(&sizes(&[("B", size)])).is_err());
+        assert!(backend.run(Pass::Forward).is_err());
+    }
+    backend.bind(&sizes(&[("B", 2)])).unwrap();
+    assert!(backend.write(BufferId(0), &[0; 5]).is_err());
+    backend.run(Pass::Forward).unwrap();
+}
+
+#[test]
+fn tiles_cover_everything_once() {
+    let tasks = Tasks { rows: 37, row_tile: 16, steps: 5, step_tile: 2 };
+    let mut seen = [[0; 37]; 5];
+    for task in 0..tasks.count() {
+        let ((lo, hi), (first, end)) = tasks.ranges(task);
+        for step in first..end {
+            (lo..hi).for_each(|row| seen[step as usize][row as usize] += 1);
+        }
+    }
+    assert_eq!(seen, [[1; 37]; 5]);
+}
+
+/// The network of the benchmark, with its gradients.
+fn smnist(dims: &[(&str, i64)]) -> Program {
+    let text = include_str!("../../../dsl-examples/smnist.fgi");
+    let dims = dims.iter().map(|(name, size)| (name.to_string(), *size)).collect();
+    let options = fgi_compiler::check::Options { graph: None, dims };
+    let loader = fgi_compiler::source::NoFiles;
+    let checked = fgi_compiler::check::check("smnist", text, &loader, &options);
+    let graph = checked.graph.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
+    let (graph, _) = fgi_compiler::calculus::simplify(&graph);
+    let wrt: Vec<String> = graph.params.iter().map(|param| param.path.clone()).collect();
+    lower(&schedule(&differentiate(&graph, "loss", &wrt).unwrap()))
+}
+
+#[test]
+fn the_benchmark_network() {
+    let program = smnist(&[("T", 7), ("N", 19)]);
+    let bindings = sizes(&[("B", 21)]);
+    assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
+}
+
+/// Seconds of a training step: `cargo test --release -- --ignored --nocapture speed`.
+#[test]
+#[ignore = "measures"]
+fn speed() {
+    for (t, n) in [(28, 128), (28, 256), (784, 128)] {
+        let started = std::time::Instant::now();
+        let program = Arc::new(smnist(&[("T", t), ("N", n)]));
+        let front = started.elapsed();
+        for threads in [1, 2] {
+            let device = crate::Device::cpu().threads(threads);
+            let started = std::time::Instant::now();
+            let mut session = crate::Session::new(program.clone(), &device).unwrap();
+            let compile = started.elapsed();
+            let mut numbers = Numbers(3);
+            let k = 784 / t;
+            let pixels: Vec<f32> =
+                (0..784 * 128).map(|_| (numbers.next() as f32 - 0.5).max(0.0)).collect();
+            let labels: Vec<i32> = (0..128).map(|at| at % 10).collect();
+            let pixels = crate::Array::new([t as usize, 128, k as usize], pixels);
+            let labels = crate::Array::new([128], labels);
+            session.set_inputs([("pixels", &pixels), ("label", &labels)]).unwrap();
+            let mut best = [f64::INFINITY; 2];
+            for _ in 0..if t > 100 { 4 } else { 40 } {
+                for (pass, best) in [Pass::Forward, Pass::Backward].into_iter().zip(&mut best) {
+                    let started = std::time::Instant::now();
+                    session.run(pass).unwrap();
+                    *best = best.min(started.elapsed().as_secs_f64() * 1e3);
+                }
+            }
+            println!(
+                "T={t} N={n} threads={threads}: forward {:.2} ms, backward {:.2} ms; \
+                 to kernels {front:.1?}, to code {compile:.1?}",
+                best[0], best[1]
+            );
         }
     }
 }

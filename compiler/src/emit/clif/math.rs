@@ -195,7 +195,7 @@ impl<'m, 'f> Mask<'m, 'f> {
         Mask(self.0.with(self.0.code.borrow_mut().ins().bor(self.0.value, other.0.value)))
     }
 
-    fn not(self) -> Self {
+    pub fn not(self) -> Self {
         Mask(self.0.with(self.0.code.borrow_mut().ins().bnot(self.0.value)))
     }
 }

@@ -1,0 +1,210 @@
+//! Matrix products: which reductions are one, and the calls for them.
+
+use std::collections::BTreeMap;
+use std::mem::offset_of;
+
+use cranelift::prelude::*;
+
+use super::facts::Facts;
+use super::{Emitter, Frame, Lanes, Product, ProductAxis, Scope, memory, signature};
+use crate::graph::Dim;
+use crate::kernel::{Affine, Inst, ReduceLoop, Stage, Val};
+
+/// How the operands of a product are found.
+pub(super) struct ProductPlan {
+    index: usize,
+    /// Called at each step of time.
+    pub each_step: bool,
+    left: Form,
+    right: Form,
+}
+
+/// An index that is linear in the variables of loops.
+struct Form {
+    variables: BTreeMap<Variable, Dim>,
+    /// The rest, which may change with time only.
+    rest: Vec<(Val, Dim)>,
+    constant: Dim,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Variable {
+    Time,
+    Axis(usize),
+    LoopTime,
+    LoopAxis(usize),
+}
+
+impl Form {
+    /// The linear form of an index outside of which only time changes.
+    fn new(stage: &Stage, facts: &Facts, at: &Affine) -> Option<Form> {
+        let constant = at.constant.clone();
+        let mut form = Form { variables: BTreeMap::new(), rest: Vec::new(), constant };
+        for (val, by) in &at.terms {
+            form.add(stage, facts, *val, by)?;
+        }
+        Some(form)
+    }
+
+    fn add(&mut self, stage: &Stage, facts: &Facts, val: Val, by: &Dim) -> Option<()> {
+        let variable = match stage.inst(val) {
+            Inst::Time => Variable::Time,
+            Inst::Axis(axis) => Variable::Axis(*axis),
+            Inst::LoopTime(_) => Variable::LoopTime,
+            Inst::LoopAxis(_, axis) => Variable::LoopAxis(*axis),
+            Inst::Affine(at) => {
+                self.constant = &self.constant + &(&at.constant * by);
+                for (val, inner) in &at.terms {
+                    self.add(stage, facts, *val, &(inner * by))?;
+                }
+                return Some(());
+            }
+            _ if facts.level(val) <= 1 && !facts.in_loop[val.0 as usize] => {
+                self.rest.push((val, by.clone()));
+                return Some(());
+            }
+            _ => return None,
+        };
+        let factor = self.variables.entry(variable).or_insert_with(Dim::zero);
+        *factor = &*factor + by;
+        Some(())
+    }
+
+    fn factor(&self, variable: Variable) -> Dim {
+        self.variables.get(&variable).cloned().unwrap_or_else(Dim::zero)
+    }
+}
+
+impl Emitter<'_, '_> {
+    /// A reduction as a matrix product, where it has rows and columns.
+    pub(super) fn plan_product(
+        &self,
+        stage: &Stage,
+        facts: &Facts,
+        index: usize,
+    ) -> Option<ProductPlan> {
+        let reduce = &stage.loops[index];
+        let contraction = stage.contraction(index)?;
+        let left = Form::new(stage, facts, contraction.left.1)?;
+        let right = Form::new(stage, facts, contraction.right.1)?;
+        let changes = |form: &Form| form.rest.iter().any(|(val, _)| facts.level(*val) == 1);
+        let each_step = self.kernel.recurrence.is_some() || changes(&left) || changes(&right);
+        let axis = |extent: &Dim, variable| ProductAxis {
+            extent: extent.clone(),
+            left: left.factor(variable),
+            right: right.factor(variable),
+        };
+        let time = self.program.time.clone().unwrap_or_else(Dim::one);
+        let over_steps = stage.timed && !each_step;
+        let own = stage.axes.iter().enumerate().map(|(at, dim)| axis(dim, Variable::Axis(at)));
+        let steps = over_steps.then(|| axis(&time, Variable::Time));
+        let axes: Vec<ProductAxis> = steps.into_iter().chain(own).collect();
+        let left_out = i64::from(reduce.without_first) + i64::from(reduce.without_last);
+        let looped_time = &time - &Dim::constant(left_out);
+        let steps = reduce.over_time.then(|| axis(&looped_time, Variable::LoopTime));
+        let summed = reduce.axes.iter().enumerate();
+        let summed = summed.map(|(at, dim)| axis(dim, Variable::LoopAxis(at)));
+        let loops: Vec<ProductAxis> = steps.into_iter().chain(summed).collect();
+        let has_rows = axes.iter().any(|axis| !axis.left.is_zero() && axis.right.is_zero());
+        let has_columns = axes.iter().any(|axis| axis.left.is_zero() && !axis.right.is_zero());
+        if !has_rows || !has_columns || loops.is_empty() || stage.axes.is_empty() {
+            return None;
+        }
+        let mut products = self.products.borrow_mut();
+        products.push(Product {
+            left: contraction.left.0,
+            right: contraction.right.0,
+            over_steps,
+            axes,
+            loops,
+        });
+        Some(ProductPlan { index: products.len() - 1, each_step, left, right })
+    }
+
+    /// Asks for the products of a stage: those of all steps at once, or those of each step.
+    pub(super) fn call_products(&self, scope: &mut Scope, each_step: bool) {
+        let facts = scope.facts;
+        for (index, plan) in facts.products.iter().enumerate() {
+            match plan {
+                Some(plan) if plan.each_step == each_step => {
+                    self.call_product(scope, &scope.stage.loops[index], plan);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn call_product(&self, scope: &mut Scope, reduce: &ReduceLoop, plan: &ProductPlan) {
+        let left = self.product_start(scope, reduce, plan, &plan.left);
+        let right = self.product_start(scope, reduce, plan, &plan.right);
+        let (lo, hi) = self.range(scope.stage, 0);
+        let multiply = self.constant_pointer(self.frame, offset_of!(Frame, multiply));
+        let context = self.constant_pointer(self.frame, offset_of!(Frame, context));
+        let index = self.int(plan.index as i64);
+        let (first, end) = self.steps;
+        let mut code = self.code();
+        let signature = code.import_signature(signature(self.call_conv, 8));
+        let args = [context, index, left, right, lo, hi, first, end];
+        code.ins().call_indirect(signature, multiply, &args);
+    }
+
+    /// The flat index of an operand where all of the product's axes are at 0.
+    fn product_start(
+        &self,
+        scope: &mut Scope,
+        reduce: &ReduceLoop,
+        plan: &ProductPlan,
+        form: &Form,
+    ) -> Value {
+        let mut constant = form.constant.clone();
+        if reduce.without_first {
+            constant = &constant + &form.factor(Variable::LoopTime);
+        }
+        let mut start = self.dim(&constant);
+        for (val, by) in &form.rest {
+            let value = self.scalar(scope, *val);
+            start = self.add_scaled(start, value, by);
+        }
+        match (scope.time, plan.each_step) {
+            (Some(time), true) => self.add_scaled(start, time, &form.factor(Variable::Time)),
+            _ => start,
+        }
+    }
+
+    pub(super) fn product_result(&self, scope: &Scope, plan: &ProductPlan) -> Value {
+        let table = self.constant_pointer(self.frame, offset_of!(Frame, scratch));
+        let scratch = self.constant_pointer(table, 8 * plan.index);
+        let (lo, hi) = self.range(scope.stage, 0);
+        let mut flat = match (scope.time, plan.each_step) {
+            (Some(time), false) => {
+                let mut code = self.code();
+                let step = code.ins().isub(time, self.steps.0);
+                let rows = code.ins().isub(hi, lo);
+                code.ins().imul(step, rows)
+            }
+            _ => self.int(0),
+        };
+        for (axis, position) in scope.axes.iter().enumerate() {
+            if axis == 0 {
+                let mut code = self.code();
+                let row = code.ins().isub(*position, lo);
+                flat = code.ins().iadd(flat, row);
+                continue;
+            }
+            let extent = self.dim(&scope.stage.axes[axis]);
+            let mut code = self.code();
+            flat = code.ins().imul(flat, extent);
+            flat = code.ins().iadd(flat, *position);
+        }
+        let mut code = self.code();
+        let bytes = code.ins().ishl_imm_u(flat, 2);
+        let address = code.ins().iadd(scratch, bytes);
+        match scope.lanes == Lanes::Axis && scope.full {
+            true => code.ins().load(types::F32X4, memory(), address, 0),
+            false => {
+                let one = code.ins().load(types::F32, memory(), address, 0);
+                code.ins().splat(types::F32X4, one)
+            }
+        }
+    }
+}
