@@ -14,6 +14,7 @@ mod math;
 mod pointwise;
 mod product;
 mod reduce;
+mod short;
 mod values;
 
 use std::cell::{RefCell, RefMut};
@@ -28,6 +29,7 @@ use crate::graph::{Dim, Elem};
 use crate::kernel::{BufferId, Direction, Kernel, Program, Stage};
 use facts::Facts;
 use math::{Code, Vector, vconst};
+pub use short::short_streams;
 use values::Place;
 
 /// A kernel's function and what it must be called with.
@@ -46,7 +48,7 @@ pub struct NativeKernel {
 /// What the function finds its data by.
 #[repr(C)]
 pub struct Frame {
-    /// The program's buffers, by [`BufferId`].
+    /// The program's buffers, by [`BufferId`]; see also [`short_streams`].
     pub buffers: *const *mut u8,
     pub dims: *const i64,
     /// For each product, where the result is put: row-major over [`Product::axes`], in the ranges
@@ -82,6 +84,9 @@ pub struct Product {
     pub axes: Vec<ProductAxis>,
     /// The axes that are summed over.
     pub loops: Vec<ProductAxis>,
+    /// The flat index at which the right operand starts, if that is all the same while the kernel
+    /// runs, and so are its elements: it may be rearranged beforehand.
+    pub fixed_right: Option<Dim>,
 }
 
 /// An axis and by how much a step along it moves in each operand.
@@ -92,15 +97,20 @@ pub struct ProductAxis {
     pub right: Dim,
 }
 
-/// The function of a kernel.
-pub fn emit(program: &Program, kernel: &Kernel, call_conv: CallConv) -> NativeKernel {
+/// The function of a kernel; `short` are the program's [`short_streams`].
+pub fn emit(
+    program: &Program,
+    kernel: &Kernel,
+    short: &[bool],
+    call_conv: CallConv,
+) -> NativeKernel {
     let mut function = Function::with_name_signature(
         UserFuncName::testcase(kernel.name.as_bytes()),
         signature(call_conv, 5),
     );
     let mut context = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(&mut function, &mut context);
-    let emitter = Emitter::new(program, kernel, builder, call_conv);
+    let emitter = Emitter::new(program, kernel, short, builder, call_conv);
     emitter.kernel();
     let (dims, products) = emitter.finish();
     NativeKernel { function, dims, products }
@@ -108,8 +118,9 @@ pub fn emit(program: &Program, kernel: &Kernel, call_conv: CallConv) -> NativeKe
 
 /// All functions of a program as text.
 pub fn text(program: &Program) -> String {
+    let short = short_streams(program);
     let functions = program.kernels().map(|kernel| {
-        let native = emit(program, kernel, CallConv::SystemV);
+        let native = emit(program, kernel, &short, CallConv::SystemV);
         let dims = native.dims.iter().enumerate();
         let dims: String = dims.map(|(at, dim)| format!("; dims[{at}] = {dim}\n")).collect();
         format!("; {}\n{dims}{}", kernel.name, native.function.display())
@@ -132,6 +143,8 @@ struct Emitter<'a, 'f> {
     rows: (Value, Value),
     steps: (Value, Value),
     call_conv: CallConv,
+    /// See [`short_streams`].
+    short_streams: &'a [bool],
     dims: RefCell<Vec<Dim>>,
     products: RefCell<Vec<Product>>,
 }
@@ -168,6 +181,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
     fn new(
         program: &'a Program,
         kernel: &'a Kernel,
+        short_streams: &'a [bool],
         mut builder: FunctionBuilder<'f>,
         call_conv: CallConv,
     ) -> Emitter<'a, 'f> {
@@ -184,6 +198,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             rows: (params[1], params[2]),
             steps: (params[3], params[4]),
             call_conv,
+            short_streams,
             dims: RefCell::default(),
             products: RefCell::default(),
         }

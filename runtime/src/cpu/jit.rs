@@ -23,13 +23,13 @@ pub(super) struct Function {
 pub(super) struct Code(Option<JITModule>);
 
 /// Compiles all kernels of a program, in the order of [`Program::kernels`].
-pub(super) fn compile(program: &Program) -> Result<(Code, Vec<Function>), Error> {
+pub(super) fn compile(program: &Program, short: &[bool]) -> Result<(Code, Vec<Function>), Error> {
     let mut code = Code(Some(module()?));
     let Some(module) = &mut code.0 else { return Ok((code, Vec::new())) };
     let call_conv = module.isa().default_call_conv();
     let mut compiled = Vec::new();
     for kernel in program.kernels() {
-        let NativeKernel { function, dims, products } = emit(program, kernel, call_conv);
+        let NativeKernel { function, dims, products } = emit(program, kernel, short, call_conv);
         let failed = |error| Error::Compile(format!("kernel {}: {error:?}", kernel.name));
         let id = module
             .declare_function(&kernel.name, Linkage::Export, &function.signature)

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use fgi_compiler::emit::clif::Frame;
+use fgi_compiler::emit::clif::{Frame, short_streams};
 use fgi_compiler::graph::{Bindings, Dim, DimError};
 use fgi_compiler::kernel::{BufferId, Kernel, Pass, Program, Stage};
 use rayon::prelude::*;
@@ -21,11 +21,13 @@ use crate::Error;
 use crate::backend::Backend;
 use jit::{Code, Entry, Function};
 use memory::Memory;
-use product::{BoundProduct, Context, multiply};
+use product::{BoundProduct, Context, Packed, multiply};
 
 /// A program compiled for this machine, with its buffers.
 pub(crate) struct CpuBackend {
     program: Arc<Program>,
+    /// The streams that have room for two steps only.
+    short_streams: Vec<bool>,
     functions: Vec<Function>,
     buffers: Vec<Memory>,
     /// What is to run, in the order of [`Program::kernels`]; empty until dimensions are bound.
@@ -61,7 +63,8 @@ struct Tasks {
 impl CpuBackend {
     /// Compiles a program; `threads` are as many as the machine has, if not given.
     pub fn new(program: Arc<Program>, threads: Option<usize>) -> Result<CpuBackend, Error> {
-        let (code, functions) = jit::compile(&program)?;
+        let short_streams = short_streams(&program);
+        let (code, functions) = jit::compile(&program, &short_streams)?;
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.unwrap_or_else(available).max(1);
         let pool = match threads {
@@ -73,7 +76,16 @@ impl CpuBackend {
         };
         let buffers = program.buffers.iter().map(|_| Memory::empty()).collect();
         let launches = Vec::new();
-        Ok(CpuBackend { program, functions, buffers, launches, threads, pool, _code: code })
+        Ok(CpuBackend {
+            program,
+            short_streams,
+            functions,
+            buffers,
+            launches,
+            threads,
+            pool,
+            _code: code,
+        })
     }
 
     fn failed(&self, message: String) -> Error {
@@ -84,7 +96,11 @@ impl CpuBackend {
     fn allocate(&mut self, bindings: &Bindings) -> Result<(), Error> {
         for id in self.program.buffer_ids() {
             let at = id.0 as usize;
-            let elements = self.program.elements(id).eval(bindings)?;
+            let elements = match self.short_streams[at] {
+                true => &Dim::product(&self.program.buffer(id).dims) * &Dim::constant(2),
+                false => self.program.elements(id),
+            };
+            let elements = elements.eval(bindings)?;
             let bytes = usize::try_from(elements).ok().and_then(|count| count.checked_mul(4));
             if bytes == Some(self.buffers[at].len()) {
                 continue;
@@ -194,17 +210,18 @@ unsafe impl Sync for Buffers {}
 
 impl Launch {
     fn run(&self, buffers: &Buffers, parallel: bool) {
+        let packed: Vec<Option<Packed>> = self.products.iter().map(BoundProduct::pack).collect();
         let count = self.tasks.count();
         match parallel && count > 1 {
             true => (0..count as usize)
                 .into_par_iter()
                 .with_max_len(1)
-                .for_each(|task| self.run_task(buffers, task as i64)),
-            false => (0..count).for_each(|task| self.run_task(buffers, task)),
+                .for_each(|task| self.run_task(buffers, &packed, task as i64)),
+            false => (0..count).for_each(|task| self.run_task(buffers, &packed, task)),
         }
     }
 
-    fn run_task(&self, buffers: &Buffers, task: i64) {
+    fn run_task(&self, buffers: &Buffers, packed: &[Option<Packed>], task: i64) {
         thread_local! {
             static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
         }
@@ -226,7 +243,7 @@ impl Launch {
             let scratch = scratch.as_mut_ptr();
             let scratch: Vec<*mut f32> =
                 starts.iter().map(|start| scratch.wrapping_add(*start)).collect();
-            let context = Context { products: &self.products, scratch: &scratch };
+            let context = Context { products: &self.products, packed, scratch: &scratch };
             let frame = Frame {
                 buffers: buffers.0.as_ptr(),
                 dims: self.dims.as_ptr(),
@@ -265,10 +282,15 @@ struct Sizes<'a> {
 
 /// About how many evaluations of a body a task should have.
 const TASK_WORK: i64 = 1 << 15;
-/// The rows of a task of a recurrence with products.
-const RECURRENT_ROWS: i64 = 16;
-/// The rows of a task of any other product.
-const PRODUCT_ROWS: i64 = 32;
+/// The fewest and the most rows of a task of a recurrence with products: products want many, threads
+/// want many tasks.
+const RECURRENT_ROWS: (i64, i64) = (4, 16);
+/// As many tasks a recurrence should have at least.
+const RECURRENT_TASKS: i64 = 8;
+/// The fewest rows of a task of any other product.
+const PRODUCT_ROWS: i64 = 16;
+/// A product is so much faster than the evaluation of a body.
+const PRODUCT_SPEED: i64 = 8;
 
 impl Sizes<'_> {
     /// All loops run at least once, and their counters are i32; else the error, if there is one.
@@ -299,9 +321,11 @@ impl Sizes<'_> {
     /// How often a stage evaluates a body for one point of axis 0 in one step.
     fn row_work(&self, stage: &Stage) -> Result<i64, DimError> {
         let mut work = 1i64;
-        for reduce in &stage.loops {
+        for (index, reduce) in stage.loops.iter().enumerate() {
             let steps = if reduce.over_time { self.steps()? } else { 1 };
-            work = work.saturating_add(self.product(&reduce.axes)?.saturating_mul(steps));
+            let all = self.product(&reduce.axes)?.saturating_mul(steps);
+            let speed = if stage.contraction(index).is_some() { PRODUCT_SPEED } else { 1 };
+            work = work.saturating_add(all / speed);
         }
         let row = self.product(stage.axes.get(1..).unwrap_or_default())?;
         Ok(work.saturating_mul(row))
@@ -326,7 +350,7 @@ impl Sizes<'_> {
         };
         if kernel.recurrence.is_some() {
             let row_tile = match has_products {
-                true => RECURRENT_ROWS,
+                true => (rows / RECURRENT_TASKS / 4 * 4).clamp(RECURRENT_ROWS.0, RECURRENT_ROWS.1),
                 false => whole_vectors((1024 / work).max(1)),
             };
             return Ok(Tasks { rows, row_tile, steps, step_tile: steps });

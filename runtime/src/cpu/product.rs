@@ -16,7 +16,13 @@ pub(super) struct BoundProduct {
     over_steps: bool,
     axes: Vec<Axis>,
     loops: Vec<Axis>,
+    /// See [`Product::fixed_right`].
+    fixed_right: Option<isize>,
 }
+
+/// A right operand, rearranged so that its rows are contiguous: read in place, columns would have to be
+/// gathered anew in every call.
+pub(super) struct Packed(Vec<f32>);
 
 /// An operand.
 #[derive(Clone, Copy)]
@@ -38,6 +44,7 @@ struct Axis {
 /// What a task gives to the code of a kernel for its products.
 pub(super) struct Context<'a> {
     pub products: &'a [BoundProduct],
+    pub packed: &'a [Option<Packed>],
     /// For each product, where its result goes.
     pub scratch: &'a [*mut f32],
 }
@@ -56,10 +63,11 @@ pub(super) extern "C" fn multiply(
     // SAFETY: the task put a `Context` there, which outlives the call of the kernel.
     let context = unsafe { &*context.cast::<Context>() };
     let at = product as usize;
-    let (product, out) = (&context.products[at], context.scratch[at]);
+    let (product, packed) = (&context.products[at], context.packed[at].as_ref());
+    let (out, starts) = (context.scratch[at], (left as isize, right as isize));
     // SAFETY: the form of kernels promises that indices lie inside of the buffers, and the task
     // gave as much scratch memory as the ranges need.
-    unsafe { product.run(out, left as isize, right as isize, (lo, hi), (first, end)) }
+    unsafe { product.run(out, starts, packed, (lo, hi), (first, end)) }
 }
 
 impl BoundProduct {
@@ -85,7 +93,40 @@ impl BoundProduct {
             over_steps: product.over_steps,
             axes: bind(&product.axes)?,
             loops: bind(&product.loops)?,
+            fixed_right: match &product.fixed_right {
+                Some(start) => Some(start.eval(bindings)? as isize),
+                None => None,
+            },
         })
+    }
+
+    /// The right operand rearranged, where that pays: it stays the same through many calls, and has
+    /// rows and columns, of which the columns are contiguous.
+    pub fn pack(&self) -> Option<Packed> {
+        let start = self.right.start.wrapping_offset(self.fixed_right?);
+        let (column, depth) = self.packed_axes()?;
+        let (columns, depths) = (column.extent as usize, depth.extent as usize);
+        let mut packed = vec![0.0; columns * depths];
+        // In blocks, so that lines of the cache are used whole.
+        for first in (0..columns).step_by(16) {
+            for (k, row) in packed.chunks_exact_mut(columns).enumerate() {
+                for (n, element) in row.iter_mut().enumerate().skip(first).take(16) {
+                    let at = k as isize * depth.right + n as isize * column.right;
+                    // SAFETY: the operand has elements at all indices.
+                    *element = unsafe { *start.wrapping_offset(at) };
+                }
+            }
+        }
+        Some(Packed(packed))
+    }
+
+    /// The axes of the columns and of the sum, if there is one of each and packing pays.
+    fn packed_axes(&self) -> Option<(Axis, Axis)> {
+        let mut columns = self.axes.iter().filter(|axis| axis.right != 0);
+        let (Some(column), None) = (columns.next(), columns.next()) else { return None };
+        let [depth] = self.loops.as_slice() else { return None };
+        let pays = depth.right == 1 && column.right != 1 && column.left == 0;
+        pays.then_some((*column, *depth))
     }
 
     /// The number of elements of the result for so many points of axis 0 and steps.
@@ -101,13 +142,18 @@ impl BoundProduct {
     unsafe fn run(
         &self,
         out: *mut f32,
-        left: isize,
-        right: isize,
+        mut starts: (isize, isize),
+        packed: Option<&Packed>,
         rows: (i64, i64),
         steps: (i64, i64),
     ) {
-        let mut axes = self.axes.clone();
-        let mut starts = (left, right);
+        let (mut axes, mut loops) = (self.axes.clone(), self.loops.clone());
+        let mut right = self.right;
+        if let (Some(Packed(elements)), Some((column, _))) = (packed, self.packed_axes()) {
+            (right.start, starts.1) = (elements.as_ptr(), 0);
+            axes.iter_mut().filter(|axis| axis.right != 0).for_each(|axis| axis.right = 1);
+            loops.iter_mut().for_each(|axis| axis.right = column.extent);
+        }
         let mut ranges = vec![rows];
         if self.over_steps {
             ranges.insert(0, steps);
@@ -122,14 +168,14 @@ impl BoundProduct {
             axis.out = stride;
             stride *= axis.extent;
         }
-        if self.loops.iter().any(|axis| axis.extent <= 0) {
+        if loops.iter().any(|axis| axis.extent <= 0) {
             // SAFETY: `out` has as many elements.
             unsafe { std::slice::from_raw_parts_mut(out, stride as usize) }.fill(0.0);
             return;
         }
         let start = |side: Side, at: isize| Side { start: side.start.wrapping_offset(at), ..side };
-        let (left, right) = (start(self.left, starts.0), start(self.right, starts.1));
-        let plan = Plan::new(axes, self.loops.clone());
+        let (left, right) = (start(self.left, starts.0), start(right, starts.1));
+        let plan = Plan::new(axes, loops);
         // SAFETY: by the contract.
         unsafe { plan.run(out, left, right) }
     }
@@ -235,14 +281,21 @@ impl Matrices {
     /// # Safety
     /// The operands and the result have elements at all indices.
     unsafe fn multiply(&self, left_binary: bool, right_binary: bool) {
+        let transposed = self.transposed();
         // SAFETY: by the contract, for all three.
-        if left_binary && self.columns.right == 1 && self.columns.out == 1 {
+        if left_binary && self.can_sum_rows() {
             unsafe { self.sum_rows() }
-        } else if right_binary && self.rows.left == 1 && self.rows.out == 1 {
-            unsafe { self.transposed().sum_rows() }
+        } else if right_binary && transposed.can_sum_rows() {
+            unsafe { transposed.sum_rows() }
         } else {
             unsafe { self.dense() }
         }
+    }
+
+    /// Rows are contiguous, and long enough to be worth it.
+    fn can_sum_rows(&self) -> bool {
+        let Axis { extent, right, out, .. } = self.columns;
+        right == 1 && out == 1 && extent >= 32 && self.depth.extent <= u32::MAX as isize
     }
 
     fn transposed(&self) -> Matrices {

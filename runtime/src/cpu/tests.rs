@@ -88,6 +88,9 @@ fn check(program: &Program, bindings: &Bindings, threads: usize) -> Vec<Vec<u8>>
     for id in program.buffer_ids() {
         let buffer = program.buffer(id);
         let bytes = backend.read(id).unwrap();
+        if backend.short_streams[id.0 as usize] {
+            continue;
+        }
         let found = from_bytes(buffer.elem, &bytes);
         let expected = &expected[id.0 as usize];
         assert_eq!(found.len(), expected.len());
@@ -438,6 +441,7 @@ fn smnist(dims: &[(&str, i64)]) -> Program {
 #[test]
 fn the_benchmark_network() {
     let program = smnist(&[("T", 7), ("N", 19)]);
+    assert!(short_streams(&program).contains(&true), "carried cotangents are not kept:\n{program}");
     let bindings = sizes(&[("B", 21)]);
     assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
 }

@@ -141,8 +141,11 @@ fn terms(at: &Affine) -> Vec<Val> {
 impl Emitter<'_, '_> {
     /// Buffers that the kernel writes change from step to step.
     fn load_level(&self, buffer: BufferId) -> usize {
+        usize::from(self.kernel.recurrence.is_some() && self.writes(buffer))
+    }
+
+    pub(super) fn writes(&self, buffer: BufferId) -> bool {
         let mut stores = self.kernel.stages.iter().flat_map(|stage| &stage.stores);
-        let changes = self.kernel.recurrence.is_some();
-        usize::from(changes && stores.any(|store| store.buffer == buffer))
+        stores.any(|store| store.buffer == buffer)
     }
 }

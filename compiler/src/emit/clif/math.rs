@@ -145,13 +145,23 @@ impl<'m, 'f> Vector<'m, 'f> {
         high.less(raised).choose(high, raised)
     }
 
-    /// `c[0] + c[1]·x + c[2]·x² + …`
+    /// `c[0] + c[1]·x + c[2]·x² + …`, by Estrin's scheme: the chain of dependent operations is short.
     fn polynomial(self, coefficients: &[f64]) -> Self {
-        let (last, rest) = match coefficients.split_last() {
-            Some((last, rest)) => (*last, rest),
-            None => (0.0, coefficients),
-        };
-        rest.iter().rev().fold(self.constant(last), |sum, c| sum * self + *c)
+        let pairs = coefficients.chunks(2).map(|pair| match pair {
+            [low, high] => self * *high + *low,
+            _ => self.constant(pair[0]),
+        });
+        let mut terms: Vec<Self> = pairs.collect();
+        let mut power = self;
+        while terms.len() > 1 {
+            power = power * power;
+            let pairs = terms.chunks(2).map(|pair| match pair {
+                [low, high] => *high * power + *low,
+                _ => pair[0],
+            });
+            terms = pairs.collect();
+        }
+        terms[0]
     }
 
     /// Applies a function of f64 to the lanes of f32 vectors.
@@ -182,9 +192,18 @@ impl<'m, 'f> Vector<'m, 'f> {
 
 impl<'m, 'f> Mask<'m, 'f> {
     pub fn choose(self, then: Vector<'m, 'f>, otherwise: Vector<'m, 'f>) -> Vector<'m, 'f> {
-        let mask = self.0.cast(then.ty()).value;
-        let mut code = then.code.borrow_mut();
-        then.with(code.ins().bitselect(mask, then.value, otherwise.value))
+        // Where the machine's blend and minimum are found: integer comparisons choose among integers,
+        // comparisons of floats among floats.
+        let ty = if self.is_of_integers() { self.0.ty() } else { then.ty() };
+        let [mask, a, b] = [self.0, then, otherwise].map(|vector| vector.cast(ty).value);
+        let chosen = then.code.borrow_mut().ins().bitselect(mask, a, b);
+        then.with(chosen).cast(then.ty())
+    }
+
+    fn is_of_integers(self) -> bool {
+        let code = self.0.code.borrow();
+        let inst = code.func.dfg.value_def(self.0.value).inst();
+        inst.is_some_and(|inst| code.func.dfg.insts[inst].opcode() == codegen::ir::Opcode::Icmp)
     }
 
     pub fn and(self, other: Self) -> Self {

@@ -8,7 +8,7 @@ use cranelift::prelude::*;
 use super::facts::Facts;
 use super::{Emitter, Frame, Lanes, Product, ProductAxis, Scope, memory, signature};
 use crate::graph::Dim;
-use crate::kernel::{Affine, Inst, ReduceLoop, Stage, Val};
+use crate::kernel::{Affine, BufferId, Inst, ReduceLoop, Stage, Val};
 
 /// How the operands of a product are found.
 pub(super) struct ProductPlan {
@@ -21,6 +21,7 @@ pub(super) struct ProductPlan {
 
 /// An index that is linear in the variables of loops.
 struct Form {
+    buffer: BufferId,
     variables: BTreeMap<Variable, Dim>,
     /// The rest, which may change with time only.
     rest: Vec<(Val, Dim)>,
@@ -37,9 +38,10 @@ enum Variable {
 
 impl Form {
     /// The linear form of an index outside of which only time changes.
-    fn new(stage: &Stage, facts: &Facts, at: &Affine) -> Option<Form> {
+    fn new(stage: &Stage, facts: &Facts, load: (BufferId, &Affine)) -> Option<Form> {
+        let (buffer, at) = load;
         let constant = at.constant.clone();
-        let mut form = Form { variables: BTreeMap::new(), rest: Vec::new(), constant };
+        let mut form = Form { buffer, variables: BTreeMap::new(), rest: Vec::new(), constant };
         for (val, by) in &at.terms {
             form.add(stage, facts, *val, by)?;
         }
@@ -70,6 +72,14 @@ impl Form {
         Some(())
     }
 
+    /// The constant, where a loop over time starts.
+    fn start(&self, reduce: &ReduceLoop) -> Dim {
+        match reduce.without_first {
+            true => &self.constant + &self.factor(Variable::LoopTime),
+            false => self.constant.clone(),
+        }
+    }
+
     fn factor(&self, variable: Variable) -> Dim {
         self.variables.get(&variable).cloned().unwrap_or_else(Dim::zero)
     }
@@ -85,8 +95,8 @@ impl Emitter<'_, '_> {
     ) -> Option<ProductPlan> {
         let reduce = &stage.loops[index];
         let contraction = stage.contraction(index)?;
-        let left = Form::new(stage, facts, contraction.left.1)?;
-        let right = Form::new(stage, facts, contraction.right.1)?;
+        let left = Form::new(stage, facts, contraction.left)?;
+        let right = Form::new(stage, facts, contraction.right)?;
         let changes = |form: &Form| form.rest.iter().any(|(val, _)| facts.level(*val) == 1);
         let each_step = self.kernel.recurrence.is_some() || changes(&left) || changes(&right);
         let axis = |extent: &Dim, variable| ProductAxis {
@@ -110,8 +120,12 @@ impl Emitter<'_, '_> {
         if !has_rows || !has_columns || loops.is_empty() || stage.axes.is_empty() {
             return None;
         }
+        let is_fixed = right.rest.is_empty() && right.factor(Variable::Time).is_zero();
+        let (operand, start) = (contraction.right.0, right.start(reduce));
+        let fixed_right = (is_fixed && !self.writes(operand)).then_some(start);
         let mut products = self.products.borrow_mut();
         products.push(Product {
+            fixed_right,
             left: contraction.left.0,
             right: contraction.right.0,
             over_steps,
@@ -156,17 +170,18 @@ impl Emitter<'_, '_> {
         plan: &ProductPlan,
         form: &Form,
     ) -> Value {
-        let mut constant = form.constant.clone();
-        if reduce.without_first {
-            constant = &constant + &form.factor(Variable::LoopTime);
-        }
-        let mut start = self.dim(&constant);
+        let mut start = self.dim(&form.start(reduce));
         for (val, by) in &form.rest {
             let value = self.scalar(scope, *val);
+            let value = self.step_in(form.buffer, value, by);
             start = self.add_scaled(start, value, by);
         }
         match (scope.time, plan.each_step) {
-            (Some(time), true) => self.add_scaled(start, time, &form.factor(Variable::Time)),
+            (Some(time), true) => {
+                let by = form.factor(Variable::Time);
+                let time = self.step_in(form.buffer, time, &by);
+                self.add_scaled(start, time, &by)
+            }
             _ => start,
         }
     }

@@ -5,6 +5,7 @@ use std::mem::offset_of;
 use cranelift::prelude::*;
 
 use super::math::vconst;
+use super::short::step_size;
 use super::{Emitter, Frame, Scope, memory};
 use crate::graph::{Dim, Elem, Pointwise};
 use crate::kernel::{Affine, BufferId, Inst, Val};
@@ -153,9 +154,27 @@ impl<'f> Emitter<'_, 'f> {
         code.ins().sextend(types::I64, lane)
     }
 
-    /// An affine expression at lane 0. Terms of outer loops are added first, so that their sum is
-    /// the same in the inner ones.
+    /// An affine expression at lane 0.
     fn affine(&self, scope: &mut Scope, at: &Affine) -> Value {
+        self.sum(scope, at, |_, value, _| value)
+    }
+
+    /// The flat index of lane 0 in a buffer.
+    fn flat(&self, scope: &mut Scope, buffer: BufferId, at: &Affine) -> Value {
+        self.sum(scope, at, |is_step, value, by| match is_step {
+            true => self.step_in(buffer, value, by),
+            false => value,
+        })
+    }
+
+    /// Terms of outer loops are added first, so that their sum is the same in the inner ones. `change`
+    /// is given whether a term changes with time alone.
+    fn sum(
+        &self,
+        scope: &mut Scope,
+        at: &Affine,
+        change: impl Fn(bool, Value, &Dim) -> Value,
+    ) -> Value {
         let facts = scope.facts;
         let mut terms: Vec<&(Val, Dim)> = at.terms.iter().collect();
         terms.sort_by_key(|(val, _)| {
@@ -164,10 +183,20 @@ impl<'f> Emitter<'_, 'f> {
         });
         let mut sum = self.dim(&at.constant);
         for (val, by) in terms {
+            let is_step = facts.level(*val) == 1 && !facts.in_loop[val.0 as usize];
             let value = self.scalar(scope, *val);
-            sum = self.add_scaled(sum, value, by);
+            sum = self.add_scaled(sum, change(is_step, value, by), by);
         }
         sum
+    }
+
+    /// Where a buffer has a step: in a short stream, by turns.
+    pub(super) fn step_in(&self, buffer: BufferId, step: Value, by: &Dim) -> Value {
+        let is_short = self.short_streams[buffer.0 as usize];
+        match is_short && *by == step_size(self.program, buffer) {
+            true => self.code().ins().band_imm_u(step, 1),
+            false => step,
+        }
     }
 
     pub(super) fn add_scaled(&self, sum: Value, value: Value, by: &Dim) -> Value {
@@ -184,19 +213,21 @@ impl<'f> Emitter<'_, 'f> {
     pub(super) fn place(&self, scope: &mut Scope, buffer: BufferId, at: &Affine) -> Place {
         let (stage, facts, lanes) = (scope.stage, scope.facts, scope.lanes);
         let table = self.constant_pointer(self.frame, offset_of!(Frame, buffers));
-        let buffer = self.constant_pointer(table, 8 * buffer.0 as usize);
+        let start = self.constant_pointer(table, 8 * buffer.0 as usize);
         let address = |flat: Value| {
             let mut code = self.code();
             let bytes = code.ins().ishl_imm_u(flat, 2);
-            code.ins().iadd(buffer, bytes)
+            code.ins().iadd(start, bytes)
         };
         match facts.stride(stage, lanes, at) {
             Some(stride) if stride.is_zero() || !scope.full => {
-                Place::One(address(self.affine(scope, at)))
+                Place::One(address(self.flat(scope, buffer, at)))
             }
-            Some(stride) if stride.is_one() => Place::Contiguous(address(self.affine(scope, at))),
+            Some(stride) if stride.is_one() => {
+                Place::Contiguous(address(self.flat(scope, buffer, at)))
+            }
             Some(stride) => {
-                let mut flat = self.affine(scope, at);
+                let mut flat = self.flat(scope, buffer, at);
                 let stride = self.dim(&stride);
                 Place::Each([0; 4].map(|_| {
                     let here = address(flat);
@@ -204,7 +235,7 @@ impl<'f> Emitter<'_, 'f> {
                     here
                 }))
             }
-            None if !scope.full => Place::One(address(self.affine(scope, at))),
+            None if !scope.full => Place::One(address(self.flat(scope, buffer, at))),
             None => {
                 let constant = self.dim(&at.constant);
                 let mut flat = [constant; 4];
