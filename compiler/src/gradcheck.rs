@@ -200,7 +200,9 @@ impl<'a> Check<'a> {
         let (after, mut flipped) = self.moved(line, step)?;
         let (before, flipped_before) = self.moved(line, -step)?;
         flipped.extend(flipped_before);
-        let noise = NOISE * f64::EPSILON * after.abs().max(before.abs()) / step;
+        // What was moved may cancel on the way: its rounding is then more than the output's own.
+        let size = after.abs().max(before.abs()).max(line.reach);
+        let noise = NOISE * f64::EPSILON * size / step;
         Ok(Difference { slope: (after - before) / (2.0 * step), noise, flipped })
     }
 
