@@ -3,6 +3,7 @@
 //! [`compile`] is the whole way. It reads no files but through the [`Loader`] that it is given, and
 //! knows no device.
 
+pub mod activity;
 pub mod autodiff;
 pub mod calculus;
 pub mod check;

@@ -87,13 +87,14 @@ pub fn reference_values(
     Ok((bindings, values))
 }
 
-/// Random inputs for a graph: floats in [0, 1), integers and booleans 0 or 1. Open dimensions are small.
-pub fn random_inputs(graph: &Graph, seed: u64) -> Result<Arrays, Error> {
+/// Random inputs for a graph: floats in [0, 1), integers and booleans 0 or 1. Open dimensions take
+/// `size`, those of time `steps`.
+pub fn random_inputs(graph: &Graph, size: i64, steps: i64, seed: u64) -> Result<Arrays, Error> {
     let time = graph.time.as_ref();
     let is_time = |symbol: &Symbol| time.is_some_and(|time| time.symbols().any(|s| s == symbol));
-    let small = |symbol: &Symbol| if is_time(symbol) { 6 } else { 3 };
+    let size = |symbol: &Symbol| if is_time(symbol) { steps } else { size };
     let bindings: Bindings =
-        graph.symbols().into_iter().map(|symbol| (symbol.clone(), small(&symbol))).collect();
+        graph.symbols().into_iter().map(|symbol| (symbol.clone(), size(&symbol))).collect();
     let random = |input: &Input| {
         let shape = shapes::shape(&input.ty, time, &bindings)?;
         let mut random = init::stream(seed, &format!("input {}", input.name));

@@ -2,6 +2,7 @@
 
 mod array;
 mod backend;
+pub mod bench;
 pub mod checkpoint;
 #[cfg(feature = "cpu")]
 mod cpu;

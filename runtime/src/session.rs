@@ -46,6 +46,11 @@ impl Session {
         &self.program
     }
 
+    /// The values of open dimensions; `None` until inputs were given.
+    pub fn bindings(&self) -> Option<&Bindings> {
+        self.bindings.as_ref()
+    }
+
     /// What people call the device: `cpu (2 threads)`.
     pub fn device_name(&self) -> String {
         self.backend.device_name()
@@ -128,6 +133,11 @@ impl Session {
             self.bind(Bindings::new())?;
         }
         self.backend.run(pass)
+    }
+
+    /// Waits until the device has done all that it was asked for.
+    pub fn wait(&mut self) -> Result<(), Error> {
+        self.backend.wait()
     }
 
     /// The value of an output after the forward pass.

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{build, check, completions, devices, eval, explain, fmt, gradcheck, train};
+use commands::{bench, build, check, completions, devices, eval, explain, fmt, gradcheck, train};
 use failure::Failure;
 
 /// The fgi compiler: spiking networks with surrogate gradients, from their equations to kernels.
@@ -37,6 +37,7 @@ enum Command {
     Train(train::Args),
     Gradcheck(gradcheck::Args),
     Build(build::Args),
+    Bench(bench::Args),
     Devices(devices::Args),
     Completions(completions::Args),
 }
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Gradcheck(args) => gradcheck::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

@@ -217,6 +217,17 @@ impl Program {
         }
     }
 
+    /// The streams that the forward pass leaves for the backward pass, and how many elements of each
+    /// belong to a step.
+    pub fn saved(&self) -> impl Iterator<Item = (BufferId, Dim)> {
+        let written = |id: BufferId| self.forward.iter().any(|kernel| kernel.stores(id));
+        let read = |id: BufferId| self.backward.iter().any(|kernel| kernel.loads(id));
+        let saved = self
+            .buffer_ids()
+            .filter(move |id| self.buffer(*id).stream && written(*id) && read(*id));
+        saved.map(|id| (id, Dim::product(&self.buffer(id).dims)))
+    }
+
     /// Where an output or gradient is found.
     pub fn result(&self, role: Role, name: &str) -> Option<BufferId> {
         self.results.iter().find(|(r, n, _)| *r == role && n == name).map(|(_, _, buffer)| *buffer)
@@ -232,6 +243,17 @@ impl Program {
 
     pub fn kernels(&self) -> impl Iterator<Item = &Kernel> {
         self.forward.iter().chain(&self.backward).chain(&self.update)
+    }
+}
+
+impl Kernel {
+    pub fn stores(&self, buffer: BufferId) -> bool {
+        self.stages.iter().flat_map(|stage| &stage.stores).any(|store| store.buffer == buffer)
+    }
+
+    pub fn loads(&self, buffer: BufferId) -> bool {
+        let mut insts = self.stages.iter().flat_map(|stage| &stage.insts);
+        insts.any(|inst| matches!(inst, Inst::Load(from, _) if *from == buffer))
     }
 }
 

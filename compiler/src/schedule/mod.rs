@@ -14,7 +14,7 @@ mod storage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-pub use facts::{is_reduction, is_resident, is_sum};
+pub use facts::{Binary, is_reduction, is_resident, is_sum};
 
 use crate::graph::{Dim, Graph, NodeId, Op, Role};
 use crate::kernel::{Direction, Pass};
@@ -59,7 +59,7 @@ pub fn schedule(graph: &Graph) -> Schedule {
     let passes = passes(&graph);
     let recurrences = Recurrences::find(&graph);
     let stored = storage::choose(&graph, &passes, &recurrences);
-    let mut binary = facts::Binary::default();
+    let mut binary = Binary::default();
     let binary = graph.ids().map(|id| stored[id.0 as usize] && binary.holds(&graph, id)).collect();
     let units =
         Ordering { graph: &graph, passes: &passes, recurrences: &recurrences, stored: &stored }

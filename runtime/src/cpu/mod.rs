@@ -200,6 +200,10 @@ impl Backend for CpuBackend {
         }
         Ok(())
     }
+
+    fn wait(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// The starts of all buffers.

@@ -369,9 +369,7 @@ impl Backend for GpuBackend {
             staging.map_async(wgpu::MapMode::Read, .., |_| {});
             staging
         })?;
-        let wait = self.device.poll(wgpu::PollType::wait_indefinitely());
-        self.no_fault()?;
-        wait.map_err(|error| self.error(&error.to_string()))?;
+        self.wait()?;
         let view = staging.get_mapped_range(..).map_err(|error| self.error(&error.to_string()))?;
         Ok(view.to_vec())
     }
@@ -392,6 +390,12 @@ impl Backend for GpuBackend {
             rest = later;
         }
         Ok(())
+    }
+
+    fn wait(&mut self) -> Result<(), Error> {
+        let wait = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.no_fault()?;
+        wait.map(drop).map_err(|error| self.error(&error.to_string()))
     }
 }
 

@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Outcome {
     };
     let arrays = match arrays {
         Some(arrays) => arrays,
-        None => fgi::random_inputs(written, args.seed)?,
+        None => fgi::random_inputs(written, 3, 6, args.seed)?,
     };
     let rows = check(written, joint, &arrays, args)?;
     print(&rows)?;

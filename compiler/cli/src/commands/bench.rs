@@ -1,0 +1,152 @@
+mod measure;
+mod peer;
+mod report;
+
+use std::collections::BTreeMap;
+
+use fgi::Device;
+use fgi::bench::Runs;
+
+use crate::failure::{Failure, Outcome};
+use crate::program::ProgramArgs;
+use crate::render;
+
+use measure::Subject;
+
+/// Measures how long a program takes, and its memory
+///
+/// Times are medians over many runs in this process, after one that is not counted. Training is a
+/// forward and a backward pass together; inference is the forward pass of the program compiled
+/// without gradients. Absolute times depend on the machine and on what else it does: compare
+/// ratios from one run, as --against prints them.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    program: ProgramArgs,
+    /// The arrays of inputs and parameters; random ones from the seed if not given. {T} in the name
+    /// stands for the value of dimension T, so for any dimension of -D and --sweep
+    #[arg(long, value_name = "IN.npz")]
+    inputs: Option<String>,
+    /// The size of dimensions that neither the program nor -D gives, where inputs are random
+    #[arg(long, default_value_t = 128)]
+    batch: i64,
+    /// Measures once for each of these values of a dimension
+    #[arg(long, value_name = "NAME=V1,V2,…", value_parser = sweep)]
+    sweep: Option<(String, Vec<i64>)>,
+    /// The output whose gradients are trained with; `loss` if there is one
+    #[arg(long, value_name = "OUTPUT")]
+    grad: Option<String>,
+    /// Where it runs: `cpu`, `gpu`, `gpu:NAME`, `auto`
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+    /// How many threads the CPU device uses; as many as the machine has if not given
+    #[arg(long)]
+    threads: Option<usize>,
+    /// How often each time is taken; as often as fits into a second if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    runs: Option<u32>,
+    /// Decides random inputs and initial parameters
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// A shell command to compare with. It prints a JSON object whose train_ms, infer_ms, fwd_ms or
+    /// bwd_ms are milliseconds as its last line; {T} stands for the value of dimension T
+    #[arg(long, value_name = "COMMAND")]
+    against: Option<String>,
+    /// How many times this program and the other one are measured by turns
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "against")]
+    pairs: usize,
+    /// Prints one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let given = args.program.dims()?;
+    let sweep = match &args.sweep {
+        None => vec![given],
+        Some((name, _)) if given.contains_key(name) => {
+            return Err(Failure::Usage(format!("{name} is given by -D and by --sweep")));
+        }
+        Some((name, values)) => {
+            let with = |value: &i64| {
+                let mut dims = given.clone();
+                dims.insert(name.clone(), *value);
+                dims
+            };
+            values.iter().map(with).collect()
+        }
+    };
+    if args.inputs.is_none() {
+        render::note(&format!("inputs are random, from seed {}", args.seed));
+    }
+    sweep.into_iter().try_for_each(|dims| bench(args, dims))
+}
+
+fn bench(args: &Args, dims: BTreeMap<String, i64>) -> Outcome {
+    let peer = args.against.as_ref().map(|command| filled(command, &dims));
+    let (mut subject, first) = Subject::new(args, dims)?;
+    if !args.json {
+        report::text(&subject.facts, &first)?;
+    }
+    let mut pairs = Vec::new();
+    if let Some(command) = &peer {
+        for round in 0..args.pairs {
+            let own = if round == 0 { first.clone() } else { subject.measure()? };
+            pairs.push(peer::Pair::measure(own, command)?);
+        }
+    }
+    match args.json {
+        true => report::json(&subject.facts, &first, &pairs),
+        false if pairs.is_empty() => Ok(()),
+        false => report::pairs(&pairs),
+    }
+}
+
+impl Args {
+    fn device(&self) -> Device {
+        match self.threads {
+            Some(threads) => self.device.clone().threads(threads),
+            None => self.device.clone(),
+        }
+    }
+
+    fn runs(&self) -> Runs {
+        self.runs.map_or(Runs::ENOUGH, |count| Runs::exactly(count as usize))
+    }
+}
+
+/// A text with the values of dimensions in place of their names in braces.
+fn filled(text: &str, dims: &BTreeMap<String, i64>) -> String {
+    let fill = |text: String, (name, value): (&String, &i64)| {
+        text.replace(&format!("{{{name}}}"), &value.to_string())
+    };
+    dims.iter().fold(text.to_string(), fill)
+}
+
+fn sweep(text: &str) -> Result<(String, Vec<i64>), String> {
+    let (name, values) = text.split_once('=').ok_or("expected NAME=V1,V2,…")?;
+    let value = |value: &str| match value.trim().parse::<i64>() {
+        Ok(value) if value > 0 => Ok(value),
+        _ => Err(format!("`{value}` is no positive whole number")),
+    };
+    Ok((name.trim().into(), values.split(',').map(value).collect::<Result<_, _>>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dimensions_fill_braces() {
+        let dims = [("T".to_string(), 28), ("N".to_string(), 256)].into();
+        assert_eq!(filled("x --T {T} in_{T}_{N}.npz {X}", &dims), "x --T 28 in_28_256.npz {X}");
+    }
+
+    #[test]
+    fn sweeps_are_read() {
+        assert_eq!(sweep("T=28, 49"), Ok(("T".into(), vec![28, 49])));
+        for wrong in ["T", "T=", "T=0", "T=1,x"] {
+            assert!(sweep(wrong).is_err(), "{wrong}");
+        }
+    }
+}

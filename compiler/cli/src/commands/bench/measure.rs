@@ -1,0 +1,254 @@
+//! A program made ready for measuring, and what was measured.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use fgi::bench::{self, Runs, Spread, TrainingTimes};
+use fgi::npz::{self, Arrays};
+use fgi::{Array, Session};
+use fgi_compiler::activity::{SPIKE_RATE, spike_rate};
+use fgi_compiler::check::{self, GraphHead, InputHead};
+use fgi_compiler::graph::{Bindings, Dim, Graph};
+use fgi_compiler::kernel::lower::lower;
+use fgi_compiler::kernel::{Pass, Program};
+use fgi_compiler::optimizer::{LEARNING_RATE, Optimizer, STEP};
+use fgi_compiler::schedule::schedule;
+use fgi_compiler::{Compiled, Gradients, Options, compile};
+
+use super::{Args, filled};
+use crate::failure::Failure;
+use crate::program::ProgramText;
+use crate::render;
+
+/// A program on a device, for training and for inference.
+pub(super) struct Subject {
+    runs: Runs,
+    training: Option<Session>,
+    inference: Session,
+    pub facts: Facts,
+}
+
+/// What is measured once.
+pub(super) struct Facts {
+    pub graph: String,
+    pub device: String,
+    /// The values of dimensions that do not follow from the text.
+    pub dims: BTreeMap<String, i64>,
+    pub steps: Option<i64>,
+    /// The stages of compilation in order, in ms.
+    pub stages: Vec<(&'static str, f64)>,
+    /// From the text to the end of the first step, in ms.
+    pub first_step_ms: f64,
+    /// Bytes that the forward pass saves for the backward pass at each step.
+    pub saved_bytes_per_step: i64,
+    /// Memory of the process, in MiB: before there were buffers, and the most while it trained (or,
+    /// without gradients, ran). `None` where the system does not tell.
+    pub memory: Option<(f64, f64)>,
+    /// The share of spikes that are 1; `None` without spikes.
+    pub spike_rate: Option<f64>,
+}
+
+/// The times of one round.
+#[derive(Clone)]
+pub(super) struct Measured {
+    training: Option<TrainingTimes>,
+    inference: Spread,
+}
+
+impl Measured {
+    /// By the names that peers use too.
+    pub fn spreads(&self) -> Vec<(&'static str, Spread)> {
+        let mut spreads = Vec::new();
+        if let Some(times) = &self.training {
+            spreads.extend([("fwd", times.forward), ("bwd", times.backward)]);
+            spreads.push(("train", times.training));
+            spreads.extend(times.update.map(|update| ("update", update)));
+        }
+        spreads.push(("infer", self.inference));
+        spreads
+    }
+}
+
+impl Subject {
+    /// Compiles the program, runs its first step, and measures it once.
+    pub fn new(args: &Args, dims: BTreeMap<String, i64>) -> Result<(Subject, Measured), Failure> {
+        let text = args.program.read()?;
+        let given = args.inputs.as_ref().map(|file| npz::read(Path::new(&filled(file, &dims))));
+        let given = given.transpose()?;
+        let options = options(args, &text, dims, given.as_ref())?;
+        let mut stages = Vec::new();
+        let start = Instant::now();
+        let compiled = compiled(&text, &options, &mut stages)?;
+        let compile_ms = ms(start);
+        render::to_stderr(&compiled.sources, &compiled.warnings);
+        let arrays = arrays(args, &compiled, given)?;
+        bench::forget_peak();
+        let idle = bench::memory();
+        let start = Instant::now();
+        let program = Arc::new(compiled.program);
+        let mut session = Session::new(program.clone(), &args.device())?;
+        stages.push(("native", ms(start)));
+        give(&mut session, &arrays, args.seed)?;
+        session.run(Pass::Forward)?;
+        session.run(Pass::Backward)?;
+        session.wait()?;
+        let first_step_ms = compile_ms + ms(start);
+        if session.is_software_gpu() {
+            render::note(&format!("{} runs on the processor", session.device_name()));
+        }
+        let bindings = session.bindings().cloned().unwrap_or_default();
+        let facts = Facts {
+            graph: program.name.clone(),
+            device: session.device_name(),
+            dims: options.dims.clone().into_iter().chain(named(&bindings)).collect(),
+            steps: program.time.as_ref().map(|time| size(time, &bindings)).transpose()?,
+            stages,
+            first_step_ms,
+            saved_bytes_per_step: saved_bytes(&program, &bindings)?,
+            memory: None,
+            spike_rate: None,
+        };
+        let mut subject = Subject { runs: args.runs(), training: None, inference: session, facts };
+        let mut times = None;
+        let mut graph = compiled.graphs.into_iter().last();
+        if options.gradients.is_some() {
+            times = Some(bench::training(&mut subject.inference, subject.runs)?);
+            subject.facts.memory = memory_since(idle);
+            let options = Options { gradients: None, optimizer: None, ..options };
+            let compiled = self::compiled(&text, &options, &mut Vec::new())?;
+            graph = compiled.graphs.into_iter().last();
+            let mut session = Session::new(Arc::new(compiled.program), &args.device())?;
+            give(&mut session, &arrays, args.seed)?;
+            subject.training = Some(std::mem::replace(&mut subject.inference, session));
+        }
+        let inference = bench::inference(&mut subject.inference, subject.runs)?;
+        subject.facts.memory = subject.facts.memory.or_else(|| memory_since(idle));
+        if let Some((_, graph)) = graph {
+            subject.facts.spike_rate = rate(&graph, args, &arrays)?;
+        }
+        Ok((subject, Measured { training: times, inference }))
+    }
+
+    /// All times once more.
+    pub fn measure(&mut self) -> Result<Measured, Failure> {
+        let training = self.training.as_mut();
+        let training = training.map(|session| bench::training(session, self.runs)).transpose()?;
+        let inference = bench::inference(&mut self.inference, self.runs)?;
+        Ok(Measured { training, inference })
+    }
+}
+
+/// What to compile: with gradients and updates, if there is something to train for.
+fn options(
+    args: &Args,
+    text: &ProgramText,
+    dims: BTreeMap<String, i64>,
+    given: Option<&Arrays>,
+) -> Result<Options, Failure> {
+    let heads = check::graphs(&text.name, &text.text, text).graphs;
+    let head = match (&args.program.graph, heads.as_slice()) {
+        (None, [only]) => Some(only),
+        (name, all) => all.iter().find(|graph| Some(&graph.name) == name.as_ref()),
+    };
+    let mut options =
+        Options { graph: args.program.graph.clone(), dims, gradients: None, optimizer: None };
+    // If there is no such graph, the checker says so.
+    let Some(head) = head else { return Ok(options) };
+    if let Some(given) = given {
+        let shape = |shape: &[usize]| shape.iter().map(|axis| *axis as i64).collect();
+        let shapes = given.iter().map(|(name, array)| (name.clone(), shape(&array.shape)));
+        let mut bound = options.dims.clone();
+        check::bind_dims(head, &shapes.collect(), &mut bound).map_err(Failure::Run)?;
+        bound.retain(|name, _| options.dims.contains_key(name) || !may_stay_open(head, name));
+        options.dims = bound;
+    }
+    let has_loss = || head.outputs.iter().any(|output| output == "loss");
+    let output = args.grad.clone().or_else(|| has_loss().then(|| "loss".into()));
+    options.gradients = output.map(|output| Gradients { output, wrt: None });
+    options.optimizer = options.gradients.is_some().then_some(Optimizer::ADAM);
+    Ok(options)
+}
+
+/// The dimension is only ever the number of steps or the first axis of an input: it may be different
+/// from run to run, as it is in training.
+fn may_stay_open(head: &GraphHead, name: &str) -> bool {
+    let is_leading = |input: &InputHead| {
+        let leading = 1 + usize::from(input.is_stream);
+        input.dims.iter().skip(leading).all(|dim| !dim.contains(name))
+    };
+    head.dims.iter().all(|dim| dim.name != name) && head.inputs.iter().all(is_leading)
+}
+
+fn compiled(
+    text: &ProgramText,
+    options: &Options,
+    stages: &mut Vec<(&'static str, f64)>,
+) -> Result<Compiled, Failure> {
+    let mut start = Instant::now();
+    let compiled = compile(&text.name, &text.text, text, options, &mut |stage| {
+        stages.push((stage, ms(start)));
+        start = Instant::now();
+    });
+    Ok(compiled?)
+}
+
+/// The inputs and parameters that are given, or random inputs; and the optimiser's.
+fn arrays(args: &Args, compiled: &Compiled, given: Option<Arrays>) -> Result<Arrays, Failure> {
+    let mut arrays = match (given, compiled.graphs.first()) {
+        (None, Some((_, graph))) => fgi::random_inputs(graph, args.batch, args.batch, args.seed)?,
+        (given, _) => given.unwrap_or_default(),
+    };
+    for (name, value) in [(LEARNING_RATE, 1e-3), (STEP, 1.0)] {
+        arrays.insert(name.into(), Array::new([], vec![value]));
+    }
+    Ok(arrays)
+}
+
+/// Sets inputs and parameters; what a program does not have is left out.
+fn give(session: &mut Session, arrays: &Arrays, seed: u64) -> Result<(), Failure> {
+    session.initialise(seed)?;
+    let program = session.program();
+    let inputs: Vec<String> = program.inputs.iter().map(|input| input.name.clone()).collect();
+    let params: Vec<String> = program.params.iter().map(|param| param.path.clone()).collect();
+    let of = |names: &[String]| -> Vec<_> {
+        arrays.iter().filter(|(name, _)| names.contains(name)).collect()
+    };
+    for (path, array) in of(&params) {
+        session.set_param(path, array)?;
+    }
+    let inputs = of(&inputs);
+    Ok(session.set_inputs(inputs.into_iter().map(|(name, array)| (name.as_str(), array)))?)
+}
+
+/// The share of a graph's spikes that are 1.
+fn rate(graph: &Graph, args: &Args, arrays: &Arrays) -> Result<Option<f64>, Failure> {
+    let Some(graph) = spike_rate(graph) else { return Ok(None) };
+    let mut session = Session::new(Arc::new(lower(&schedule(&graph))), &args.device())?;
+    give(&mut session, arrays, args.seed)?;
+    session.run(Pass::Forward)?;
+    Ok(session.output(SPIKE_RATE)?.to_f64().first().copied())
+}
+
+fn saved_bytes(program: &Program, bindings: &Bindings) -> Result<i64, Failure> {
+    let bytes = program.saved().map(|(_, elements)| Ok(4 * size(&elements, bindings)?));
+    bytes.sum()
+}
+
+fn size(dim: &Dim, bindings: &Bindings) -> Result<i64, Failure> {
+    Ok(dim.eval(bindings).map_err(fgi::Error::from)?)
+}
+
+fn named(bindings: &Bindings) -> impl Iterator<Item = (String, i64)> {
+    bindings.iter().map(|(name, size)| (name.to_string(), *size))
+}
+
+/// The memory at the time of `idle`, and the most since then.
+fn memory_since(idle: Option<(f64, f64)>) -> Option<(f64, f64)> {
+    Some((idle?.0, bench::memory()?.1))
+}
+
+fn ms(start: Instant) -> f64 {
+    1e3 * start.elapsed().as_secs_f64()
+}

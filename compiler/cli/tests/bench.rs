@@ -1,0 +1,103 @@
+//! `fgic bench` measures what it says, alone and against another program.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+fn bench(arguments: &[&str]) -> (String, String, Option<i32>) {
+    let small = ["-D", "K=4", "-D", "N=8", "--batch", "4", "--runs", "2"];
+    let output = Command::new(env!("CARGO_BIN_EXE_fgic"))
+        .args(["bench", "dsl-examples/smnist.fgi"])
+        .args(small)
+        .args(arguments)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr), output.status.code())
+}
+
+fn lines(arguments: &[&str]) -> Vec<Value> {
+    let (printed, errors, code) = bench(arguments);
+    assert_eq!(code, Some(0), "{errors}");
+    printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn number(line: &Value, name: &str) -> f64 {
+    line[name].as_f64().unwrap_or_else(|| panic!("{name} in {line}"))
+}
+
+#[test]
+fn every_time_is_measured() {
+    let lines = lines(&["--json", "--sweep", "T=3,5"]);
+    assert_eq!(
+        lines.iter().map(|line| line["steps"].as_i64()).collect::<Vec<_>>(),
+        [Some(3), Some(5)]
+    );
+    for line in &lines {
+        for time in ["fwd", "bwd", "train", "update", "infer"] {
+            let [min, median, max] =
+                ["_min_ms", "_ms", "_max_ms"].map(|kind| number(line, &format!("{time}{kind}")));
+            assert!(0.0 < min && min <= median && median <= max, "{line}");
+        }
+        let compile = number(line, "compile_ms");
+        let stages = line["compile_stages_ms"].as_object().unwrap();
+        let sum: f64 = stages.values().map(|ms| ms.as_f64().unwrap()).sum();
+        assert!((compile - sum).abs() < 1e-6 && stages.contains_key("native"), "{line}");
+        assert!(number(line, "first_step_ms") > compile, "{line}");
+        assert!((0.0..=1.0).contains(&number(line, "spike_rate")), "{line}");
+        assert_eq!(line["dims"]["B"], 4, "{line}");
+        // At least the potential and the spike of each of 4 · 8 neurons.
+        assert!(number(line, "saved_bytes_per_step") >= 256.0, "{line}");
+        if cfg!(target_os = "linux") {
+            assert!(number(line, "peak_rss_mib") >= number(line, "rss_before_mib"), "{line}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_peer_is_run_by_turns() {
+    let peer = "echo started; echo '{\"train_ms\": 1e6, \"steps\": {T}}'";
+    let lines = lines(&["--json", "--sweep", "T=3", "--pairs", "2", "--against", peer]);
+    let ratios = lines[0]["train_ratios"].as_array().unwrap();
+    assert_eq!(ratios.len(), 2);
+    assert!(ratios.iter().all(|ratio| ratio.as_f64().unwrap() > 1.0));
+    assert_eq!(lines[0]["peers"][0]["steps"], 3);
+    assert!(lines[0].get("infer_ratio").is_none());
+    let (printed, ..) =
+        bench(&["-D", "T=3", "--pairs", "1", "--against", "echo '{\"infer_ms\": 7}'"]);
+    assert!(printed.contains("peer / own, inference: ×"), "{printed}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_peer_that_fails_is_an_error() {
+    for (command, message) in [
+        ("exit 3", "failed: exit status: 3"),
+        ("echo 1", "printed no JSON object as its last line"),
+        ("echo '{\"time\": 1}'", "printed none of fwd_ms"),
+    ] {
+        let (_, errors, code) = bench(&["-D", "T=2", "--pairs", "1", "--against", command]);
+        assert!(errors.contains(message), "{errors}");
+        assert_eq!(code, Some(3));
+    }
+}
+
+#[test]
+fn a_dimension_is_given_once() {
+    let (_, errors, code) = bench(&["-D", "T=2", "--sweep", "T=3"]);
+    assert!(errors.contains("T is given by -D and by --sweep"), "{errors}");
+    assert_eq!(code, Some(2));
+}
+
+#[test]
+fn random_inputs_are_announced() {
+    let (printed, notes, _) = bench(&["-D", "T=2"]);
+    assert!(notes.contains("inputs are random, from seed 0"), "{notes}");
+    for shown in ["forward", "backward", "training", "update", "inference", "spike rate"] {
+        assert!(printed.contains(shown), "{printed}");
+    }
+}

@@ -1,0 +1,155 @@
+//! How long programs take, and how much memory.
+
+use std::time::{Duration, Instant};
+
+use fgi_compiler::kernel::Pass;
+
+use crate::{Error, Session};
+
+/// Milliseconds of one thing done several times.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+/// A training step, part by part.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingTimes {
+    pub forward: Spread,
+    pub backward: Spread,
+    /// Forward and backward together.
+    pub training: Spread,
+    /// `None` if the program has no update.
+    pub update: Option<Spread>,
+}
+
+/// How often things are done: as often as fit into a second, but so many times at least and at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Runs {
+    pub least: usize,
+    pub most: usize,
+}
+
+impl Runs {
+    pub const ENOUGH: Runs = Runs { least: 7, most: 300 };
+
+    pub fn exactly(count: usize) -> Runs {
+        Runs { least: count, most: count }
+    }
+
+    /// What `run` returns, all runs after each other; a first run is not counted.
+    fn of<const N: usize>(
+        self,
+        mut run: impl FnMut() -> Result<[Duration; N], Error>,
+    ) -> Result<[Spread; N], Error> {
+        run()?;
+        let mut times: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+        let start = Instant::now();
+        let mut count = 0;
+        while count < self.least.max(1)
+            || (count < self.most && start.elapsed() < Duration::from_secs(1))
+        {
+            for (times, time) in times.iter_mut().zip(run()?) {
+                times.push(1e3 * time.as_secs_f64());
+            }
+            count += 1;
+        }
+        Ok(times.map(|times| Spread::of(&times)))
+    }
+}
+
+impl Spread {
+    /// Of at least one time.
+    fn of(times: &[f64]) -> Spread {
+        let (min, max) = (f64::INFINITY, f64::NEG_INFINITY);
+        Spread {
+            median: median(times),
+            min: times.iter().copied().fold(min, f64::min),
+            max: times.iter().copied().fold(max, f64::max),
+        }
+    }
+}
+
+/// The number in the middle, or the mean of the two there; NaN of none.
+pub fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.as_slice() {
+        [] => f64::NAN,
+        all if all.len() % 2 == 1 => all[all.len() / 2],
+        all => (all[all.len() / 2 - 1] + all[all.len() / 2]) / 2.0,
+    }
+}
+
+/// The times of a training step; inputs must be given. The update comes last, so that all other runs
+/// see the same parameters.
+pub fn training(session: &mut Session, runs: Runs) -> Result<TrainingTimes, Error> {
+    let [training] = runs.of(|| Ok([timed(session, &[Pass::Forward, Pass::Backward])?]))?;
+    let [forward, backward] =
+        runs.of(|| Ok([timed(session, &[Pass::Forward])?, timed(session, &[Pass::Backward])?]))?;
+    let update = match session.program().update.is_empty() {
+        true => None,
+        false => Some(runs.of(|| Ok([timed(session, &[Pass::Update])?]))?[0]),
+    };
+    Ok(TrainingTimes { forward, backward, training, update })
+}
+
+/// The times of a forward pass; inputs must be given.
+pub fn inference(session: &mut Session, runs: Runs) -> Result<Spread, Error> {
+    Ok(runs.of(|| Ok([timed(session, &[Pass::Forward])?]))?[0])
+}
+
+fn timed(session: &mut Session, passes: &[Pass]) -> Result<Duration, Error> {
+    let start = Instant::now();
+    for pass in passes {
+        session.run(*pass)?;
+    }
+    session.wait()?;
+    Ok(start.elapsed())
+}
+
+/// The memory that this process has now, and the most that it has had since [`forget_peak`], in MiB.
+/// `None` where the system does not tell (it does on Linux).
+pub fn memory() -> Option<(f64, f64)> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: f64 = line.trim_start_matches(':').trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kib / 1024.0)
+    };
+    Some((field("VmRSS")?, field("VmHWM")?))
+}
+
+/// Counts the most memory from now on.
+pub fn forget_peak() {
+    // Where this cannot be done, the peak of the whole process stands.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreads_of_times() {
+        let spread = |times: &[f64]| Spread::of(times);
+        assert_eq!(spread(&[3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
+        assert_eq!(spread(&[4.0, 1.0]), Spread { median: 2.5, min: 1.0, max: 4.0 });
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn runs_are_as_many_as_asked_for() {
+        let mut count = 0;
+        let mut run = || {
+            count += 1;
+            Ok([Duration::from_millis(count)])
+        };
+        // The first one is not counted.
+        let [spread] = Runs::exactly(3).of(&mut run).unwrap();
+        assert_eq!(spread, Spread { median: 3.0, min: 2.0, max: 4.0 });
+        assert_eq!(count, 4);
+    }
+}
