@@ -55,32 +55,38 @@ pub struct Pass {
     pub name: &'static str,
     /// What it does, in a sentence.
     pub about: &'static str,
-    run: fn(&Graph, &Options) -> Result<Graph, CompileError>,
+    run: fn(&Graph, &Options) -> Result<Passed, CompileError>,
 }
+
+/// What a pass makes, and what the calculus says of its search.
+type Passed = (Graph, Option<calculus::Report>);
 
 /// The steps between the checked program and the schedule, in their order.
 pub const PASSES: [Pass; 4] = [
     Pass {
         name: "calculus",
         about: "Every surrogate, however spelt, becomes one bypass node.",
-        run: |graph, _| Ok(calculus::simplify(graph).0),
+        run: |graph, _| {
+            let (graph, report) = calculus::simplify(graph);
+            Ok((graph, Some(report)))
+        },
     },
     Pass {
         name: "autodiff",
         about: "The gradients are appended, with the backward pass through time.",
-        run: |graph, options| differentiate(graph, options.gradients.as_ref()),
+        run: |graph, options| Ok((differentiate(graph, options.gradients.as_ref())?, None)),
     },
     Pass {
         name: "erase",
         about: "What only served derivatives is gone; sg(x) is x.",
-        run: |graph, _| Ok(autodiff::erase(graph.clone())),
+        run: |graph, _| Ok((autodiff::erase(graph.clone()), None)),
     },
     Pass {
         name: "optimizer",
         about: "The updates of parameters are appended.",
         run: |graph, options| match &options.optimizer {
-            Some(optimizer) => Ok(optimizer::attach(graph, optimizer)?),
-            None => Ok(graph.compact()),
+            Some(optimizer) => Ok((optimizer::attach(graph, optimizer)?, None)),
+            None => Ok((graph.compact(), None)),
         },
     },
 ];
@@ -92,6 +98,8 @@ pub struct Compiled {
     pub warnings: Vec<Diagnostic>,
     /// As checked, and after each of [`PASSES`], by name.
     pub graphs: Vec<(&'static str, Graph)>,
+    /// How far the calculus went, for each pass in which it searched.
+    pub reports: Vec<(&'static str, calculus::Report)>,
     pub schedule: Schedule,
     pub program: kernel::Program,
 }
@@ -128,8 +136,11 @@ pub fn compile(
     };
     let mut graphs = vec![("check", verified("check", graph.clone())?)];
     after("check");
+    let mut reports = Vec::new();
     for pass in &PASSES {
-        graph = verified(pass.name, (pass.run)(&graph, options)?)?;
+        let (made, report) = (pass.run)(&graph, options)?;
+        graph = verified(pass.name, made)?;
+        reports.extend(report.map(|report| (pass.name, report)));
         graphs.push((pass.name, graph.clone()));
         after(pass.name);
     }
@@ -137,7 +148,7 @@ pub fn compile(
     after("schedule");
     let program = kernel::lower::lower(&schedule);
     after("lower");
-    Ok(Compiled { sources, warnings: diagnostics, graphs, schedule, program })
+    Ok(Compiled { sources, warnings: diagnostics, graphs, reports, schedule, program })
 }
 
 /// The graph with the gradients that are asked for.

@@ -16,19 +16,31 @@ pub mod rules;
 mod tests;
 mod values;
 
-pub use rules::{LAWS, Law, Numeric, Order};
+pub use rules::{LAWS, Law, Numeric, Order, Phase};
+
+use std::fmt;
 
 use crate::graph::{Graph, Op};
 
-/// What the simplification took.
+/// How far a search by the laws went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The size of the largest e-graph; 0 if none was needed.
+    /// The number of terms that were compared, of the largest search; 0 if none was needed.
     pub terms: usize,
     pub iterations: usize,
-    /// Why the search for equal terms ended before all laws were exhausted. The result is right all
-    /// the same, but terms that cancel may be left in it.
+    /// Why the search ended before all laws were exhausted. The result is right all the same, but
+    /// more could have been simplified.
     pub limit: Option<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} terms, {} iterations, ", self.terms, self.iterations)?;
+        match &self.limit {
+            None => f.write_str("all laws exhausted"),
+            Some(limit) => write!(f, "stopped at {limit}"),
+        }
+    }
 }
 
 /// How often what has become equal may let more cancel, in functions of functions.

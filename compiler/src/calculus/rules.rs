@@ -3,8 +3,12 @@
 //! Two terms are equal if they have the same value and the same derivative for all operands. So
 //! `sg(x)` is not x, and `x - sg(x)` is not 0: it is `tangent(x)`, of value 0 and x's derivative.
 //!
-//! The laws say which terms are equal; they do not write code. Sums are computed in the order in
-//! which the program has them, without the terms that cancel, whatever laws told that they do.
+//! To add a law: add its row, and to the tests one or more goals, pairs of terms that the law alone
+//! makes equal. The tests then prove the goals, compare values and derivatives of their sides, and
+//! measure the numeric class, which must be the one that the row declares.
+
+#[cfg(test)]
+pub mod tests;
 
 use std::fmt;
 
@@ -17,6 +21,15 @@ use super::analysis::{Facts, Terms};
 use super::language::{Operation, Term};
 use crate::graph::{Op, Pointwise};
 
+/// Where laws are put to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Before gradients are appended: surrogates become bypasses.
+    Surrogate,
+    /// Afterwards, on values and gradients together; there is no `sg` any more.
+    Joint,
+}
+
 /// Up to which derivative both sides of a law agree. The normal form uses both: it is for programs
 /// that are differentiated once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +38,8 @@ pub enum Order {
     All,
 }
 
-/// How the values of both sides compare in floating point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the f32 values of both sides compare, from the strictest. `tangent` counts as zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Numeric {
     /// To the bit, for all operands.
     Exact,
@@ -34,30 +47,25 @@ pub enum Numeric {
     Finite,
     /// Equal but for the order of rounding.
     Reassociating,
+    /// Equal over the real numbers.
     Approximate,
-}
-
-/// Where a law is put to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    /// By the e-graph, to find terms of equal value. Such laws make few new terms.
-    Compare,
-    /// By [`super::extract`], which carries it out once in each place; it would make an e-graph
-    /// grow without bound. Proofs need these as well.
-    Build,
 }
 
 pub struct Law {
     pub name: &'static str,
+    pub phases: &'static [Phase],
     pub order: Order,
     pub numeric: Numeric,
-    pub used: Use,
+    /// The equation with its condition, in the language's syntax; c has no derivative, L is linear.
+    pub equation: &'static str,
+    /// Why it holds, in a sentence.
+    pub reason: &'static str,
     form: Form,
 }
 
 enum Form {
-    /// Left side, right side, what must be proved of which variable.
-    Pattern(&'static str, &'static str, Option<(Proof, &'static str)>),
+    /// Left side, right side, what must be proved of which variables.
+    Pattern(&'static str, &'static str, &'static [(Proof, &'static str)]),
     /// The terms that the law makes equal to the given one.
     Equal(fn(&mut Terms, &Term) -> Vec<Id>),
 }
@@ -77,91 +85,167 @@ pub static LAWS: &[Law] = {
     use Numeric::*;
     use Order::*;
     use Proof::*;
-    use Use::*;
-    const fn law(name: &'static str, order: Order, numeric: Numeric, used: Use, form: Form) -> Law {
-        Law { name, order, numeric, used, form }
-    }
+    const SURROGATE: &[Phase] = &[Phase::Surrogate];
     &[
     // The stop.
-    // sg(sg x) = sg x
-    law("sg-sg", All, Exact, Compare, Pattern("(sg (sg ?x))", "(sg ?x)", None)),
-    // sg c = c, where c has no derivative
-    law("sg-stopped", All, Exact, Compare, Pattern("(sg ?c)", "?c", Some((Stopped, "?c")))),
-    // sg(op(x, …)) = op(sg x, …)
-    law("sg-operation", All, Exact, Compare, Equal(stop_operands)),
-    // sg(bypass(f, g)) = sg f
-    law("sg-bypass", All, Exact, Compare, Pattern("(sg (bypass ?f ?g))", "(sg ?f)", None)),
-    // sg(tangent g) = 0
-    law("sg-tangent", All, Exact, Build, Pattern("(sg (tangent ?g))", "(tangent (sg ?g))", None)),
+    law("sg-sg", SURROGATE, All, Exact,
+        "sg(sg(x)) = sg(x)",
+        "What has no derivative has none to stop.",
+        Pattern("(sg (sg ?x))", "(sg ?x)", &[])),
+    law("sg-stopped", SURROGATE, All, Exact,
+        "sg(c) = c",
+        "What has no derivative has none to stop.",
+        Pattern("(sg ?c)", "?c", &[(Stopped, "?c")])),
+    law("sg-operation", SURROGATE, All, Exact,
+        "sg(f(x, …)) = f(sg(x), …)",
+        "The values are equal, and by the chain rule neither side has a derivative.",
+        Equal(stop_operands)),
+    law("sg-bypass", SURROGATE, All, Exact,
+        "sg(bypass(f, g)) = sg(f)",
+        "The value of a bypass is f; its derivative is stopped.",
+        Pattern("(sg (bypass ?f ?g))", "(sg ?f)", &[])),
+    law("sg-tangent", SURROGATE, All, Exact,
+        "sg(tangent(g)) = tangent(sg(g))",
+        "Both are zero without a derivative.",
+        Pattern("(sg (tangent ?g))", "(tangent (sg ?g))", &[])),
 
     // Tangents.
-    // x - sg x = tangent x;  f - g = tangent f - tangent g, where sg f = sg g
-    law("cancel", All, Finite, Build, Equal(cancel)),
-    // f + tangent g = bypass(f, f + g);  tangent a + tangent b = tangent(a + b)
-    law("sum-tangent", All, Exact, Build, Equal(sum_of_tangents)),
-    // -tangent a = tangent(-a)
-    law("neg-tangent", All, Exact, Build, Pattern("(neg (tangent ?g))", "(tangent (neg ?g))", None)),
-    // L(tangent g) = tangent(L g), for a linear L;  c · tangent g = tangent(c · g), where c has no derivative
-    law("linear-tangent", All, Finite, Build, Equal(linear_tangent)),
-    // c · tangent g = tangent(sg c · g)
-    law("product-tangent", First, Finite, Build, Equal(product_tangent)),
-    // tangent(bypass(f, g)) = tangent g
-    law("tangent-bypass", All, Exact, Build, Pattern("(tangent (bypass ?f ?g))", "(tangent ?g)", None)),
-    // tangent(tangent g) = tangent g
-    law("tangent-tangent", All, Exact, Build, Pattern("(tangent (tangent ?g))", "(tangent ?g)", None)),
-    // bypass(0, g) = tangent g
-    law("bypass-zero", All, Exact, Build, Pattern("(bypass ?z ?g)", "(tangent ?g)", Some((Zero, "?z")))),
+    law("cancel", SURROGATE, All, Finite,
+        "f - g = tangent(f) - tangent(g), if sg(f) = sg(g);  so x - sg(x) = tangent(x)",
+        "Equal values cancel, and the derivatives stay.",
+        Equal(cancel)),
+    law("cancel-among", SURROGATE, All, Reassociating,
+        "f + a - g = a + tangent(f) - tangent(g), if sg(f) = sg(g)",
+        "Equal values cancel, whatever stands between them.",
+        Equal(cancel_among)),
+    law("sum-tangent", SURROGATE, All, Finite,
+        "f + tangent(g) = bypass(f, f + g);  tangent(a) + tangent(b) = tangent(a + b)",
+        "A tangent adds nothing to the value, and its derivative to the derivative.",
+        Equal(sum_of_tangents)),
+    law("neg-tangent", SURROGATE, All, Finite,
+        "-tangent(a) = tangent(-a)",
+        "The derivative is linear, and minus zero is zero.",
+        Pattern("(neg (tangent ?g))", "(tangent (neg ?g))", &[])),
+    law("linear-tangent", SURROGATE, All, Finite,
+        "L(tangent(g)) = tangent(L(g));  c * tangent(g) = tangent(c * g)",
+        "A linear operation takes zero to zero and is its own derivative.",
+        Equal(linear_tangent)),
+    law("product-tangent", SURROGATE, First, Finite,
+        "x * tangent(g) = tangent(sg(x) * g)",
+        "By the product rule, the derivative of x is multiplied by zero.",
+        Equal(product_tangent)),
+    law("tangent-bypass", SURROGATE, All, Exact,
+        "tangent(bypass(f, g)) = tangent(g)",
+        "A tangent has the derivative of its operand, here that of g.",
+        Pattern("(tangent (bypass ?f ?g))", "(tangent ?g)", &[])),
+    law("tangent-tangent", SURROGATE, All, Exact,
+        "tangent(tangent(g)) = tangent(g)",
+        "A tangent has the derivative of its operand, here that of g.",
+        Pattern("(tangent (tangent ?g))", "(tangent ?g)", &[])),
+    law("bypass-zero", SURROGATE, All, Finite,
+        "bypass(0, g) = tangent(g)",
+        "Both have the value 0 and the derivative of g.",
+        Pattern("(bypass ?z ?g)", "(tangent ?g)", &[(Zero, "?z")])),
 
     // Bypasses: a rectangular band.
-    // bypass(x, x) = x
-    law("bypass-same", All, Exact, Compare, Pattern("(bypass ?x ?x)", "?x", None)),
-    // bypass(bypass(a, b), c) = bypass(a, c)
-    law("bypass-left", All, Exact, Compare, Pattern("(bypass (bypass ?a ?b) ?c)", "(bypass ?a ?c)", None)),
-    // bypass(a, bypass(b, c)) = bypass(a, c)
-    law("bypass-right", All, Exact, Compare, Pattern("(bypass ?a (bypass ?b ?c))", "(bypass ?a ?c)", None)),
-    // bypass(f, g) = bypass(sg f, g)
-    law("bypass-value", All, Exact, Build, Pattern("(bypass ?f ?g)", "(bypass (sg ?f) ?g)", None)),
-    // bypass(f, sg g) = sg f
-    law("bypass-stopped", All, Exact, Compare, Pattern("(bypass ?f ?c)", "(sg ?f)", Some((Stopped, "?c")))),
-    // bypass(tangent a, g) = tangent g
-    law("bypass-of-tangent", All, Exact, Build, Pattern("(bypass (tangent ?a) ?g)", "(tangent ?g)", None)),
-    // bypass(f, tangent g) = bypass(f, g)
-    law("bypass-to-tangent", All, Exact, Build, Pattern("(bypass ?f (tangent ?g))", "(bypass ?f ?g)", None)),
-    // bypass(f, g + sg h) = bypass(f, g)
-    law("bypass-drop", All, Exact, Build, Equal(drop_stopped)),
-    // L(bypass(f, g)) = bypass(L f, L g), for a linear L
-    law("linear-bypass", All, Exact, Build, Equal(linear_bypass)),
+    law("bypass-same", SURROGATE, All, Exact,
+        "bypass(x, x) = x",
+        "x has the value of x and the derivative of x.",
+        Pattern("(bypass ?x ?x)", "?x", &[])),
+    law("bypass-left", SURROGATE, All, Exact,
+        "bypass(bypass(a, b), c) = bypass(a, c)",
+        "Of the first operand only the value counts.",
+        Pattern("(bypass (bypass ?a ?b) ?c)", "(bypass ?a ?c)", &[])),
+    law("bypass-right", SURROGATE, All, Exact,
+        "bypass(a, bypass(b, c)) = bypass(a, c)",
+        "Of the second operand only the derivative counts.",
+        Pattern("(bypass ?a (bypass ?b ?c))", "(bypass ?a ?c)", &[])),
+    law("bypass-value", SURROGATE, All, Exact,
+        "bypass(f, g) = bypass(sg(f), g)",
+        "Of the first operand only the value counts.",
+        Pattern("(bypass ?f ?g)", "(bypass (sg ?f) ?g)", &[])),
+    law("bypass-stopped", SURROGATE, All, Exact,
+        "bypass(f, c) = sg(f)",
+        "The derivative of c is zero.",
+        Pattern("(bypass ?f ?c)", "(sg ?f)", &[(Stopped, "?c")])),
+    law("bypass-of-tangent", SURROGATE, All, Exact,
+        "bypass(tangent(a), g) = tangent(g)",
+        "The value of a tangent is zero.",
+        Pattern("(bypass (tangent ?a) ?g)", "(tangent ?g)", &[])),
+    law("bypass-to-tangent", SURROGATE, All, Exact,
+        "bypass(f, tangent(g)) = bypass(f, g)",
+        "A tangent has the derivative of its operand.",
+        Pattern("(bypass ?f (tangent ?g))", "(bypass ?f ?g)", &[])),
+    law("bypass-drop", SURROGATE, All, Exact,
+        "bypass(f, g + c) = bypass(f, g)",
+        "The derivative of c is zero.",
+        Equal(drop_stopped)),
+    law("linear-bypass", SURROGATE, All, Exact,
+        "L(bypass(f, g)) = bypass(L(f), L(g))",
+        "A linear operation is its own derivative.",
+        Equal(linear_bypass)),
 
     // Sums and signs.
-    // -(-x) = x
-    law("neg-neg", All, Exact, Compare, Pattern("(neg (neg ?x))", "?x", None)),
-    // (-a) · b = -(a · b)
-    law("neg-left", All, Exact, Compare, Pattern("(mul (neg ?a) ?b)", "(neg (mul ?a ?b))", None)),
-    // a · (-b) = -(a · b)
-    law("neg-right", All, Exact, Compare, Pattern("(mul ?a (neg ?b))", "(neg (mul ?a ?b))", None)),
-    // (a + b) + c = a + b + c;  -(a + b) = -a + -b;  the sum of one term is the term
-    law("sum-flat", All, Reassociating, Build, Equal(flatten)),
-    // x + 0 = x
-    law("sum-zero", All, Finite, Compare, Equal(drop_zeros)),
-    // a + b = b + a;  a · b = b · a
-    law("order", All, Exact, Compare, Equal(reorder)),
+    law("neg-neg", SURROGATE, All, Exact,
+        "-(-x) = x",
+        "The sign bit is flipped twice.",
+        Pattern("(neg (neg ?x))", "?x", &[])),
+    law("neg-left", SURROGATE, All, Exact,
+        "(-a) * b = -(a * b)",
+        "A product is rounded alike for both signs.",
+        Pattern("(mul (neg ?a) ?b)", "(neg (mul ?a ?b))", &[])),
+    law("neg-right", SURROGATE, All, Exact,
+        "a * (-b) = -(a * b)",
+        "A product is rounded alike for both signs.",
+        Pattern("(mul ?a (neg ?b))", "(neg (mul ?a ?b))", &[])),
+    law("sum-flat", SURROGATE, All, Reassociating,
+        "(a + b) + c = a + b + c;  -(a + b) = -a + -b",
+        "A sum of sums is the sum of all terms.",
+        Equal(flatten)),
+    law("sum-zero", SURROGATE, All, Finite,
+        "x + 0 = x",
+        "Zero adds nothing.",
+        Equal(drop_zeros)),
+    law("sum-order", SURROGATE, All, Reassociating,
+        "a + b + c = c + a + b",
+        "A sum does not depend on the order of its terms.",
+        Equal(reorder_sum)),
+    law("order", SURROGATE, All, Exact,
+        "a * b = b * a;  likewise for min, max, ==, !=, && and ||",
+        "These operations are commutative, rounding included.",
+        Equal(reorder)),
     ]
 };
+
+const fn law(
+    name: &'static str,
+    phases: &'static [Phase],
+    order: Order,
+    numeric: Numeric,
+    equation: &'static str,
+    reason: &'static str,
+    form: Form,
+) -> Law {
+    Law { name, phases, order, numeric, equation, reason, form }
+}
 
 impl Law {
     /// The law as egg applies it; `None` if its text is no pattern, which the tests rule out.
     pub fn rewrite(&self) -> Option<Rewrite<Term, Facts>> {
         match &self.form {
             Form::Equal(equal) => Rewrite::new(self.name, EachClass, EachTerm(*equal)).ok(),
-            Form::Pattern(left, right, condition) => {
+            Form::Pattern(left, right, conditions) => {
                 let left: Pattern<Term> = left.parse().ok()?;
-                let right: Pattern<Term> = right.parse().ok()?;
-                match condition {
-                    None => Rewrite::new(self.name, left, right).ok(),
-                    Some((proof, variable)) => {
-                        let condition = Proved(*proof, variable.parse().ok()?);
-                        let applier = ConditionalApplier { condition, applier: right };
-                        Rewrite::new(self.name, left, applier).ok()
+                let applier: Pattern<Term> = right.parse().ok()?;
+                let proved =
+                    |(proof, variable): &(Proof, &str)| Some((*proof, variable.parse().ok()?));
+                match conditions {
+                    [] => Rewrite::new(self.name, left, applier).ok(),
+                    _ => {
+                        let condition =
+                            Proved(conditions.iter().map(proved).collect::<Option<_>>()?);
+                        Rewrite::new(self.name, left, ConditionalApplier { condition, applier })
+                            .ok()
                     }
                 }
             }
@@ -175,19 +259,21 @@ impl fmt::Debug for Law {
     }
 }
 
-struct Proved(Proof, Var);
+struct Proved(Vec<(Proof, Var)>);
 
 impl Condition<Term, Facts> for Proved {
     fn check(&self, terms: &mut Terms, _: Id, subst: &Subst) -> bool {
-        let fact = &terms[subst[self.1]].data;
-        match self.0 {
-            Proof::Stopped => fact.stopped,
-            Proof::Zero => fact.constant.is_some_and(|number| number.0 == 0.0),
-        }
+        self.0.iter().all(|(proof, variable)| {
+            let fact = &terms[subst[*variable]].data;
+            match proof {
+                Proof::Stopped => fact.stopped,
+                Proof::Zero => fact.constant.is_some_and(|number| number.0 == 0.0),
+            }
+        })
     }
 
     fn vars(&self) -> Vec<Var> {
-        vec![self.1]
+        self.0.iter().map(|(_, variable)| *variable).collect()
     }
 }
 
@@ -295,6 +381,14 @@ fn stop_operands(terms: &mut Terms, term: &Term) -> Vec<Id> {
 }
 
 fn cancel(terms: &mut Terms, term: &Term) -> Vec<Id> {
+    if term.len() == 2 { cancelled(terms, term) } else { vec![] }
+}
+
+fn cancel_among(terms: &mut Terms, term: &Term) -> Vec<Id> {
+    if term.len() > 2 { cancelled(terms, term) } else { vec![] }
+}
+
+fn cancelled(terms: &mut Terms, term: &Term) -> Vec<Id> {
     let Term::Sum(ids) = term else { return vec![] };
     let parts: Vec<(bool, Id)> = ids.iter().map(|id| signed(terms, *id)).collect();
     let values: Vec<Id> = parts.iter().map(|(_, x)| stop(terms, *x)).collect();
@@ -472,12 +566,18 @@ fn drop_zeros(terms: &mut Terms, term: &Term) -> Vec<Id> {
 }
 
 fn reorder(terms: &mut Terms, term: &Term) -> Vec<Id> {
-    let commutes = match term {
-        Term::Sum(_) => true,
-        Term::Operation(operation, _) => operation.is_commutative(),
-        _ => false,
-    };
-    if !commutes || term.children().is_sorted() {
+    match term {
+        Term::Operation(operation, _) if operation.is_commutative() => sorted(terms, term),
+        _ => vec![],
+    }
+}
+
+fn reorder_sum(terms: &mut Terms, term: &Term) -> Vec<Id> {
+    if matches!(term, Term::Sum(_)) { sorted(terms, term) } else { vec![] }
+}
+
+fn sorted(terms: &mut Terms, term: &Term) -> Vec<Id> {
+    if term.children().is_sorted() {
         return vec![];
     }
     let mut sorted = term.clone();

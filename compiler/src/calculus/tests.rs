@@ -1,155 +1,17 @@
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use egg::{Id, RecExpr, Runner, SimpleScheduler};
+use egg::{Runner, SimpleScheduler};
 use proptest::prelude::*;
 
 use super::analysis::{Facts, Terms};
 use super::language::Term;
+use super::rules::tests::{build, operands};
 use super::values::encode;
 use super::*;
-use crate::autodiff::{differentiate, erase, joint};
-use crate::graph::interpret::{Results, interpret, interpret_dual};
-use crate::graph::{Bindings, Builder, Clock, Elem, NodeId, Pointwise, Role, Type};
+use crate::autodiff::{differentiate, erase};
+use crate::graph::interpret::{interpret, interpret_dual};
+use crate::graph::{Bindings, Clock, Elem, NodeId, Pointwise, Role, Type};
 use crate::testing::{Program, Random, assert_close, dims};
-
-/// One line a law: its name, and two terms that it makes equal.
-const GOALS: &[(&str, &str, &str)] = &[
-    ("sg-sg", "(exp (sg (sg x)))", "(exp (sg x))"),
-    ("sg-stopped", "(sg (add (sg x) 2))", "(add (sg x) 2)"),
-    ("sg-operation", "(sg (atan2 x y))", "(atan2 (sg x) (sg y))"),
-    ("sg-bypass", "(sg (bypass x y))", "(sg x)"),
-    ("sg-tangent", "(sg (tangent y))", "(tangent (sg y))"),
-    ("cancel", "(+ x (sg y) (neg (sg x)))", "(+ (sg y) (tangent x))"),
-    ("cancel", "(+ (sg x) (neg x) z)", "(+ (tangent (neg x)) z)"),
-    ("sum-tangent", "(+ x (tangent y))", "(bypass x (+ x y))"),
-    ("sum-tangent", "(+ (tangent x) (tangent y))", "(tangent (+ x y))"),
-    ("neg-tangent", "(neg (tangent x))", "(tangent (neg x))"),
-    ("linear-tangent", "(mul (sg y) (tangent x))", "(tangent (mul (sg y) x))"),
-    ("linear-tangent", "(transpose (tangent x))", "(tangent (transpose x))"),
-    ("product-tangent", "(mul y (tangent x))", "(tangent (mul (sg y) x))"),
-    ("tangent-bypass", "(tangent (bypass x y))", "(tangent y)"),
-    ("tangent-tangent", "(tangent (tangent y))", "(tangent y)"),
-    ("bypass-zero", "(bypass 0 y)", "(tangent y)"),
-    ("bypass-same", "(bypass x x)", "x"),
-    ("bypass-left", "(bypass (bypass x y) z)", "(bypass x z)"),
-    ("bypass-right", "(bypass x (bypass y z))", "(bypass x z)"),
-    ("bypass-value", "(bypass (exp x) y)", "(bypass (sg (exp x)) y)"),
-    ("bypass-stopped", "(bypass x (sg y))", "(sg x)"),
-    ("bypass-of-tangent", "(bypass (tangent x) y)", "(tangent y)"),
-    ("bypass-to-tangent", "(bypass x (tangent y))", "(bypass x y)"),
-    ("bypass-drop", "(bypass x (+ y (sg z)))", "(bypass x y)"),
-    ("linear-bypass", "(transpose (bypass (sg x) y))", "(bypass (transpose (sg x)) (transpose y))"),
-    ("linear-bypass", "(+ (bypass (sg x) y) z)", "(bypass (+ (sg x) z) (+ y z))"),
-    ("neg-neg", "(neg (neg x))", "x"),
-    ("neg-left", "(mul (neg x) y)", "(neg (mul x y))"),
-    ("neg-right", "(mul x (neg y))", "(neg (mul x y))"),
-    ("sum-flat", "(exp (+ (+ x y) z))", "(exp (+ x (+ y z)))"),
-    ("sum-zero", "(exp (+ x 0))", "(exp x)"),
-    ("order", "(exp (mul x y))", "(exp (mul y x))"),
-];
-
-fn term(text: &str) -> RecExpr<Term> {
-    text.parse().unwrap()
-}
-
-#[test]
-fn every_law_has_a_goal() {
-    let tested: BTreeSet<_> = GOALS.iter().map(|goal| goal.0).collect();
-    let laws: BTreeSet<_> = LAWS.iter().map(|law| law.name).collect();
-    assert_eq!(tested, laws);
-}
-
-#[test]
-fn every_law_reaches_its_goal_alone() {
-    for &(name, left, right) in GOALS {
-        assert!(proves(left, right, &[name, "order"]), "{name}: {left} = {right}");
-    }
-}
-
-/// Whether the laws of these names make two terms equal.
-fn proves(left: &str, right: &str, names: &[&str]) -> bool {
-    let (left, right) = (term(left), term(right));
-    let laws = LAWS.iter().filter(|law| names.contains(&law.name));
-    let runner = Runner::<Term, Facts>::new(Facts)
-        .with_expr(&left)
-        .with_expr(&right)
-        .with_scheduler(SimpleScheduler)
-        .with_time_limit(Duration::from_secs(1000))
-        .run(&laws.map(|law| law.rewrite().unwrap()).collect::<Vec<_>>());
-    runner.egraph.find(runner.roots[0]) == runner.egraph.find(runner.roots[1])
-}
-
-/// The names of leaves and the graph's parameters: `x`, `y`, `z`, and `w` for the weights.
-fn operands() -> (Program, Vec<(&'static str, NodeId)>) {
-    let mut p = Program::default();
-    let leaves = ["x", "y", "z", "w"].map(|name| (name, p.param(name, &[3, 3])));
-    (p, leaves.to_vec())
-}
-
-/// The graph of a term.
-fn build(b: &mut Builder, leaves: &[(&str, NodeId)], text: &str) -> NodeId {
-    let expression = term(text);
-    let mut nodes: Vec<NodeId> = Vec::new();
-    let like = leaves[0].1;
-    for term in &expression {
-        let node = |id: &Id| nodes[usize::from(*id)];
-        let new = match term {
-            Term::Leaf(leaf) => leaves.iter().find(|(name, _)| *name == &*leaf.name).unwrap().1,
-            Term::Sg([x]) => b.push(Op::Sg, vec![node(x)]),
-            Term::Bypass([f, g]) => b.push(Op::Bypass, vec![node(f), node(g)]),
-            Term::Tangent([g]) => {
-                let stopped = b.push(Op::Sg, vec![node(g)]);
-                b.sub(node(g), stopped)
-            }
-            Term::Neg([x]) => b.neg(node(x)),
-            Term::Sum(ids) => ids.iter().map(node).reduce(|sum, part| b.add(sum, part)).unwrap(),
-            Term::Operation(operation, ids) => match operation.op {
-                Op::Const(number, _) => b.full_like(number.0, like),
-                ref op => b.push(op.clone(), ids.iter().map(node).collect()),
-            },
-        };
-        let dims = b.ty(like).dims.clone();
-        nodes.push(b.broadcast(new, &dims));
-    }
-    *nodes.last().unwrap()
-}
-
-#[test]
-fn both_sides_of_every_law_have_the_same_derivatives() {
-    for &(name, left, right) in GOALS {
-        let order = LAWS.iter().find(|law| law.name == name).unwrap().order;
-        let mut random = Random(11);
-        let sides = [left, right].map(|side| {
-            let (mut p, leaves) = operands();
-            let node = build(&mut p.b(), &leaves, side);
-            p.output("y", node);
-            let weighted = p.b().mul(node, leaves[3].1);
-            p.loss(weighted);
-            p.graph
-        });
-        let (mut values, directions) = (random.values(&sides[0]), random.values(&sides[0]));
-        values.get_mut("x").unwrap().data[0] = 0.0;
-        let none = Bindings::new();
-        let wrt: Vec<String> = ["x", "y", "z"].map(String::from).to_vec();
-        let [a, b] = sides.map(|side| {
-            let first = interpret_dual(&side, &none, &values, &directions).unwrap();
-            let joint = joint(&side, "loss", &wrt).unwrap();
-            (first, interpret_dual(&joint, &none, &values, &directions).unwrap())
-        });
-        let same = |a: &Results, b: &Results| {
-            for ((root, a), (_, b)) in a.0.iter().zip(&b.0) {
-                assert_close(&a.data, &b.data, format!("{name}: {left} = {right}, {}", root.name));
-            }
-        };
-        same(&a.0.0, &b.0.0);
-        same(&a.0.1, &b.0.1);
-        same(&a.1.0, &b.1.0);
-        if order == Order::All {
-            same(&a.1.1, &b.1.1);
-        }
-    }
-}
 
 /// What the normal form of a graph is held to.
 fn check(graph: &Graph, random: &mut Random) -> Graph {

@@ -112,7 +112,11 @@ fn print(stage: Stage, program: &ProgramText, compiled: &Compiled) -> Outcome {
     let text = match stage {
         Stage::Ast => return print_ast(program),
         Stage::Graph => graph("check"),
-        Stage::Calculus => graph("calculus"),
+        Stage::Calculus => {
+            let reports = compiled.reports.iter();
+            let reports = reports.map(|(pass, report)| format!("// {pass}: {report}\n"));
+            reports.collect::<String>() + &graph("calculus")
+        }
         Stage::Joint => graph("optimizer"),
         Stage::Schedule => compiled.schedule.to_string(),
         Stage::Kernels => compiled.program.to_string(),
