@@ -8,6 +8,7 @@ pub mod autodiff;
 pub mod calculus;
 pub mod check;
 pub mod codes;
+pub mod curve;
 pub mod diagnostic;
 pub mod emit;
 pub mod gradcheck;
@@ -131,9 +132,19 @@ pub fn compile(
     let asked = check::Options { graph: options.graph.clone(), dims: options.dims.clone() };
     let checked = check::check(name, text, loader, &asked);
     let (sources, diagnostics) = (checked.sources, checked.diagnostics);
-    let Some(mut graph) = checked.graph else {
+    let Some(graph) = checked.graph else {
         return Err(CompileError::Program { sources, diagnostics });
     };
+    let compiled = compile_graph(graph, options, after)?;
+    Ok(Compiled { sources, warnings: diagnostics, ..compiled })
+}
+
+/// Compiles a checked graph.
+pub fn compile_graph(
+    mut graph: Graph,
+    options: &Options,
+    after: &mut dyn FnMut(&'static str),
+) -> Result<Compiled, CompileError> {
     let mut graphs = vec![("check", verified("check", graph.clone())?)];
     after("check");
     let mut reports = Vec::new();
@@ -148,7 +159,8 @@ pub fn compile(
     after("schedule");
     let program = kernel::lower::lower(&schedule);
     after("lower");
-    Ok(Compiled { sources, warnings: diagnostics, graphs, reports, schedule, program })
+    let (sources, warnings) = (Sources::default(), Vec::new());
+    Ok(Compiled { sources, warnings, graphs, reports, schedule, program })
 }
 
 /// The graph with the gradients that are asked for.

@@ -3,6 +3,7 @@
 
 mod commands;
 mod failure;
+mod figure;
 mod program;
 mod render;
 
@@ -10,7 +11,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, build, check, completions, devices, eval, explain, fmt, gradcheck, train};
+use commands::{
+    bench, build, check, completions, devices, eval, explain, fmt, gradcheck, plot, train,
+};
 use failure::Failure;
 
 /// The fgi compiler: spiking networks with surrogate gradients, from their equations to kernels.
@@ -36,6 +39,7 @@ enum Command {
     Eval(eval::Args),
     Train(train::Args),
     Gradcheck(gradcheck::Args),
+    Plot(plot::Args),
     Build(build::Args),
     Bench(bench::Args),
     Devices(devices::Args),
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Gradcheck(args) => gradcheck::run(&args),
+        Command::Plot(args) => plot::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -43,7 +43,7 @@ impl ProgramArgs {
 pub struct ProgramText {
     pub name: String,
     pub text: String,
-    directory: PathBuf,
+    directory: Option<PathBuf>,
 }
 
 impl ProgramText {
@@ -53,13 +53,18 @@ impl ProgramText {
         let name = if is_stdin { "<stdin>".into() } else { file.display().to_string() };
         let text = if is_stdin { read_stdin() } else { std::fs::read_to_string(file) };
         let text = text.map_err(|error| Failure::Run(format!("{name}: {error}")))?;
-        Ok(ProgramText { name, text, directory })
+        Ok(ProgramText { name, text, directory: Some(directory) })
+    }
+
+    /// A module of the standard library, which uses no files.
+    pub fn standard(module: &str, text: &str) -> ProgramText {
+        ProgramText { name: format!("std/{module}.fgi"), text: text.into(), directory: None }
     }
 }
 
 impl Loader for ProgramText {
     fn load(&self, name: &str) -> Option<(String, String)> {
-        let path = self.directory.join(format!("{name}.fgi"));
+        let path = self.directory.as_ref()?.join(format!("{name}.fgi"));
         let text = std::fs::read_to_string(&path).ok()?;
         Some((path.display().to_string(), text))
     }

@@ -1,20 +1,32 @@
-//! The graphs of a program as they are written: what a front end needs to bind open dimensions.
+//! The graphs and functions of a program as they are written: what a front end needs to bind open
+//! dimensions, and to know what can be called.
 
 use std::collections::BTreeMap;
 
 use super::elaborate::{elem, names, plain_name};
-use super::modules::Modules;
+use super::modules::{Modules, item_name};
 use crate::diagnostic::Diagnostic;
 use crate::graph::Elem;
 use crate::source::{Loader, Sources};
-use crate::syntax::ast::{BinaryOp, Expr, ExprKind, GraphItem, Item, ItemKind, UnaryOp};
+use crate::syntax::ast::{BinaryOp, Expr, ExprKind, Function, GraphItem, Item, ItemKind, UnaryOp};
 use crate::syntax::expr_to_string;
 
-/// The graphs of a program, with what was found wrong on the way to them.
+/// The graphs and functions of a program, with what was found wrong on the way to them.
 pub struct Heads {
     pub sources: Sources,
     pub diagnostics: Vec<Diagnostic>,
     pub graphs: Vec<GraphHead>,
+    pub functions: Vec<FunctionHead>,
+    /// The names of everything that the program defines, in the order of the text.
+    pub names: Vec<String>,
+}
+
+/// What a function says before its body.
+#[derive(Clone, Debug)]
+pub struct FunctionHead {
+    pub name: String,
+    /// Each with whether it has a default.
+    pub arguments: Vec<(String, bool)>,
 }
 
 /// What a graph says before its body.
@@ -49,8 +61,8 @@ pub struct InputHead {
     exprs: Vec<Expr>,
 }
 
-/// The graphs of a program, in the order of the text.
-pub fn graphs(name: &str, text: &str, loader: &dyn Loader) -> Heads {
+/// The graphs and functions of a program, in the order of the text.
+pub fn heads(name: &str, text: &str, loader: &dyn Loader) -> Heads {
     let mut modules = Modules::new(loader);
     let program = modules.add(name, text);
     let items = modules.items(program);
@@ -70,7 +82,25 @@ pub fn graphs(name: &str, text: &str, loader: &dyn Loader) -> Heads {
             _ => None,
         })
         .collect();
-    Heads { sources: modules.sources, diagnostics: modules.diagnostics, graphs }
+    let functions = items.iter().filter_map(|item| match &item.kind {
+        ItemKind::Fn(function) => Some(function_head(function)),
+        _ => None,
+    });
+    let names = items.iter().filter_map(item_name).map(|name| name.text.clone());
+    Heads {
+        functions: functions.collect(),
+        names: names.collect(),
+        graphs,
+        sources: modules.sources,
+        diagnostics: modules.diagnostics,
+    }
+}
+
+fn function_head(function: &Function) -> FunctionHead {
+    let arguments = function.arguments.iter();
+    let arguments =
+        arguments.map(|argument| (argument.name.text.clone(), argument.default.is_some()));
+    FunctionHead { name: function.name.text.clone(), arguments: arguments.collect() }
 }
 
 fn head(item: &Item, graph: &GraphItem, constants: &BTreeMap<String, i64>) -> GraphHead {

@@ -28,8 +28,10 @@ use crate::graph::Graph;
 use crate::source::{Loader, Sources};
 use crate::syntax::ast::ItemKind;
 use elaborate::Elaborator;
-pub use heads::{DimHead, GraphHead, Heads, InputHead, bind_dims, graphs};
+pub use heads::{DimHead, FunctionHead, GraphHead, Heads, InputHead, bind_dims, heads};
 use modules::{DefId, ModuleId, Modules};
+pub use modules::{standard_module, standard_modules};
+pub use report::closest;
 
 /// What a command says about the program besides its text.
 #[derive(Clone, Debug, Default)]

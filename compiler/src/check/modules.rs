@@ -21,6 +21,16 @@ const STD: &[(&str, &str)] = &[
     ("surrogate", include_str!("../../std/surrogate.fgi")),
 ];
 
+/// The text of a module of the standard library.
+pub fn standard_module(name: &str) -> Option<&'static str> {
+    STD.iter().find(|(module, _)| *module == name).map(|(_, text)| *text)
+}
+
+/// The names of the modules of the standard library.
+pub fn standard_modules() -> impl Iterator<Item = &'static str> {
+    STD.iter().map(|(name, _)| *name)
+}
+
 /// The module that every other one sees, which also has all operations: `prelude::tanh(x)`.
 pub const PRELUDE: &str = "prelude";
 
@@ -315,7 +325,7 @@ impl<'l> Modules<'l> {
         if let Some(State::Loaded(id)) = self.by_name.get(&key) {
             return Some(*id);
         }
-        let (_, text) = STD.iter().find(|(module, _)| *module == name)?;
+        let text = standard_module(name)?;
         let id = self.add(&format!("{key}.fgi"), text);
         self.by_name.insert(key, State::Loaded(id));
         Some(id)
@@ -329,14 +339,14 @@ impl<'l> Modules<'l> {
 
     fn report_missing(&mut self, name: &str, span: Span) {
         let path = name.replace('/', "::");
-        let likely = report::closest(name, STD.iter().map(|(name, _)| *name));
+        let likely = report::closest(name, standard_modules());
         let problem = Diagnostic::error("E010", format!("there is no module `{path}`"))
             .label(span, "not found")
             .expected(format!("a file `{name}.fgi` beside the program, or a standard module"));
         let problem = match likely {
             Some(likely) => problem.hint(format!("did you mean `{likely}`?")),
             None => {
-                let names: Vec<_> = STD.iter().map(|(name, _)| format!("`{name}`")).collect();
+                let names: Vec<_> = standard_modules().map(|name| format!("`{name}`")).collect();
                 problem.note(format!("the standard modules are {}", names.join(", ")))
             }
         };

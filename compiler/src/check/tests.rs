@@ -442,7 +442,7 @@ fn nesting_is_bounded() {
 
 #[test]
 fn shapes_bind_dimensions() {
-    let heads = graphs("smnist.fgi", ALIF, &NoFiles);
+    let heads = heads("smnist.fgi", ALIF, &NoFiles);
     let [head] = &heads.graphs[..] else { panic!("one graph") };
     assert_eq!(head.dims[1].default.as_deref(), Some("784 / T"));
     assert_eq!(head.inputs[0].dims, ["T", "B", "K"]);

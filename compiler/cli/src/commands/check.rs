@@ -22,7 +22,7 @@ pub fn run(args: &Args) -> Outcome {
     let graphs = match &args.program.graph {
         Some(name) => vec![Some(name.clone())],
         None => {
-            let heads = check::graphs(&program.name, &program.text, &program);
+            let heads = check::heads(&program.name, &program.text, &program);
             match heads.graphs.len() {
                 0 | 1 => vec![None],
                 _ => heads.graphs.into_iter().map(|graph| Some(graph.name)).collect(),

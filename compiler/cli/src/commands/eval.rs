@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fgi::Device;
 use fgi::npz::{self, Arrays};
 use fgi_compiler::check;
+use fgi_compiler::graph::Graph;
 use fgi_compiler::{Gradients, Options};
 
 use crate::failure::{Failure, Outcome};
@@ -43,10 +44,40 @@ pub struct Args {
     seed: u64,
 }
 
+/// A device, or the interpreter.
 #[derive(Clone)]
-enum EvalDevice {
+pub enum EvalDevice {
     Reference,
     Device(Device),
+}
+
+impl EvalDevice {
+    fn threads(self, threads: usize) -> EvalDevice {
+        match self {
+            EvalDevice::Reference => EvalDevice::Reference,
+            EvalDevice::Device(device) => EvalDevice::Device(device.threads(threads)),
+        }
+    }
+
+    /// Runs a checked graph once.
+    pub fn evaluate(
+        &self,
+        graph: Graph,
+        options: &Options,
+        arrays: &Arrays,
+        seed: u64,
+    ) -> Result<Arrays, Failure> {
+        let EvalDevice::Device(device) = self else {
+            let joint = fgi_compiler::differentiate(&graph, options.gradients.as_ref())?;
+            return Ok(fgi::evaluate_reference(&joint, arrays, seed)?);
+        };
+        let compiled = fgi_compiler::compile_graph(graph, options, &mut |_| {})?;
+        let (results, session) = fgi::evaluate(Arc::new(compiled.program), device, arrays, seed)?;
+        if session.is_software_gpu() {
+            render::note(&format!("{} runs on the processor", session.device_name()));
+        }
+        Ok(results)
+    }
 }
 
 impl std::str::FromStr for EvalDevice {
@@ -78,36 +109,15 @@ pub fn run(args: &Args) -> Outcome {
             .map(|output| Gradients { output: output.clone(), wrt: args.wrt.clone() }),
         optimizer: None,
     };
-    let results = match &args.device {
-        EvalDevice::Reference => {
-            let asked = check::Options { graph: options.graph, dims: options.dims };
-            let checked = check::check(&program.name, &program.text, &program, &asked);
-            render::to_stderr(&checked.sources, &checked.diagnostics);
-            let graph = checked.graph.ok_or(Failure::Reported)?;
-            let joint = fgi_compiler::differentiate(&graph, options.gradients.as_ref())?;
-            fgi::evaluate_reference(&joint, &arrays, args.seed)?
-        }
-        EvalDevice::Device(device) => {
-            let compiled = fgi_compiler::compile(
-                &program.name,
-                &program.text,
-                &program,
-                &options,
-                &mut |_| {},
-            )?;
-            render::to_stderr(&compiled.sources, &compiled.warnings);
-            let device = match args.threads {
-                Some(threads) => device.clone().threads(threads),
-                None => device.clone(),
-            };
-            let (results, session) =
-                fgi::evaluate(Arc::new(compiled.program), &device, &arrays, args.seed)?;
-            if session.is_software_gpu() {
-                render::note(&format!("{} runs on the processor", session.device_name()));
-            }
-            results
-        }
+    let asked = check::Options { graph: options.graph.clone(), dims: options.dims.clone() };
+    let checked = check::check(&program.name, &program.text, &program, &asked);
+    render::to_stderr(&checked.sources, &checked.diagnostics);
+    let graph = checked.graph.ok_or(Failure::Reported)?;
+    let device = match args.threads {
+        Some(threads) => args.device.clone().threads(threads),
+        None => args.device.clone(),
     };
+    let results = device.evaluate(graph, &options, &arrays, args.seed)?;
     Ok(npz::write(&args.output, &results)?)
 }
 
@@ -118,7 +128,7 @@ pub fn bound_dims(
     arrays: &Arrays,
 ) -> Result<BTreeMap<String, i64>, Failure> {
     let mut dims = args.dims()?;
-    let heads = check::graphs(&program.name, &program.text, program);
+    let heads = check::heads(&program.name, &program.text, program);
     let chosen = match (&args.graph, heads.graphs.as_slice()) {
         (None, [only]) => Some(only),
         (name, all) => all.iter().find(|graph| Some(&graph.name) == name.as_ref()),

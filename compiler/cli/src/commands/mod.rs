@@ -7,4 +7,5 @@ pub mod eval;
 pub mod explain;
 pub mod fmt;
 pub mod gradcheck;
+pub mod plot;
 pub mod train;

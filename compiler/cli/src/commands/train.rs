@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> Outcome {
         optimizer: Some(args.optimizer()),
     };
     let data = Dataset::load(&args.data)?;
-    let heads = check::graphs(&program.name, &program.text, &program);
+    let heads = check::heads(&program.name, &program.text, &program);
     let head =
         heads.graphs.iter().find(|g| args.program.graph.as_ref().is_none_or(|n| *n == g.name));
     let advice = || head.and_then(|head| fitting_dims(head, &data, &args.bind, &options.dims));

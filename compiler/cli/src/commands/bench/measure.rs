@@ -147,7 +147,7 @@ fn options(
     dims: BTreeMap<String, i64>,
     given: Option<&Arrays>,
 ) -> Result<Options, Failure> {
-    let heads = check::graphs(&text.name, &text.text, text).graphs;
+    let heads = check::heads(&text.name, &text.text, text).graphs;
     let head = match (&args.program.graph, heads.as_slice()) {
         (None, [only]) => Some(only),
         (name, all) => all.iter().find(|graph| Some(&graph.name) == name.as_ref()),
