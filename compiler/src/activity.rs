@@ -1,9 +1,8 @@
 //! How active a network is: a graph that measures the share of its spikes that are 1.
 
 use crate::graph::{
-    Builder, Clock, Dim, Elem, Graph, NodeId, Op, Pointwise, Reduction, Role, Root,
+    Builder, Clock, Dim, Elem, Facts, Graph, NodeId, Op, Pointwise, Reduction, Role, Root,
 };
-use crate::schedule::Binary;
 
 /// The output of [`spike_rate`].
 pub const SPIKE_RATE: &str = "spike_rate";
@@ -32,12 +31,12 @@ pub fn spike_rate(graph: &Graph) -> Option<Graph> {
 
 /// The streams that are a choice between 0 and 1, in each element.
 fn spikes(graph: &Graph) -> Vec<NodeId> {
-    let mut binary = Binary::default();
+    let facts = Facts::of(graph);
     let is_choice = |op: &Op| matches!(op, Op::Map(Pointwise::Select | Pointwise::ToF32));
     let is_spike = |id: &NodeId| {
         let node = graph.node(*id);
         let is_stream_of_numbers = (node.ty.elem, node.ty.clock) == (Elem::F32, Clock::Stream);
-        is_choice(&node.op) && is_stream_of_numbers && binary.holds(graph, *id)
+        is_choice(&node.op) && is_stream_of_numbers && facts.at(*id).is_binary()
     };
     graph.ids().filter(is_spike).collect()
 }

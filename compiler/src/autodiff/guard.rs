@@ -7,7 +7,8 @@
 //! needs none.
 
 use super::{derivative_operands, reachable};
-use crate::graph::{Elem, Graph, Node, NodeId, Op, Pointwise};
+use crate::graph::facts::Sums;
+use crate::graph::{Elem, Facts, Graph, Node, NodeId, Op, Pointwise};
 
 /// The pointwise nodes whose zero cotangents are to be kept zero.
 pub(super) fn guarded(graph: &Graph, active: &[bool]) -> Vec<bool> {
@@ -20,16 +21,17 @@ pub(super) fn guarded(graph: &Graph, active: &[bool]) -> Vec<bool> {
     }
     let before_choice =
         reachable(graph, branches, |id| derivative_operands(graph, id).filter(is_active).collect());
-    let wild = wild(graph);
+    let facts = Facts::taking(graph, Sums::StayFinite);
+    let is_wild = |id: NodeId| graph.ty(id).elem == Elem::F32 && !facts.at(id).is_finite();
     graph
         .ids()
         .map(|id| {
             let node = graph.node(id);
             let Op::Map(pointwise) = node.op else { return false };
-            let derivative = node.args.iter().any(|arg| wild[arg.0 as usize]);
-            before_choice[id.0 as usize]
-                && !has_constant_derivative(pointwise)
-                && (derivative || explodes(graph, node))
+            let explodes = node.args.iter().any(|arg| is_wild(*arg))
+                || is_wild(id)
+                || is_steep(graph, &facts, node);
+            before_choice[id.0 as usize] && !has_constant_derivative(pointwise) && explodes
         })
         .collect()
 }
@@ -40,81 +42,23 @@ fn has_constant_derivative(pointwise: Pointwise) -> bool {
     matches!(pointwise, Neg | Add | Sub | Relu | Min | Max | Clamp | Select)
 }
 
-/// Nodes whose value may be infinite or NaN.
-fn wild(graph: &Graph) -> Vec<bool> {
-    let mut wild = vec![false; graph.len()];
-    // Again for what a back edge brings.
-    loop {
-        let mut changed = false;
-        for id in graph.ids().filter(|id| graph.ty(*id).elem == Elem::F32) {
-            let node = graph.node(id);
-            let values = if node.op == Op::Bypass { &node.args[..1] } else { &node.args[..] };
-            let is_wild = values.iter().any(|arg| wild[arg.0 as usize]) || explodes(graph, node);
-            changed |= is_wild && !wild[id.0 as usize];
-            wild[id.0 as usize] |= is_wild;
-        }
-        if !changed {
-            return wild;
-        }
-    }
-}
-
-/// Whether finite operands may give a value or a derivative that is not.
-fn explodes(graph: &Graph, node: &Node) -> bool {
+/// Whether finite operands may give a derivative that is infinite or NaN.
+fn is_steep(graph: &Graph, facts: &Facts, node: &Node) -> bool {
     use Pointwise::*;
-    let number = |operand: usize| graph.as_number(node.args[operand]);
+    let fact = |operand: usize| facts.at(node.args[operand]);
+    let within = |bound: f64| fact(0).low > -bound && fact(0).high < bound;
     match node.op {
-        Op::Const(number, _) => !number.0.is_finite(),
-        Op::Gather { .. } => true,
-        Op::Map(Log | Sqrt | Rsqrt | Tan | Asin | Acos | Sinh | Cosh | Atan2) => true,
-        Op::Map(Exp) => !sign(graph, node.args[0], 8).is_some_and(|sign| sign.negative),
-        Op::Map(Div) => !sign(graph, node.args[1], 8).is_some_and(|sign| sign.strict),
-        Op::Map(Pow) => !number(1).is_some_and(|power| power >= 0.0 && power.fract() == 0.0),
+        Op::Map(Log) => !fact(0).is_non_zero(),
+        Op::Map(Sqrt | Rsqrt) => !(fact(0).is_non_zero() && fact(0).is_non_negative()),
+        Op::Map(Asin | Acos) => !within(1.0),
+        Op::Map(Sinh | Cosh) => !within(88.0),
+        Op::Map(Tan) => true,
+        Op::Map(Div) => !fact(1).is_non_zero(),
+        Op::Map(Atan2) => !fact(0).is_non_zero() && !fact(1).is_non_zero(),
+        Op::Map(Pow) => {
+            let power = graph.as_number(node.args[1]);
+            !power.is_some_and(|power| power >= 0.0 && power.fract() == 0.0)
+        }
         _ => false,
-    }
-}
-
-/// What is seen of a value within so many operations.
-#[derive(Clone, Copy, PartialEq)]
-struct Side {
-    negative: bool,
-    /// It is not zero.
-    strict: bool,
-}
-
-fn sign(graph: &Graph, id: NodeId, depth: u32) -> Option<Side> {
-    use Pointwise::*;
-    let depth = depth.checked_sub(1)?;
-    let node = graph.node(id);
-    let of = |operand: usize| sign(graph, node.args[operand], depth);
-    let strict = |operand: usize| of(operand).is_some_and(|sign| sign.strict);
-    let plus = |strict: bool| Some(Side { negative: false, strict });
-    let is_even = |power: NodeId| graph.as_number(power).is_some_and(|power| power % 2.0 == 0.0);
-    match node.op {
-        Op::Const(number, _) if number.0.is_nan() => None,
-        Op::Const(number, _) => Some(Side { negative: number.0 < 0.0, strict: number.0 != 0.0 }),
-        Op::Param(index) => match graph.params[index].bounds {
-            Some((low, _)) if low >= 0.0 => plus(low > 0.0),
-            _ => None,
-        },
-        Op::Size(_) => plus(true),
-        Op::Sg | Op::Bypass | Op::Broadcast(_) | Op::Reshape(_) => of(0),
-        Op::Map(Neg) => of(0).map(|sign| Side { negative: !sign.negative, ..sign }),
-        // These may round to zero.
-        Op::Map(Exp | Relu | Sigmoid | Softplus) => plus(false),
-        Op::Map(Abs | Sqrt) => plus(strict(0)),
-        Op::Map(Mul) if node.args[0] == node.args[1] => plus(strict(0)),
-        Op::Map(Pow) if is_even(node.args[1]) => plus(strict(0)),
-        Op::Map(Pow) => of(0).filter(|sign| !sign.negative),
-        Op::Map(Mul | Div) => {
-            let (a, b) = (of(0)?, of(1)?);
-            Some(Side { negative: a.negative != b.negative, strict: a.strict && b.strict })
-        }
-        Op::Map(Add) => {
-            let (a, b) = (of(0)?, of(1)?);
-            let strict = a.strict || b.strict;
-            (a.negative == b.negative).then_some(Side { negative: a.negative, strict })
-        }
-        _ => None,
     }
 }

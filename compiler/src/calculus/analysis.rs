@@ -1,61 +1,71 @@
 //! What is proved of a class of terms. A condition that is not proved is false.
 
-use egg::{Analysis, DidMerge, EGraph, Id, merge_max, merge_option};
+use egg::{Analysis, DidMerge, EGraph, Id, Language, merge_max};
 
 use super::language::Term;
-use crate::graph::{Elem, Number, Op, Pointwise, Reduction};
+use crate::graph::facts::{self, Place};
+use crate::graph::{Fact, Op, Pointwise, Reduction};
 
 pub type Terms = EGraph<Term, Facts>;
 
 #[derive(Clone, Debug, Default)]
 pub struct Facts;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fact {
-    /// The literal that it is at every place.
-    pub constant: Option<Number>,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// What is proved of the value.
+    pub value: Fact,
     /// It has no derivative.
     pub stopped: bool,
 }
 
 impl Analysis<Term> for Facts {
-    type Data = Fact;
+    type Data = Known;
 
-    fn make(terms: &mut Terms, term: &Term, _: Id) -> Fact {
-        let fact = |id: &Id| &terms[*id].data;
-        let stopped = |ids: &[Id]| ids.iter().all(|id| fact(id).stopped);
-        match term {
-            Term::Leaf(leaf) => Fact { constant: None, stopped: leaf.stopped },
-            Term::Sg([x]) => Fact { constant: fact(x).constant, stopped: true },
-            Term::Bypass([f, g]) => Fact {
-                constant: fact(f).constant.filter(|_| fact(g).stopped),
-                stopped: fact(g).stopped,
-            },
-            Term::Tangent([g]) | Term::Neg([g]) => {
-                Fact { constant: None, stopped: fact(g).stopped }
+    fn make(terms: &mut Terms, term: &Term, _: Id) -> Known {
+        let known = |id: &Id| &terms[*id].data;
+        let args: Vec<Fact> = term.children().iter().map(|id| known(id).value).collect();
+        let all_stopped = |ids: &[Id]| ids.iter().all(|id| known(id).stopped);
+        let map = |op: Pointwise, args: &[Fact]| {
+            facts::transfer(&Op::Map(op), args, Place::pointwise(false))
+        };
+        let (value, stopped) = match term {
+            Term::Leaf(leaf) => (leaf.fact, leaf.stopped),
+            Term::Sg(_) => (args[0], true),
+            Term::Bypass([_, g]) => (args[0], known(g).stopped),
+            Term::Tangent([g]) => (tangent(&args[0]), known(g).stopped),
+            Term::Neg([x]) => (map(Pointwise::Neg, &args), known(x).stopped),
+            Term::Sum(ids) => {
+                let sum = args.iter().copied().reduce(|a, b| map(Pointwise::Add, &[a, b]));
+                (sum.unwrap_or(Fact::literal(0.0)), all_stopped(ids))
             }
-            Term::Sum(ids) => Fact { constant: None, stopped: stopped(ids) },
-            Term::Operation(operation, ids) => match &operation.op {
-                Op::Const(number, Elem::F32) => Fact { constant: Some(*number), stopped: true },
-                Op::Broadcast(_) | Op::Reshape(_) => fact(&ids[0]).clone(),
-                op => Fact {
-                    constant: None,
-                    stopped: has_no_derivative(op)
-                        || differentiated(op, ids).iter().all(|id| fact(id).stopped),
-                },
-            },
-        }
+            Term::Operation(operation, ids) => {
+                let op = &operation.op;
+                let same = matches!(ids[..], [a, b] if a == b);
+                let stopped = has_no_derivative(op) || all_stopped(differentiated(op, ids));
+                (facts::transfer(op, &args, Place::pointwise(same)), stopped)
+            }
+        };
+        Known { value, stopped }
     }
 
-    fn merge(&mut self, a: &mut Fact, b: Fact) -> DidMerge {
-        // Two literals in one class are equal but for the sign of zero.
-        merge_option(&mut a.constant, b.constant, |_, _| DidMerge(false, false))
-            | merge_max(&mut a.stopped, b.stopped)
+    fn merge(&mut self, a: &mut Known, b: Known) -> DidMerge {
+        let value = a.value.and(&b.value);
+        let did = DidMerge(value != a.value, value != b.value);
+        a.value = value;
+        did | merge_max(&mut a.stopped, b.stopped)
     }
+}
+
+/// `g - sg(g)`
+fn tangent(g: &Fact) -> Fact {
+    let zero = Fact::literal(0.0);
+    if g.is_finite() { zero } else { Fact { not_nan: false, constant: None, ..zero } }
 }
 
 fn has_no_derivative(op: &Op) -> bool {
     match op {
+        Op::Const(..) => true,
         Op::Map(pointwise) => pointwise.row().vjp.is_none(),
         Op::Reduce(Reduction::ArgMax, _) => true,
         _ => false,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use egg::{Id, define_language};
 
 use crate::graph::op::TABLE;
-use crate::graph::{Elem, Number, Op, Pointwise, Reduction};
+use crate::graph::{Elem, Fact, Number, Op, Pointwise, Reduction};
 
 define_language! {
     /// A term. `bypass` has the value of its first operand and the derivative of its second;
@@ -25,25 +25,52 @@ define_language! {
     }
 }
 
-/// What the calculus does not look into: an input, a parameter, the step before.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What the calculus does not look into: an input, a parameter, the step before. Leaves of one name
+/// are equal.
+#[derive(Clone, Debug)]
 pub struct Leaf {
     pub name: Arc<str>,
     /// It has no derivative.
     pub stopped: bool,
+    /// What is proved of its value.
+    pub fact: Fact,
 }
 
-/// Names that start with `c` stand for what has no derivative.
+/// Names that start with `c` stand for what has no derivative, with `f` for finite numbers, with `p`
+/// for numbers from 1 to 2.
 impl FromStr for Leaf {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Leaf, String> {
-        match name.chars().next() {
-            Some(first) if first.is_ascii_lowercase() => {
-                Ok(Leaf { name: name.into(), stopped: first == 'c' })
-            }
-            _ => Err(format!("`{name}` is no leaf")),
-        }
+        let fact = match name.chars().next() {
+            Some('f') => Fact::FINITE,
+            Some('p') => Fact::within(1.0, 2.0),
+            Some(first) if first.is_ascii_lowercase() => Fact::UNKNOWN,
+            _ => return Err(format!("`{name}` is no leaf")),
+        };
+        Ok(Leaf { name: name.into(), stopped: name.starts_with('c'), fact })
+    }
+}
+
+impl PartialEq for Leaf {
+    fn eq(&self, other: &Leaf) -> bool {
+        self.name == other.name
+    }
+}
+impl Eq for Leaf {}
+impl PartialOrd for Leaf {
+    fn partial_cmp(&self, other: &Leaf) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Leaf {
+    fn cmp(&self, other: &Leaf) -> Ordering {
+        self.name.cmp(&other.name)
+    }
+}
+impl std::hash::Hash for Leaf {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
     }
 }
 

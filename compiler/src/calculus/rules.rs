@@ -267,7 +267,7 @@ impl Condition<Term, Facts> for Proved {
             let fact = &terms[subst[*variable]].data;
             match proof {
                 Proof::Stopped => fact.stopped,
-                Proof::Zero => fact.constant.is_some_and(|number| number.0 == 0.0),
+                Proof::Zero => fact.value.is_number(0.0),
             }
         })
     }
@@ -560,7 +560,7 @@ fn flatten(terms: &mut Terms, term: &Term) -> Vec<Id> {
 
 fn drop_zeros(terms: &mut Terms, term: &Term) -> Vec<Id> {
     let Term::Sum(ids) = term else { return vec![] };
-    let is_zero = |id: &Id| terms[*id].data.constant.is_some_and(|number| number.0 == 0.0);
+    let is_zero = |id: &Id| terms[*id].data.value.is_number(0.0);
     let rest: Vec<Id> = ids.iter().copied().filter(|id| !is_zero(id)).collect();
     if rest.is_empty() || rest.len() == ids.len() { vec![] } else { vec![sum(terms, rest)] }
 }

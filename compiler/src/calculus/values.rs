@@ -10,7 +10,7 @@ use super::analysis::{Facts, Terms};
 use super::language::{Leaf, Operation, Term};
 use super::rules::{LAWS, Law};
 use crate::autodiff::live;
-use crate::graph::{Elem, Graph, Node, NodeId, Op, Pointwise};
+use crate::graph::{self, Elem, Graph, Node, NodeId, Op, Pointwise};
 
 /// The longest sum that is one term, so that sums in other order or with other parentheses are equal.
 const MAX_SUM: usize = 8;
@@ -118,6 +118,7 @@ pub fn is_sum(graph: &Graph, id: NodeId) -> bool {
 /// The graph as terms, `prev` and `next` cut: the class of each node.
 pub(super) fn encode(graph: &Graph, terms: &mut Terms) -> Vec<Id> {
     let live = live(graph);
+    let facts = graph::Facts::of(graph);
     let mut classes: Vec<Id> = Vec::with_capacity(graph.len());
     // The signed terms of each sum.
     let mut sums: Vec<Vec<(bool, Id)>> = Vec::with_capacity(graph.len());
@@ -139,7 +140,8 @@ pub(super) fn encode(graph: &Graph, terms: &mut Terms) -> Vec<Id> {
             Op::Sg => Term::Sg([class(0)]),
             Op::Bypass => Term::Bypass([class(0), class(1)]),
             Op::Input(_) | Op::Param(_) | Op::TimeIndex | Op::Prev | Op::Next => {
-                Term::Leaf(Leaf { name: name(graph, id), stopped: !live[id.0 as usize] })
+                let (stopped, fact) = (!live[id.0 as usize], *facts.at(id));
+                Term::Leaf(Leaf { name: name(graph, id), stopped, fact })
             }
             _ if is_sum(graph, id) => {
                 let signed = |(negative, x): (bool, Id)| {

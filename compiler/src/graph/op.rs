@@ -2,7 +2,7 @@
 //!
 //! [`Op`] lists every operation of the graph; pointwise ones are [`Pointwise`], and [`TABLE`] has one
 //! row for each of them: name, signature, f64 value, partial derivatives as numbers (for the
-//! interpreter's dual numbers) and as graph expressions (for reverse mode), WGSL spelling, facts.
+//! interpreter's dual numbers) and as graph expressions (for reverse mode), WGSL spelling, cost, range.
 //!
 //! To add a pointwise operation: add the variant and its row here; the compiler then points at the
 //! one exhaustive `match` left, the native lowering in `emit/clif/pointwise.rs`.
@@ -10,6 +10,7 @@
 use std::fmt;
 
 use super::build::Builder;
+use super::facts::{Fact, range};
 use super::{Dim, Elem, NodeId};
 
 /// A literal; compared and hashed by its bits.
@@ -248,6 +249,8 @@ pub struct Row {
     pub wgsl: &'static str,
     /// Relative cost of one evaluation: an addition is 1.
     pub cost: u32,
+    /// What follows of the result from what is proved of the operands.
+    pub range: fn(&[Fact]) -> Fact,
 }
 
 impl Row {
@@ -256,6 +259,11 @@ impl Row {
         use Pointwise::*;
         self.signature == Signature::Compare
             || matches!(self.op, Sign | Floor | Ceil | Round | ToI32)
+    }
+
+    /// The result is 0 or 1.
+    pub fn is_boolean(&self) -> bool {
+        matches!(self.signature, Signature::Compare | Signature::Logic)
     }
 }
 
@@ -278,8 +286,9 @@ const fn row(
     vjp: Option<Vjp>,
     wgsl: &'static str,
     cost: u32,
+    range: fn(&[Fact]) -> Fact,
 ) -> Row {
-    Row { op, name, arity, signature, value, partials, vjp, wgsl, cost }
+    Row { op, name, arity, signature, value, partials, vjp, wgsl, cost, range }
 }
 
 fn truth(condition: bool) -> f64 {
@@ -293,74 +302,74 @@ pub static TABLE: [Row; 44] = {
     use Signature::*;
     [
     row(Neg, "neg", 1, Numeric, |x| -x[0], |_, _| [-1.0, 0.0, 0.0],
-        Some(|b, _, _, dy| vec![Some(b.neg(dy))]), "-({0})", 1),
+        Some(|b, _, _, dy| vec![Some(b.neg(dy))]), "-({0})", 1, range::neg),
     row(Exp, "exp", 1, Float, |x| x[0].exp(), |_, y| [y, 0.0, 0.0],
-        Some(|b, _, y, dy| vec![Some(b.mul(dy, y))]), "exp({0})", 20),
+        Some(|b, _, y, dy| vec![Some(b.mul(dy, y))]), "exp({0})", 20, range::exp),
     row(Log, "log", 1, Float, |x| x[0].ln(), |x, _| [1.0 / x[0], 0.0, 0.0],
-        Some(|b, x, _, dy| vec![Some(b.div(dy, x[0]))]), "log({0})", 20),
+        Some(|b, x, _, dy| vec![Some(b.div(dy, x[0]))]), "log({0})", 20, range::log),
     row(Sqrt, "sqrt", 1, Float, |x| x[0].sqrt(), |_, y| [0.5 / y, 0.0, 0.0],
-        Some(|b, _, y, dy| { let two_y = b.add(y, y); vec![Some(b.div(dy, two_y))] }), "sqrt({0})", 6),
+        Some(|b, _, y, dy| { let two_y = b.add(y, y); vec![Some(b.div(dy, two_y))] }), "sqrt({0})", 6, range::sqrt),
     row(Rsqrt, "rsqrt", 1, Float, |x| 1.0 / x[0].sqrt(), |x, y| [-0.5 * y / x[0], 0.0, 0.0],
         Some(|b, x, y, dy| {
             let slope = b.div(y, x[0]);
             let half = b.scale(slope, -0.5);
             vec![Some(b.mul(dy, half))]
-        }), "inverseSqrt({0})", 10),
+        }), "inverseSqrt({0})", 10, range::rsqrt),
     row(Abs, "abs", 1, Float, |x| x[0].abs(), |x, _| [sign(x[0]), 0.0, 0.0],
-        Some(|b, x, _, dy| { let s = b.unary(Sign, x[0]); vec![Some(b.mul(dy, s))] }), "abs({0})", 1),
-    row(Sign, "sign", 1, Float, |x| sign(x[0]), D0, None, "sign({0})", 2),
-    row(Floor, "floor", 1, Float, |x| x[0].floor(), D0, None, "floor({0})", 1),
-    row(Ceil, "ceil", 1, Float, |x| x[0].ceil(), D0, None, "ceil({0})", 1),
-    row(Round, "round", 1, Float, |x| x[0].round_ties_even(), D0, None, "round({0})", 1),
+        Some(|b, x, _, dy| { let s = b.unary(Sign, x[0]); vec![Some(b.mul(dy, s))] }), "abs({0})", 1, range::abs),
+    row(Sign, "sign", 1, Float, |x| sign(x[0]), D0, None, "sign({0})", 2, range::sign),
+    row(Floor, "floor", 1, Float, |x| x[0].floor(), D0, None, "floor({0})", 1, range::floor),
+    row(Ceil, "ceil", 1, Float, |x| x[0].ceil(), D0, None, "ceil({0})", 1, range::ceil),
+    row(Round, "round", 1, Float, |x| x[0].round_ties_even(), D0, None, "round({0})", 1, range::round),
     row(Sin, "sin", 1, Float, |x| x[0].sin(), |x, _| [x[0].cos(), 0.0, 0.0],
-        Some(|b, x, _, dy| { let c = b.unary(Cos, x[0]); vec![Some(b.mul(dy, c))] }), "sin({0})", 20),
+        Some(|b, x, _, dy| { let c = b.unary(Cos, x[0]); vec![Some(b.mul(dy, c))] }), "sin({0})", 20, range::wave),
     row(Cos, "cos", 1, Float, |x| x[0].cos(), |x, _| [-x[0].sin(), 0.0, 0.0],
         Some(|b, x, _, dy| {
             let s = b.unary(Sin, x[0]);
             let s = b.neg(s);
             vec![Some(b.mul(dy, s))]
-        }), "cos({0})", 20),
+        }), "cos({0})", 20, range::wave),
     row(Tan, "tan", 1, Float, |x| x[0].tan(), |_, y| [1.0 + y * y, 0.0, 0.0],
         Some(|b, _, y, dy| {
             let square = b.mul(y, y);
             let slope = b.add_number(square, 1.0);
             vec![Some(b.mul(dy, slope))]
-        }), "tan({0})", 30),
+        }), "tan({0})", 30, range::unknown),
     row(Asin, "asin", 1, Float, |x| x[0].asin(), |x, _| [1.0 / (1.0 - x[0] * x[0]).sqrt(), 0.0, 0.0],
         Some(|b, x, _, dy| { let s = b.one_minus_square(x[0]); let r = b.unary(Rsqrt, s); vec![Some(b.mul(dy, r))] }),
-        "fgi_asin({0})", 30),
+        "fgi_asin({0})", 30, range::asin),
     row(Acos, "acos", 1, Float, |x| x[0].acos(), |x, _| [-1.0 / (1.0 - x[0] * x[0]).sqrt(), 0.0, 0.0],
         Some(|b, x, _, dy| {
             let s = b.one_minus_square(x[0]);
             let r = b.unary(Rsqrt, s);
             let r = b.neg(r);
             vec![Some(b.mul(dy, r))]
-        }), "fgi_acos({0})", 30),
+        }), "fgi_acos({0})", 30, range::acos),
     row(Atan, "atan", 1, Float, |x| x[0].atan(), |x, _| [1.0 / (1.0 + x[0] * x[0]), 0.0, 0.0],
         Some(|b, x, _, dy| {
             let square = b.mul(x[0], x[0]);
             let slope = b.add_number(square, 1.0);
             vec![Some(b.div(dy, slope))]
-        }), "fgi_atan({0})", 30),
+        }), "fgi_atan({0})", 30, range::atan),
     row(Sinh, "sinh", 1, Float, |x| x[0].sinh(), |x, _| [x[0].cosh(), 0.0, 0.0],
-        Some(|b, x, _, dy| { let c = b.unary(Cosh, x[0]); vec![Some(b.mul(dy, c))] }), "fgi_sinh({0})", 30),
+        Some(|b, x, _, dy| { let c = b.unary(Cosh, x[0]); vec![Some(b.mul(dy, c))] }), "fgi_sinh({0})", 30, range::sinh),
     row(Cosh, "cosh", 1, Float, |x| x[0].cosh(), |x, _| [x[0].sinh(), 0.0, 0.0],
-        Some(|b, x, _, dy| { let s = b.unary(Sinh, x[0]); vec![Some(b.mul(dy, s))] }), "cosh({0})", 30),
+        Some(|b, x, _, dy| { let s = b.unary(Sinh, x[0]); vec![Some(b.mul(dy, s))] }), "cosh({0})", 30, range::cosh),
     row(Tanh, "tanh", 1, Float, |x| x[0].tanh(), |_, y| [1.0 - y * y, 0.0, 0.0],
-        Some(|b, _, y, dy| { let slope = b.one_minus_square(y); vec![Some(b.mul(dy, slope))] }), "fgi_tanh({0})", 25),
+        Some(|b, _, y, dy| { let slope = b.one_minus_square(y); vec![Some(b.mul(dy, slope))] }), "fgi_tanh({0})", 25, range::tanh),
     row(Sigmoid, "sigmoid", 1, Float, |x| sigmoid(x[0]), |_, y| [y * (1.0 - y), 0.0, 0.0],
         Some(|b, _, y, dy| {
             let rest = b.one_minus(y);
             let slope = b.mul(y, rest);
             vec![Some(b.mul(dy, slope))]
-        }), "fgi_sigmoid({0})", 25),
+        }), "fgi_sigmoid({0})", 25, range::sigmoid),
     row(Relu, "relu", 1, Float, |x| if x[0] > 0.0 || x[0].is_nan() { x[0] } else { 0.0 },
         |x, _| [truth(x[0] > 0.0), 0.0, 0.0],
         Some(|b, x, _, dy| { let zero = b.number(0.0); vec![Some(b.choose(Gt, x[0], zero, dy, zero))] }),
-        "fgi_relu({0})", 1),
+        "fgi_relu({0})", 1, range::relu),
     row(Softplus, "softplus", 1, Float, |x| x[0].max(0.0) + (-x[0].abs()).exp().ln_1p(),
         |x, _| [sigmoid(x[0]), 0.0, 0.0],
-        Some(|b, x, _, dy| { let s = b.unary(Sigmoid, x[0]); vec![Some(b.mul(dy, s))] }), "fgi_softplus({0})", 45),
+        Some(|b, x, _, dy| { let s = b.unary(Sigmoid, x[0]); vec![Some(b.mul(dy, s))] }), "fgi_softplus({0})", 45, range::softplus),
     row(Erf, "erf", 1, Float, |x| libm_erf(x[0]), |x, _| [FRAC_2_SQRT_PI * (-x[0] * x[0]).exp(), 0.0, 0.0],
         Some(|b, x, _, dy| {
             let square = b.mul(x[0], x[0]);
@@ -368,29 +377,29 @@ pub static TABLE: [Row; 44] = {
             let bell = b.unary(Exp, square);
             let slope = b.scale(bell, FRAC_2_SQRT_PI);
             vec![Some(b.mul(dy, slope))]
-        }), "fgi_erf({0})", 30),
-    row(Not, "not", 1, Logic, |x| truth(x[0] == 0.0), D0, None, "!({0})", 1),
-    row(ToF32, "f32", 1, ToFloat, |x| x[0], |_, _| [0.0; 3], None, "f32({0})", 1),
-    row(ToI32, "i32", 1, ToInteger, |x| x[0].trunc(), D0, None, "i32({0})", 1),
+        }), "fgi_erf({0})", 30, range::erf),
+    row(Not, "not", 1, Logic, |x| truth(x[0] == 0.0), D0, None, "!({0})", 1, range::not),
+    row(ToF32, "f32", 1, ToFloat, |x| x[0], |_, _| [0.0; 3], None, "f32({0})", 1, range::to_f32),
+    row(ToI32, "i32", 1, ToInteger, |x| x[0].trunc(), D0, None, "i32({0})", 1, range::to_i32),
     row(Add, "add", 2, Numeric, |x| x[0] + x[1], |_, _| [1.0, 1.0, 0.0],
-        Some(|_, _, _, dy| vec![Some(dy), Some(dy)]), "{0} + {1}", 1),
+        Some(|_, _, _, dy| vec![Some(dy), Some(dy)]), "{0} + {1}", 1, range::add),
     row(Sub, "sub", 2, Numeric, |x| x[0] - x[1], |_, _| [1.0, -1.0, 0.0],
-        Some(|b, _, _, dy| { let minus = b.neg(dy); vec![Some(dy), Some(minus)] }), "{0} - {1}", 1),
+        Some(|b, _, _, dy| { let minus = b.neg(dy); vec![Some(dy), Some(minus)] }), "{0} - {1}", 1, range::sub),
     row(Mul, "mul", 2, Numeric, |x| x[0] * x[1], |x, _| [x[1], x[0], 0.0],
         Some(|b, x, _, dy| { let da = b.mul(dy, x[1]); let db = b.mul(dy, x[0]); vec![Some(da), Some(db)] }),
-        "{0} * {1}", 1),
+        "{0} * {1}", 1, range::mul),
     row(Div, "div", 2, Float, |x| x[0] / x[1], |x, y| [1.0 / x[1], -y / x[1], 0.0],
         Some(|b, x, y, dy| {
             let da = b.div(dy, x[1]);
             let db = b.mul(da, y);
             let db = b.neg(db);
             vec![Some(da), Some(db)]
-        }), "{0} / {1}", 6),
+        }), "{0} / {1}", 6, range::div),
     row(Pow, "pow", 2, Float, |x| x[0].powf(x[1]), |x, y| [
             if x[1] == 0.0 { 0.0 } else { x[1] * x[0].powf(x[1] - 1.0) },
             if x[0] == 0.0 && x[1] >= 0.0 { 0.0 } else { y * x[0].ln() },
             0.0,
-        ], Some(pow_vjp), "fgi_pow({0}, {1})", 45),
+        ], Some(pow_vjp), "fgi_pow({0}, {1})", 45, range::pow),
     row(Atan2, "atan2", 2, Float, |x| x[0].atan2(x[1]), |x, _| {
             let square = x[0] * x[0] + x[1] * x[1];
             [x[1] / square, -x[0] / square, 0.0]
@@ -402,27 +411,27 @@ pub static TABLE: [Row; 44] = {
             let db = b.mul(slope, x[0]);
             let db = b.neg(db);
             vec![Some(da), Some(db)]
-        }), "fgi_atan2({0}, {1})", 40),
+        }), "fgi_atan2({0}, {1})", 40, range::atan2),
     row(Min, "min", 2, Numeric, |x| if x[0] < x[1] || x[0].is_nan() { x[0] } else { x[1] },
         |x, _| [share(x[1], x[0]), share(x[0], x[1]), 0.0],
-        Some(|b, x, _, dy| vec![Some(b.share(x[1], x[0], dy)), Some(b.share(x[0], x[1], dy))]), "fgi_min({0}, {1})", 1),
+        Some(|b, x, _, dy| vec![Some(b.share(x[1], x[0], dy)), Some(b.share(x[0], x[1], dy))]), "fgi_min({0}, {1})", 1, range::min),
     row(Max, "max", 2, Numeric, |x| if x[0] > x[1] || x[0].is_nan() { x[0] } else { x[1] },
         |x, _| [share(x[0], x[1]), share(x[1], x[0]), 0.0],
-        Some(|b, x, _, dy| vec![Some(b.share(x[0], x[1], dy)), Some(b.share(x[1], x[0], dy))]), "fgi_max({0}, {1})", 1),
-    row(Lt, "lt", 2, Compare, |x| truth(x[0] < x[1]), D0, None, "{0} < {1}", 1),
-    row(Le, "le", 2, Compare, |x| truth(x[0] <= x[1]), D0, None, "{0} <= {1}", 1),
-    row(Gt, "gt", 2, Compare, |x| truth(x[0] > x[1]), D0, None, "{0} > {1}", 1),
-    row(Ge, "ge", 2, Compare, |x| truth(x[0] >= x[1]), D0, None, "{0} >= {1}", 1),
-    row(Eq, "eq", 2, Compare, |x| truth(x[0] == x[1]), D0, None, "{0} == {1}", 1),
-    row(Ne, "ne", 2, Compare, |x| truth(x[0] != x[1]), D0, None, "{0} != {1}", 1),
-    row(And, "and", 2, Logic, |x| truth(x[0] != 0.0 && x[1] != 0.0), D0, None, "{0} && {1}", 1),
-    row(Or, "or", 2, Logic, |x| truth(x[0] != 0.0 || x[1] != 0.0), D0, None, "{0} || {1}", 1),
+        Some(|b, x, _, dy| vec![Some(b.share(x[0], x[1], dy)), Some(b.share(x[1], x[0], dy))]), "fgi_max({0}, {1})", 1, range::max),
+    row(Lt, "lt", 2, Compare, |x| truth(x[0] < x[1]), D0, None, "{0} < {1}", 1, range::lt),
+    row(Le, "le", 2, Compare, |x| truth(x[0] <= x[1]), D0, None, "{0} <= {1}", 1, range::le),
+    row(Gt, "gt", 2, Compare, |x| truth(x[0] > x[1]), D0, None, "{0} > {1}", 1, range::gt),
+    row(Ge, "ge", 2, Compare, |x| truth(x[0] >= x[1]), D0, None, "{0} >= {1}", 1, range::ge),
+    row(Eq, "eq", 2, Compare, |x| truth(x[0] == x[1]), D0, None, "{0} == {1}", 1, range::eq),
+    row(Ne, "ne", 2, Compare, |x| truth(x[0] != x[1]), D0, None, "{0} != {1}", 1, range::ne),
+    row(And, "and", 2, Logic, |x| truth(x[0] != 0.0 && x[1] != 0.0), D0, None, "{0} && {1}", 1, range::and),
+    row(Or, "or", 2, Logic, |x| truth(x[0] != 0.0 || x[1] != 0.0), D0, None, "{0} || {1}", 1, range::or),
     row(Select, "select", 3, Choice, |x| if x[0] != 0.0 { x[1] } else { x[2] },
         |x, _| [0.0, truth(x[0] != 0.0), truth(x[0] == 0.0)],
         Some(|b, x, _, dy| {
             let zero = b.number(0.0);
             vec![None, Some(b.select(x[0], dy, zero)), Some(b.select(x[0], zero, dy))]
-        }), "select({2}, {1}, {0})", 1),
+        }), "select({2}, {1}, {0})", 1, range::select),
     row(Clamp, "clamp", 3, Float, |x| clamp(x[0], x[1], x[2]),
         |x, _| {
             let inside = x[0] > x[1] && x[0] < x[2];
@@ -437,7 +446,7 @@ pub static TABLE: [Row; 44] = {
             let raised = b.binary(Max, x[0], x[1]);
             let low = b.choose(Ge, raised, x[2], zero, low);
             vec![Some(inside), Some(low), Some(b.choose(Ge, raised, x[2], dy, zero))]
-        }), "fgi_clamp({0}, {1}, {2})", 2),
+        }), "fgi_clamp({0}, {1}, {2})", 2, range::clamp),
     ]
 };
 

@@ -14,9 +14,9 @@ mod storage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-pub use facts::{Binary, is_reduction, is_resident, is_sum};
+pub use facts::{is_reduction, is_resident, is_sum};
 
-use crate::graph::{Dim, Graph, NodeId, Op, Role};
+use crate::graph::{Dim, Elem, Facts, Graph, NodeId, Op, Role};
 use crate::kernel::{Direction, Pass};
 use recurrence::Recurrences;
 
@@ -59,8 +59,9 @@ pub fn schedule(graph: &Graph) -> Schedule {
     let passes = passes(&graph);
     let recurrences = Recurrences::find(&graph);
     let stored = storage::choose(&graph, &passes, &recurrences);
-    let mut binary = Binary::default();
-    let binary = graph.ids().map(|id| stored[id.0 as usize] && binary.holds(&graph, id)).collect();
+    let facts = Facts::of(&graph);
+    let is_bit = |id: NodeId| graph.ty(id).elem == Elem::F32 && facts.at(id).is_binary();
+    let binary = graph.ids().map(|id| stored[id.0 as usize] && is_bit(id)).collect();
     let units =
         Ordering { graph: &graph, passes: &passes, recurrences: &recurrences, stored: &stored }
             .units();

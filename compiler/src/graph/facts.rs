@@ -1,0 +1,404 @@
+//! What is proved of every element of a value, at every step of time: one lattice of facts, with one
+//! transfer function for each operation. What is not proved is false.
+//!
+//! A fact holds for what devices compute in f32, with sums and products rounded once or not at all,
+//! elementary functions as rough as the WGSL specification lets them be, subnormal numbers flushed
+//! or kept; and for what the interpreter computes in f64. Inputs and parameters are taken to be
+//! finite, and parameters to lie in their bounds: the trainer keeps them there.
+//!
+//! [`transfer`] serves the walk over a graph, [`Facts::of`], and the analysis of the e-graph. For a
+//! pointwise operation it is the `range` column of the table of operations.
+
+pub(super) mod range;
+#[cfg(test)]
+mod tests;
+
+use super::{Clock, Dim, Elem, Graph, NodeId, Number, Op, Pointwise, Reduction};
+
+/// What is proved of a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fact {
+    /// No element is less; NaN is not looked at.
+    pub low: f64,
+    /// No element is greater; NaN is not looked at.
+    pub high: f64,
+    /// No element is NaN.
+    pub not_nan: bool,
+    /// Every finite element is an integer.
+    pub integer: bool,
+    /// It is the same at every step of time.
+    pub invariant: bool,
+    /// The literal that every element is, but for the sign of zero.
+    pub constant: Option<Number>,
+}
+
+pub(super) const MAX: f64 = f32::MAX as f64;
+const LEAST_NORMAL: f64 = f32::MIN_POSITIVE as f64;
+
+impl Fact {
+    pub const UNKNOWN: Fact = Fact {
+        low: f64::NEG_INFINITY,
+        high: f64::INFINITY,
+        not_nan: false,
+        integer: false,
+        invariant: false,
+        constant: None,
+    };
+
+    /// Any number, but neither infinite nor NaN.
+    pub const FINITE: Fact = Fact { low: -MAX, high: MAX, not_nan: true, ..Fact::UNKNOWN };
+
+    /// Numbers between two others.
+    pub fn within(low: f64, high: f64) -> Fact {
+        Fact { low: down(low), high: up(high), not_nan: true, ..Fact::UNKNOWN }
+    }
+
+    pub fn literal(number: f64) -> Fact {
+        let constant = Some(Number(number));
+        if number.is_nan() {
+            return Fact { invariant: true, constant, ..Fact::UNKNOWN };
+        }
+        let integer = number.fract() == 0.0;
+        Fact { integer, invariant: true, constant, ..Fact::within(number, number) }
+    }
+
+    /// No element is infinite or NaN.
+    pub fn is_finite(&self) -> bool {
+        self.not_nan && self.low > f64::NEG_INFINITY && self.high < f64::INFINITY
+    }
+
+    /// No element is zero, or so small that a device may take it for zero.
+    pub fn is_non_zero(&self) -> bool {
+        self.low >= LEAST_NORMAL || self.high <= -LEAST_NORMAL
+    }
+
+    /// No element is less than zero. Negative zero and NaN are not.
+    pub fn is_non_negative(&self) -> bool {
+        self.low >= 0.0
+    }
+
+    /// No element is greater than zero. NaN is not.
+    pub fn is_non_positive(&self) -> bool {
+        self.high <= 0.0
+    }
+
+    /// Every element is 0 or 1.
+    pub fn is_binary(&self) -> bool {
+        self.not_nan && self.integer && self.low >= 0.0 && self.high <= 1.0
+    }
+
+    /// Every element is this number, be it zero of either sign.
+    pub fn is_number(&self, number: f64) -> bool {
+        self.constant.is_some_and(|constant| constant.0 == number)
+    }
+
+    /// What holds of a value that is one or the other.
+    pub fn or(&self, other: &Fact) -> Fact {
+        Fact {
+            low: self.low.min(other.low),
+            high: self.high.max(other.high),
+            not_nan: self.not_nan && other.not_nan,
+            integer: self.integer && other.integer,
+            invariant: self.invariant && other.invariant,
+            constant: self.constant.filter(|number| other.constant == Some(*number)),
+        }
+    }
+
+    /// What holds of a value of which both are proved. A bound that is not much better than the one
+    /// known is let go, so that bounds around a cycle of equal terms do not creep.
+    pub fn and(&self, other: &Fact) -> Fact {
+        let better = |known: f64, new: f64, is_tighter: bool| {
+            let much = known.is_infinite()
+                || new == 0.0
+                || known.signum() != new.signum()
+                || (known - new).abs() > 0.1 * known.abs();
+            if is_tighter && much { new } else { known }
+        };
+        Fact {
+            low: better(self.low, other.low, other.low > self.low),
+            high: better(self.high, other.high, other.high < self.high),
+            not_nan: self.not_nan || other.not_nan,
+            integer: self.integer || other.integer,
+            invariant: self.invariant || other.invariant,
+            constant: self.constant.or(other.constant),
+        }
+    }
+}
+
+/// The greatest f32 not above `x`, and neither subnormal nor beyond the largest.
+pub(super) fn down(x: f64) -> f64 {
+    let rounded = x as f32;
+    let below = if f64::from(rounded) > x { rounded.next_down() } else { rounded };
+    match f64::from(below) {
+        low if low > MAX && x < f64::INFINITY => MAX,
+        low if low > 0.0 && low < LEAST_NORMAL => 0.0,
+        low if low < 0.0 && low > -LEAST_NORMAL => -LEAST_NORMAL,
+        low => low,
+    }
+}
+
+/// The least f32 not below `x`, and neither subnormal nor beyond the largest.
+pub(super) fn up(x: f64) -> f64 {
+    -down(-x)
+}
+
+/// What an operation is applied to, besides the facts of its operands.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// How many numbers a sum, product or maximum takes, or how long the axis is that a gather looks
+    /// up.
+    pub count: Option<f64>,
+    /// Both operands are one value.
+    pub same: bool,
+    /// The element type of the result.
+    pub elem: Elem,
+}
+
+impl Place {
+    /// A pointwise operation on floats; both operands are one value or not.
+    pub fn pointwise(same: bool) -> Place {
+        Place { count: None, same, elem: Elem::F32 }
+    }
+}
+
+/// What follows of an operation's result from what is proved of its operands. What comes from the
+/// graph's lists, and what [`Op::Size`] is, the walk over the graph knows better.
+pub fn transfer(op: &Op, args: &[Fact], place: Place) -> Fact {
+    let invariant = args.iter().all(|arg| arg.invariant);
+    let fact = match op {
+        Op::Input(_) | Op::Param(_) | Op::Size(_) => Fact { invariant: false, ..Fact::FINITE },
+        Op::Const(number, _) => Fact::literal(number.0),
+        Op::TimeIndex => Fact { integer: true, ..Fact::within(0.0, MAX) },
+        Op::Iota { axis, dims } => Fact { invariant, ..index(&dims[*axis]) },
+        Op::Map(Pointwise::Mul) if place.same => range::square(&args[0]),
+        Op::Map(pointwise) => map(*pointwise, args),
+        Op::Sg
+        | Op::Bypass
+        | Op::Broadcast(_)
+        | Op::Reshape(_)
+        | Op::Permute(_)
+        | Op::Slice { .. }
+        | Op::Flip { .. } => args[0],
+        Op::First | Op::Last => Fact { invariant: true, ..args[0] },
+        Op::Concat { .. } => args[1..].iter().fold(args[0], |fact, arg| fact.or(arg)),
+        Op::Pad { value, .. } => args[0].or(&Fact::literal(value.0)),
+        Op::Prev | Op::Next => Fact { invariant: false, ..args[0].or(&args[1]) },
+        Op::Gather { .. } => {
+            let inside = place.count.is_some_and(|count| args[1].high < count);
+            let not_nan = args[0].not_nan && inside && args[1].low >= 0.0;
+            Fact { not_nan, constant: None, ..args[0] }
+        }
+        Op::MatMul => {
+            let product = range::mul(args);
+            Fact { invariant, ..range::sum(&product, place.count) }
+        }
+        Op::Reduce(reduction, _) => Fact { invariant, ..reduce(*reduction, &args[0], place) },
+        Op::TimeReduce(reduction) => {
+            Fact { invariant: true, ..reduce(*reduction, &args[0], place) }
+        }
+    };
+    let wraps = place.elem == Elem::I32 && (fact.low < -INT_MAX || fact.high > INT_MAX);
+    if wraps { Fact { constant: None, integer: true, ..Fact::FINITE } } else { fact }
+}
+
+const INT_MAX: f64 = i32::MAX as f64;
+
+fn map(pointwise: Pointwise, args: &[Fact]) -> Fact {
+    let row = pointwise.row();
+    let fact = (row.range)(args);
+    let invariant = args.iter().all(|arg| arg.invariant);
+    let folded = fold(pointwise, args);
+    let constant = match folded {
+        None if row.is_boolean() && fact.not_nan && fact.low == fact.high => Some(Number(fact.low)),
+        None => fact.constant,
+        folded => folded,
+    };
+    let invariant = invariant || fact.invariant || constant.is_some();
+    Fact { invariant, constant, ..fact }
+}
+
+/// The literal that an operation on literals gives: a finite number that the operation has in f64,
+/// and has in f32 as well, to the last bit of f32.
+pub fn fold(pointwise: Pointwise, args: &[Fact]) -> Option<Number> {
+    let row = pointwise.row();
+    let numbers: Vec<f64> =
+        args.iter().map(|arg| Some(arg.constant?.0)).collect::<Option<Vec<_>>>()?;
+    let wide = (row.value)(&numbers);
+    let rounded: Vec<f64> = numbers.iter().map(|number| f64::from(*number as f32)).collect();
+    let narrow = (row.value)(&rounded) as f32;
+    let is_normal = narrow == 0.0 && wide == 0.0 || narrow.is_normal();
+    (is_normal && (wide as f32).to_bits() == narrow.to_bits()).then_some(Number(wide))
+}
+
+fn reduce(reduction: Reduction, x: &Fact, place: Place) -> Fact {
+    let is_empty = !place.count.is_some_and(|count| count >= 1.0);
+    match reduction {
+        Reduction::Sum => range::sum(x, place.count),
+        Reduction::Prod => range::product(x),
+        Reduction::Max => {
+            let low = if is_empty { f64::NEG_INFINITY } else { x.low };
+            Fact { low, constant: None, ..*x }
+        }
+        Reduction::Min => {
+            let high = if is_empty { f64::INFINITY } else { x.high };
+            Fact { high, constant: None, ..*x }
+        }
+        Reduction::ArgMax => {
+            let high = place.count.map_or(INT_MAX, |count| (count - 1.0).max(0.0));
+            Fact { integer: true, ..Fact::within(0.0, high) }
+        }
+    }
+}
+
+/// The indices of an axis.
+fn index(dim: &Dim) -> Fact {
+    let high = dim.as_const().map_or(INT_MAX, |dim| (dim as f64 - 1.0).max(0.0));
+    Fact { integer: true, ..Fact::within(0.0, high) }
+}
+
+/// The value of a dimension; none is negative.
+fn size(dim: &Dim) -> Fact {
+    if let Some(number) = dim.as_const() {
+        return Fact::literal(number as f64);
+    }
+    // A product of dimensions: where one is zero, there is no element that it could be for.
+    let is_product = matches!(dim.terms(), [(_, factor)] if *factor > 0);
+    let low = if is_product { 1.0 } else { 0.0 };
+    Fact { integer: true, invariant: true, ..Fact::within(low, MAX) }
+}
+
+/// Whether sums and products may overflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sums {
+    /// As f32 has it: a sum or product of unbounded numbers may be infinite.
+    MayOverflow,
+    /// Sums and products of finite numbers are taken to be finite. No proof, but what programs that
+    /// work rely on.
+    StayFinite,
+}
+
+/// A fact for each node of a graph.
+#[derive(Clone, Debug)]
+pub struct Facts(Vec<Fact>);
+
+impl Facts {
+    /// The proved facts.
+    pub fn of(graph: &Graph) -> Facts {
+        Facts::taking(graph, Sums::MayOverflow)
+    }
+
+    /// The least facts that the operations and the delays, which go round, agree on; bounds that
+    /// still grow after a few rounds are given up.
+    pub fn taking(graph: &Graph, sums: Sums) -> Facts {
+        let mut known: Vec<Option<Fact>> = vec![None; graph.len()];
+        for round in 0.. {
+            let mut is_stable = true;
+            for id in graph.ids() {
+                let mut fact = node(graph, id, &known, sums);
+                if let Some(before) = known[id.0 as usize] {
+                    let is_delay = matches!(graph.node(id).op, Op::Prev | Op::Next);
+                    if is_delay && round >= PATIENCE {
+                        fact = widened(&before, &fact, sums);
+                    }
+                    is_stable &= fact == before;
+                } else {
+                    is_stable = false;
+                }
+                known[id.0 as usize] = Some(fact);
+            }
+            if is_stable {
+                break;
+            }
+        }
+        Facts(known.into_iter().map(|fact| fact.unwrap_or(Fact::UNKNOWN)).collect())
+    }
+
+    pub fn at(&self, id: NodeId) -> &Fact {
+        &self.0[id.0 as usize]
+    }
+}
+
+/// Rounds before bounds that grow are given up.
+const PATIENCE: u32 = 3;
+
+/// The bounds that still grow go as far as they can.
+fn widened(before: &Fact, now: &Fact, sums: Sums) -> Fact {
+    let limit = match sums {
+        Sums::StayFinite if now.is_finite() => MAX,
+        _ => f64::INFINITY,
+    };
+    let joined = before.or(now);
+    let low = if now.low < before.low { -limit } else { joined.low };
+    let high = if now.high > before.high { limit } else { joined.high };
+    Fact { low, high, ..joined }
+}
+
+fn node(graph: &Graph, id: NodeId, known: &[Option<Fact>], sums: Sums) -> Fact {
+    let node = graph.node(id);
+    let of = |operand: NodeId| known[operand.0 as usize];
+    let fact = match &node.op {
+        Op::Input(index) => {
+            let invariant = !graph.inputs[*index].ty.is_stream();
+            let integer = node.ty.elem == Elem::I32;
+            Fact { invariant, integer, ..Fact::FINITE }
+        }
+        Op::Param(index) => {
+            let (low, high) = graph.params[*index].bounds.unwrap_or((-MAX, MAX));
+            Fact { invariant: true, ..Fact::within(low.max(-MAX), high.min(MAX)) }
+        }
+        Op::Size(dim) => size(dim),
+        Op::TimeIndex => {
+            let length = graph.time.as_ref().map(index);
+            Fact { integer: true, ..length.unwrap_or(Fact::within(0.0, MAX)) }
+        }
+        Op::Prev | Op::Next => {
+            let init = of(node.args[1]).unwrap_or(Fact::UNKNOWN);
+            // A back edge adds nothing before its operand is known.
+            let x = of(node.args[0]).unwrap_or(init);
+            transfer(&node.op, &[x, init], place(graph, id))
+        }
+        op => {
+            let args: Vec<Fact> =
+                node.args.iter().map(|arg| of(*arg).unwrap_or(Fact::UNKNOWN)).collect();
+            let fact = transfer(op, &args, place(graph, id));
+            let is_kept = sums == Sums::StayFinite && only_grows(op, &args);
+            match is_kept && args.iter().all(Fact::is_finite) {
+                true => {
+                    let (low, high) = (fact.low.max(-MAX), fact.high.min(MAX));
+                    Fact { low, high, not_nan: true, ..fact }
+                }
+                false => fact,
+            }
+        }
+    };
+    Fact { invariant: fact.invariant || node.ty.clock == Clock::Static, ..fact }
+}
+
+/// Sums, products and what is like them: infinite only by overflow.
+fn only_grows(op: &Op, args: &[Fact]) -> bool {
+    use Pointwise::{Add, Div, Mul, Pow, Softplus, Sub};
+    use Reduction::{Prod, Sum};
+    match op {
+        Op::Map(Add | Sub | Mul | Softplus) => true,
+        Op::Map(Div) => args[1].is_non_zero(),
+        Op::Map(Pow) => args[1].constant.is_some_and(|n| n.0 >= 0.0 && n.0.fract() == 0.0),
+        Op::MatMul | Op::Reduce(Sum | Prod, _) | Op::TimeReduce(Sum) => true,
+        _ => false,
+    }
+}
+
+/// The place of a node in its graph.
+pub fn place(graph: &Graph, id: NodeId) -> Place {
+    let node = graph.node(id);
+    let dims = |operand: usize| graph.ty(node.args[operand]).dims.as_slice();
+    let length = match &node.op {
+        Op::MatMul => dims(0).last().cloned(),
+        Op::Reduce(_, axes) => Some(Dim::product(axes.iter().map(|axis| &dims(0)[*axis]))),
+        Op::Gather { axis } => Some(dims(0)[*axis].clone()),
+        Op::TimeReduce(_) => graph.time.clone(),
+        _ => None,
+    };
+    let count = length.and_then(|length| length.as_const()).map(|count| count as f64);
+    let same = matches!(node.args[..], [a, b] if a == b);
+    Place { count, same, elem: node.ty.elem }
+}
