@@ -208,7 +208,7 @@ fn of_graph(
     graph_name: &str,
     output: Option<&str>,
 ) -> Result<Curve, CurveError> {
-    let options = check::Options { graph: Some(graph_name.into()), dims: BTreeMap::new() };
+    let options = check::Options { graph: Some(graph_name.into()), ..Default::default() };
     let checked = check::check(name, text, loader, &options);
     let (sources, diagnostics) = (checked.sources, checked.diagnostics);
     let graph = checked.graph.ok_or(CompileError::Program { sources, diagnostics })?;

@@ -129,7 +129,8 @@ pub fn compile(
     options: &Options,
     after: &mut dyn FnMut(&'static str),
 ) -> Result<Compiled, CompileError> {
-    let asked = check::Options { graph: options.graph.clone(), dims: options.dims.clone() };
+    let (graph, dims) = (options.graph.clone(), options.dims.clone());
+    let asked = check::Options { graph, dims, sized: true };
     let checked = check::check(name, text, loader, &asked);
     let (sources, diagnostics) = (checked.sources, checked.diagnostics);
     let Some(graph) = checked.graph else {

@@ -61,6 +61,19 @@ pub struct InputHead {
     exprs: Vec<Expr>,
 }
 
+impl GraphHead {
+    /// Whether `-D` may give this dimension.
+    pub fn has_dim(&self, name: &str) -> bool {
+        let mut mentioned = Vec::new();
+        self.inputs
+            .iter()
+            .flat_map(|input| &input.exprs)
+            .for_each(|dim| names(dim, &mut mentioned));
+        self.dims.iter().any(|dim| dim.name == name)
+            || mentioned.iter().any(|dim| dim.text == name) && !self.constants.contains_key(name)
+    }
+}
+
 /// The graphs and functions of a program, in the order of the text.
 pub fn heads(name: &str, text: &str, loader: &dyn Loader) -> Heads {
     let mut modules = Modules::new(loader);

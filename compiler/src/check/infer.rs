@@ -1,6 +1,8 @@
 //! Types and clocks: what is known is carried from operands to users until nothing changes, then
 //! everything is checked and what stays unknown is an error.
 
+use std::collections::BTreeSet;
+
 use super::builtins;
 use super::elements::Elements;
 use super::report;
@@ -9,11 +11,11 @@ use super::term::{
     FrameId, InputDecl, Kind, OverTime, ParamDecl, Program, Static, TermId, Terms, VarSource,
 };
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Clock, Dim, Elem, Init, Type};
+use crate::graph::{Clock, Dim, Elem, Init, Symbol, Type};
 use crate::source::Span;
 
-/// Dimensions that have not settled after this many rounds never will.
-const MAX_ROUNDS: usize = 64;
+/// A type that has changed this often never settles: from unknown to known there are fewer steps.
+const MAX_CHANGES: u8 = 64;
 /// More unknown types than this are not reported.
 const MAX_UNKNOWN: usize = 8;
 
@@ -44,15 +46,13 @@ impl Typed {
     }
 }
 
-/// Infers and checks all terms of a graph.
-pub fn infer(graph: &mut Program) -> (Typed, Vec<Diagnostic>) {
+/// Infers and checks all terms of a graph. Of the dimensions that stay open, a parameter's may be none
+/// that counts steps or samples, and if `sized`, none at all.
+pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
     let inputs: Vec<Vec<Dim>> = graph.inputs.iter().map(|input| input.dims.clone()).collect();
     let mut shapes =
         Shapes { shapes: vec![None; graph.terms.len()], streams: vec![false; graph.terms.len()] };
-    let settled = (0..MAX_ROUNDS).any(|_| !round(graph, &inputs, &mut shapes));
-    if !settled {
-        forget_changing(graph, &inputs, &mut shapes);
-    }
+    settle(graph, &inputs, &mut shapes);
     let elements = Elements::new(&graph.terms, &graph.inputs);
     let mut checker = Checker {
         terms: &graph.terms,
@@ -60,6 +60,8 @@ pub fn infer(graph: &mut Program) -> (Typed, Vec<Diagnostic>) {
         decls: &graph.params,
         shapes,
         elements,
+        counters: counters(graph),
+        sized,
         has_time: graph.time.is_some(),
         tainted: vec![false; graph.terms.len()],
         timeless: false,
@@ -74,41 +76,88 @@ pub fn infer(graph: &mut Program) -> (Typed, Vec<Diagnostic>) {
     (Typed { shapes, elements, params }, problems)
 }
 
-/// Carries what is known one step further; true if anything changed.
-fn round(graph: &mut Program, inputs: &[Vec<Dim>], shapes: &mut Shapes) -> bool {
-    let mut changed = false;
-    for id in graph.terms.ids() {
-        let index = id.0 as usize;
-        if graph.terms.known(id).is_none() {
-            let known = graph.terms.evaluate(id, |term, (axis, rank)| {
-                let dims = shapes.of(term).as_ref().filter(|dims| dims.len() == rank)?;
-                dims.get(axis).cloned().flatten()
-            });
-            if let Some(known) = known {
-                graph.terms.learn(id, known);
-                changed = true;
+/// Carries what is known from operands to users, in the order of the terms, round by round until
+/// nothing changes. A recurrence that grows with every step has no type: its terms stay unknown.
+fn settle(graph: &mut Program, inputs: &[Vec<Dim>], shapes: &mut Shapes) {
+    let users = users(graph);
+    let mut changes = vec![0; graph.terms.len()];
+    let mut due: BTreeSet<TermId> = graph.terms.ids().collect();
+    let mut next = BTreeSet::new();
+    while !due.is_empty() {
+        while let Some(id) = due.pop_first() {
+            let count: &mut u8 = &mut changes[id.0 as usize];
+            if *count == MAX_CHANGES || !update(graph, inputs, shapes, id) {
+                continue;
+            }
+            *count += 1;
+            if *count == MAX_CHANGES {
+                shapes.shapes[id.0 as usize] = None;
+            }
+            // What stands before is a `prev` of a later binding: it waits for the next round.
+            for user in &users[id.0 as usize] {
+                if *user > id {
+                    due.insert(*user)
+                } else {
+                    next.insert(*user)
+                };
             }
         }
-        let stream = is_stream(&graph.terms, &graph.inputs, shapes, id);
-        let shape = shape(&graph.terms, &graph.params, inputs, shapes, id).unwrap_or(None);
-        if stream != shapes.streams[index] || shape != shapes.shapes[index] {
-            shapes.streams[index] = stream;
-            shapes.shapes[index] = shape;
+        std::mem::swap(&mut due, &mut next);
+    }
+}
+
+/// The terms whose types depend on a term, for each.
+fn users(graph: &Program) -> Vec<Vec<TermId>> {
+    let terms = &graph.terms;
+    let mut users = vec![Vec::new(); terms.len()];
+    for id in terms.ids() {
+        let mut note = |on: TermId| users[on.0 as usize].push(id);
+        terms[id].args.iter().copied().for_each(&mut note);
+        match &terms[id].kind {
+            Kind::Dimension(var) => match &terms.var(*var).source {
+                VarSource::Fixed(_) => {}
+                VarSource::Given(term) => note(*term),
+                VarSource::Arguments(places) => places.iter().for_each(|(term, ..)| note(*term)),
+            },
+            Kind::Param(index) => {
+                let dims = graph.params.get(*index).map_or(&[][..], |param| &param.dims);
+                dims.iter().copied().for_each(&mut note);
+            }
+            _ => {}
+        }
+    }
+    users
+}
+
+/// What is known of a term from what is known of its operands; true if that is news.
+fn update(graph: &mut Program, inputs: &[Vec<Dim>], shapes: &mut Shapes, id: TermId) -> bool {
+    let mut changed = false;
+    if graph.terms.known(id).is_none() {
+        let known = graph.terms.evaluate(id, |term, (axis, rank)| {
+            let dims = shapes.of(term).as_ref().filter(|dims| dims.len() == rank)?;
+            dims.get(axis).cloned().flatten()
+        });
+        if let Some(known) = known {
+            graph.terms.learn(id, known);
             changed = true;
         }
+    }
+    let index = id.0 as usize;
+    let stream = is_stream(&graph.terms, &graph.inputs, shapes, id);
+    let shape = shape(&graph.terms, &graph.params, inputs, shapes, id).unwrap_or(None);
+    if stream != shapes.streams[index] || shape != shapes.shapes[index] {
+        shapes.streams[index] = stream;
+        shapes.shapes[index] = shape;
+        changed = true;
     }
     changed
 }
 
-/// Takes back what still changes: a recurrence that grows with every step has no type.
-fn forget_changing(graph: &mut Program, inputs: &[Vec<Dim>], shapes: &mut Shapes) {
-    let before = shapes.shapes.clone();
-    round(graph, inputs, shapes);
-    for (now, before) in shapes.shapes.iter_mut().zip(before) {
-        if *now != before {
-            *now = None;
-        }
-    }
+/// The open dimensions of time, and those that come first in the inputs of several dimensions.
+fn counters(graph: &Program) -> BTreeSet<Symbol> {
+    let several = graph.inputs.iter().filter(|input| input.is_stream || input.dims.len() > 1);
+    let first = several.filter_map(|input| input.dims.first());
+    graph.time.iter().chain(first).flat_map(Dim::symbols).cloned().collect()
 }
 
 fn shape(
@@ -144,6 +193,9 @@ struct Checker<'a> {
     decls: &'a [ParamDecl],
     shapes: Shapes,
     elements: Elements,
+    /// Open dimensions that count steps or samples.
+    counters: BTreeSet<Symbol>,
+    sized: bool,
     has_time: bool,
     /// Terms with an error in what they depend on, which is reported.
     tainted: Vec<bool>,
@@ -369,6 +421,10 @@ impl Checker<'_> {
     // Parameters
 
     fn param(&mut self, param: &ParamDecl) -> Option<ParamType> {
+        if let Some(problem) = self.open_param(param) {
+            self.report(problem, param.frame);
+            return None;
+        }
         let dims: Option<Vec<Dim>> = param
             .dims
             .iter()
@@ -404,6 +460,16 @@ impl Checker<'_> {
             return None;
         }
         Some(ParamType { dims, init, bounds })
+    }
+
+    /// What is wrong with a parameter whose size is not known before the inputs are.
+    fn open_param(&self, param: &ParamDecl) -> Option<Diagnostic> {
+        param.dims.iter().filter(|dim| !self.is_tainted(**dim)).find_map(|dim| {
+            let Some(Static::Dim(size)) = self.terms.known(*dim) else { return None };
+            let symbol = size.symbols().find(|s| self.sized || self.counters.contains(*s))?;
+            let problem = report::needs(symbol, self.terms[*dim].span);
+            Some(problem.note(format!("it decides the size of the parameter `{}`", param.path)))
+        })
     }
 
     fn number(&mut self, id: TermId, frame: Option<FrameId>) -> Option<f64> {

@@ -40,6 +40,8 @@ pub struct Options {
     pub graph: Option<String>,
     /// `-D NAME=VALUE`
     pub dims: BTreeMap<String, i64>,
+    /// The program is to run: no parameter may have open dimensions.
+    pub sized: bool,
 }
 
 /// A program that was checked.
@@ -57,7 +59,7 @@ pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> 
     let mut modules = Modules::new(loader);
     let program = modules.add(name, text);
     let graph = match choose(&mut modules, program, options.graph.as_deref()) {
-        Some(id) => translate(&mut modules, program, id, &options.dims),
+        Some(id) => translate(&mut modules, program, id, options),
         None => {
             check_rest(&mut Elaborator::new(&mut modules), program);
             None
@@ -73,15 +75,15 @@ fn translate(
     modules: &mut Modules<'_>,
     program: ModuleId,
     id: DefId,
-    dims: &BTreeMap<String, i64>,
+    options: &Options,
 ) -> Option<Graph> {
     let name = modules.name(id).to_string();
     let mut elaborator = Elaborator::new(modules);
-    elaborator.graph(id, dims);
+    elaborator.graph(id, &options.dims);
     if elaborator.is_full() {
         return None;
     }
-    let (typed, problems) = infer::infer(&mut elaborator.program);
+    let (typed, problems) = infer::infer(&mut elaborator.program, options.sized);
     elaborator.modules.diagnostics.extend(problems);
     let is_fine = elaborator.modules.diagnostics.iter().all(|diagnostic| !diagnostic.is_error());
     let graph = is_fine.then(|| emit::emit(&name, &elaborator.program, &typed));

@@ -49,7 +49,7 @@ fn pages_mean_what_they_say() {
         // A file of 16 MiB and a bug cannot be shown.
         assert_eq!(blocks.is_empty(), matches!(*code, "E007" | "E089"), "{code}");
         for block in blocks.iter().filter(|block| block.word("file").is_none()) {
-            let options = Options { graph: None, dims: block.dims() };
+            let options = Options { dims: block.dims(), ..Options::default() };
             let checked = check("page.fgi", block.text, &Files(&blocks), &options);
             let mut found: Vec<_> = checked.diagnostics.iter().map(|one| one.code).collect();
             found.dedup();

@@ -429,7 +429,7 @@ fn tiles_cover_everything_once() {
 fn smnist(dims: &[(&str, i64)]) -> Program {
     let text = include_str!("../../../dsl-examples/smnist.fgi");
     let dims = dims.iter().map(|(name, size)| (name.to_string(), *size)).collect();
-    let options = fgi_compiler::check::Options { graph: None, dims };
+    let options = fgi_compiler::check::Options { dims, ..Default::default() };
     let loader = fgi_compiler::source::NoFiles;
     let checked = fgi_compiler::check::check("smnist", text, &loader, &options);
     let graph = checked.graph.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));

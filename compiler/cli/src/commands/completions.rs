@@ -9,6 +9,7 @@ use crate::failure::Outcome;
 /// Prints the completions of a shell
 #[derive(clap::Args)]
 pub struct Args {
+    /// The shell
     shell: Shell,
 }
 

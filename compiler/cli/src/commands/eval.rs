@@ -107,9 +107,10 @@ pub fn run(args: &Args) -> Outcome {
             .grad
             .as_ref()
             .map(|output| Gradients { output: output.clone(), wrt: args.wrt.clone() }),
-        optimizer: None,
+        ..Options::default()
     };
-    let asked = check::Options { graph: options.graph.clone(), dims: options.dims.clone() };
+    let asked =
+        check::Options { graph: options.graph.clone(), dims: options.dims.clone(), sized: true };
     let checked = check::check(&program.name, &program.text, &program, &asked);
     render::to_stderr(&checked.sources, &checked.diagnostics);
     let graph = checked.graph.ok_or(Failure::Reported)?;

@@ -21,7 +21,7 @@ pub fn run(args: &Args) -> Outcome {
         return Ok(());
     };
     match codes::find(asked) {
-        Some(code) => Ok(writeln!(out, "{}: {}\n\n{}", code.code, code.title, code.page.trim())?),
+        Some(code) => Ok(writeln!(out, "{}", code.page.trim())?),
         None => {
             Err(Failure::Usage(format!("there is no code `{asked}`; `fgic explain` lists all")))
         }

@@ -15,6 +15,10 @@ use crate::render;
 /// Compares the gradients with finite differences, every stop-gradient held at its value
 ///
 /// For programs with surrogates that is the exact definition, so that networks of steps are checked too.
+/// The error that is shown is relative to the largest derivative of the parameter, the uncertainty of the
+/// finite difference included; the verdict allows for that. Where a value stands exactly at a kink, such
+/// as a quantised one at the bound of a `clamp`, no finite difference tells its derivative: the verdict
+/// says how many there are.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -42,7 +46,7 @@ pub fn run(args: &Args) -> Outcome {
         graph: args.program.graph.clone(),
         dims: bound_dims(&program, &args.program, &given)?,
         gradients: Some(gradients),
-        optimizer: None,
+        ..Options::default()
     };
     let compiled =
         fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |_| {})?;

@@ -152,8 +152,7 @@ fn options(
         (None, [only]) => Some(only),
         (name, all) => all.iter().find(|graph| Some(&graph.name) == name.as_ref()),
     };
-    let mut options =
-        Options { graph: args.program.graph.clone(), dims, gradients: None, optimizer: None };
+    let mut options = Options { graph: args.program.graph.clone(), dims, ..Options::default() };
     // If there is no such graph, the checker says so.
     let Some(head) = head else { return Ok(options) };
     if let Some(given) = given {
