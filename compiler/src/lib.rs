@@ -41,6 +41,8 @@ pub struct Options {
     pub gradients: Option<Gradients>,
     /// The optimiser whose updates to compute of all parameters that have a gradient.
     pub optimizer: Option<Optimizer>,
+    /// The greatest norm that the gradients may have for the optimiser, all taken together.
+    pub clip: Option<f64>,
 }
 
 /// The gradients of an output.
@@ -86,7 +88,7 @@ pub const PASSES: [Pass; 4] = [
         name: "optimizer",
         about: "The updates of parameters are appended.",
         run: |graph, options| match &options.optimizer {
-            Some(optimizer) => Ok((optimizer::attach(graph, optimizer)?, None)),
+            Some(optimizer) => Ok((optimizer::attach(graph, optimizer, options.clip)?, None)),
             None => Ok((graph.compact(), None)),
         },
     },

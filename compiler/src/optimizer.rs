@@ -8,7 +8,8 @@ use std::collections::HashMap;
 
 use crate::check;
 use crate::graph::{
-    Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Op, Param, Pointwise, Role, Root, Type,
+    Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Op, Param, Pointwise, Reduction, Role,
+    Root, Type,
 };
 use crate::source::NoFiles;
 
@@ -107,15 +108,25 @@ impl Optimizer {
 }
 
 /// The graph with the updates of every parameter that has a gradient, and of the optimiser's memory,
-/// as roots of [`Role::Update`]. A parameter with bounds is put back between them.
-pub fn attach(graph: &Graph, optimizer: &Optimizer) -> Result<Graph, OptimizerError> {
+/// as roots of [`Role::Update`]. A parameter with bounds is put back between them. With `clip` the
+/// gradients are made shorter where their common norm is longer than that.
+pub fn attach(
+    graph: &Graph,
+    optimizer: &Optimizer,
+    clip: Option<f64>,
+) -> Result<Graph, OptimizerError> {
     let mut graph = graph.clone();
+    let factor = clip.and_then(|limit| clip_factor(&mut graph, limit));
     let rate = scalar_input(&mut graph, LEARNING_RATE);
     let step = optimizer.counts_steps().then(|| scalar_input(&mut graph, STEP));
     let mut updates: HashMap<Vec<i64>, Graph> = HashMap::new();
     for index in 0..graph.params.len() {
         let param = graph.params[index].clone();
         let Some(gradient) = graph.root(Role::Gradient, &param.path) else { continue };
+        let gradient = match factor {
+            Some(factor) => Builder::new(&mut graph).mul(gradient, factor),
+            None => gradient,
+        };
         let dims: Option<Vec<i64>> = param.dims.iter().map(Dim::as_const).collect();
         let dims = dims.ok_or_else(|| OptimizerError::OpenDims(param.path.clone()))?;
         let mut given = HashMap::from([("g", gradient), ("lr", rate)]);
@@ -143,6 +154,25 @@ pub fn attach(graph: &Graph, optimizer: &Optimizer) -> Result<Graph, OptimizerEr
         }
     }
     Ok(graph.compact())
+}
+
+/// What all gradients are multiplied by so that their norm, taken together, is at most `limit`:
+/// limit / max(norm, limit). `None` if no parameter has a gradient.
+fn clip_factor(graph: &mut Graph, limit: f64) -> Option<NodeId> {
+    let of_params: Vec<NodeId> =
+        graph.params.iter().filter_map(|param| graph.root(Role::Gradient, &param.path)).collect();
+    let mut builder = Builder::new(graph);
+    let squares = of_params.into_iter().map(|gradient| {
+        let axes: Vec<usize> = (0..builder.ty(gradient).dims.len()).collect();
+        let square = builder.mul(gradient, gradient);
+        builder.reduce(Reduction::Sum, square, &axes)
+    });
+    let squares: Vec<NodeId> = squares.collect();
+    let total = squares.into_iter().reduce(|sum, square| builder.add(sum, square))?;
+    let norm = builder.unary(Pointwise::Sqrt, total);
+    let limit = builder.number(limit);
+    let longer = builder.binary(Pointwise::Max, norm, limit);
+    Some(builder.div(limit, longer))
 }
 
 fn scalar_input(graph: &mut Graph, name: &str) -> NodeId {
@@ -227,9 +257,9 @@ mod tests {
     }";
 
     /// p and q after each of three updates with gradients x and sum(x).
-    fn train(optimizer: Optimizer) -> Vec<[f64; 3]> {
+    fn train(optimizer: Optimizer, clip: Option<f64>) -> Vec<[f64; 3]> {
         let gradients = Some(Gradients { output: "loss".into(), wrt: None });
-        let options = Options { gradients, optimizer: Some(optimizer), ..Options::default() };
+        let options = Options { gradients, optimizer: Some(optimizer), clip, ..Options::default() };
         let compiled = compile("test.fgi", PROGRAM, &NoFiles, &options, &mut |_| {});
         let compiled = compiled.unwrap_or_else(|error| panic!("{error}"));
         let (_, graph) = compiled.graphs.last().unwrap();
@@ -277,7 +307,7 @@ mod tests {
 
     #[track_caller]
     fn same(optimizer: Optimizer, rule: impl Fn(f64, f64, i32, &mut [f64; 3]) -> f64) {
-        for (found, expected) in train(optimizer).iter().zip(by_hand(rule)) {
+        for (found, expected) in train(optimizer, None).iter().zip(by_hand(rule)) {
             for (a, b) in found.iter().zip(expected) {
                 assert!((a - b).abs() < 1e-6, "{optimizer:?}: {found:?} {expected:?}");
             }
@@ -312,6 +342,28 @@ mod tests {
         same(Optimizer::AmsGrad { beta1, beta2, eps, weight_decay: 0.1 }, |p, g, t, memory| {
             adam(p, g + 0.1 * p, t, memory, true)
         });
+    }
+
+    /// Gradients that are longer than the limit are made as long, those of all parameters together.
+    #[test]
+    fn clipping_shortens_all_gradients_alike() {
+        let sgd = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
+        for limit in [0.5, 100.0] {
+            let found = train(sgd, Some(limit));
+            let (mut p, mut trace) = ([0.5f64; 3], Vec::new());
+            for [a, b] in GRADIENTS {
+                let gradient = [a, b, a + b];
+                let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+                for (p, g) in p.iter_mut().zip(gradient) {
+                    *p -= 0.1 * g * (limit / norm).min(1.0);
+                }
+                p[..2].iter_mut().for_each(|p| *p = p.min(0.55));
+                trace.push(p);
+            }
+            for (a, b) in found.iter().flatten().zip(trace.iter().flatten()) {
+                assert!((a - b).abs() < 1e-6, "{limit}: {found:?} {trace:?}");
+            }
+        }
     }
 
     #[test]

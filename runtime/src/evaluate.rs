@@ -22,8 +22,8 @@ pub fn evaluate(
     let given =
         Given { inputs: &program.inputs, params: &program.params, time: program.time.as_ref() };
     let bindings = given.check(arrays)?;
-    let mut session = Session::new(program.clone(), device)?;
-    session.initialise(seed)?;
+    let mut session = Session::without_values(program.clone(), device)?;
+    session.initialise_others(seed, arrays)?;
     session.bind(bindings)?;
     for param in &program.params {
         if let Some(array) = arrays.get(&param.path) {

@@ -29,17 +29,22 @@ pub struct Session {
 
 impl Session {
     pub fn new(program: Arc<Program>, device: &Device) -> Result<Session, Error> {
+        let mut session = Session::without_values(program, device)?;
+        session.initialise(0)?;
+        Ok(session)
+    }
+
+    /// A session whose parameters have no values yet.
+    pub(crate) fn without_values(program: Arc<Program>, device: &Device) -> Result<Session, Error> {
         let opened = device.open(program.clone())?;
-        let mut session = Session {
+        Ok(Session {
             program,
             backend: opened.backend,
             is_software_gpu: opened.is_software_gpu,
             bindings: None,
             given: BTreeSet::new(),
             waiting: BTreeMap::new(),
-        };
-        session.initialise(0)?;
-        Ok(session)
+        })
     }
 
     pub fn program(&self) -> &Program {
@@ -63,7 +68,13 @@ impl Session {
 
     /// Gives every parameter its initial value for a seed.
     pub fn initialise(&mut self, seed: u64) -> Result<(), Error> {
-        for param in self.program.clone().params.iter() {
+        self.initialise_others(seed, &Arrays::new())
+    }
+
+    /// Gives every parameter that is not among `arrays` its initial value for a seed.
+    pub(crate) fn initialise_others(&mut self, seed: u64, arrays: &Arrays) -> Result<(), Error> {
+        let program = self.program.clone();
+        for param in program.params.iter().filter(|param| !arrays.contains_key(&param.path)) {
             let values = init::initial_values(param, seed)?;
             self.set_param(&param.path, &Array::new(init::fixed_dims(param)?, values))?;
         }

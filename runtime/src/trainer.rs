@@ -19,13 +19,44 @@ pub struct TrainOptions {
     pub epochs: u64,
     /// Samples in a batch; the last one of an epoch may have fewer.
     pub batch: usize,
+    /// The greatest learning rate.
     pub learning_rate: f32,
+    pub schedule: Schedule,
+    /// Over so many steps at the start the learning rate rises in a line.
+    pub warmup: u64,
     /// Decides the initial parameters and the order of samples.
     pub seed: u64,
     /// The optimiser's name, for checkpoints.
     pub optimizer: String,
     /// Which data field fills which input (input, field), where names do not say it.
     pub binds: Vec<(String, String)>,
+}
+
+/// How the learning rate goes on after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Down to 0 at the end of the last epoch, along half a cosine (Loshchilov and Hutter 2017).
+    Cosine,
+    Constant,
+}
+
+impl TrainOptions {
+    /// The learning rate of a step, from 1, where an epoch has so many.
+    fn rate(&self, step: u64, steps_of_epoch: u64) -> f32 {
+        let done = step.saturating_sub(1);
+        if step <= self.warmup {
+            return self.learning_rate * (step as f64 / (self.warmup + 1) as f64) as f32;
+        }
+        let (done, all) =
+            (done - self.warmup, (self.epochs * steps_of_epoch).max(step) - self.warmup);
+        match self.schedule {
+            Schedule::Constant => self.learning_rate,
+            Schedule::Cosine => {
+                let part = done as f64 / all as f64;
+                self.learning_rate * (0.5 + 0.5 * (std::f64::consts::PI * part).cos()) as f32
+            }
+        }
+    }
 }
 
 /// Trains a program that has an output `loss`, the mean over the batch. If it also has an output
@@ -120,7 +151,7 @@ impl Trainer {
             ..Progress::default()
         };
         let label = label(&program);
-        let mut session = Session::new(program, device)?;
+        let mut session = Session::without_values(program, device)?;
         session.initialise(options.seed)?;
         let clock = Clockwork::start();
         let order = Vec::new();
@@ -239,7 +270,8 @@ impl Trainer {
 
     fn set_inputs(&mut self, batch: &[(String, Array)]) -> Result<(), Error> {
         let scalar = |value: f32| Array::new([], vec![value]);
-        let rate = scalar(self.options.learning_rate);
+        let steps = self.data.train.len().div_ceil(self.options.batch) as u64;
+        let rate = scalar(self.options.rate(self.progress.step, steps));
         let step = scalar(self.progress.step as f32);
         let batch = batch.iter().map(|(name, array)| (name.as_str(), array));
         let known = |name: &str| self.session.program().inputs.iter().any(|i| i.name == name);
@@ -328,5 +360,36 @@ impl Clockwork {
 
     fn samples_per_s(&self) -> f64 {
         self.samples as f64 / self.training.as_secs_f64().max(1e-9)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_and_falls() {
+        let options = |schedule| TrainOptions {
+            epochs: 5,
+            batch: 1,
+            learning_rate: 1.0,
+            schedule,
+            warmup: 4,
+            seed: 0,
+            optimizer: String::new(),
+            binds: Vec::new(),
+        };
+        let rates =
+            |schedule| (1..=20).map(|step| options(schedule).rate(step, 4)).collect::<Vec<_>>();
+        let constant = rates(Schedule::Constant);
+        assert_eq!(constant[..5], [0.2, 0.4, 0.6, 0.8, 1.0]);
+        assert!(constant[4..].iter().all(|rate| *rate == 1.0));
+        let cosine = rates(Schedule::Cosine);
+        assert_eq!(cosine[..5], constant[..5]);
+        assert!(cosine[4..].windows(2).all(|pair| pair[0] > pair[1]), "{cosine:?}");
+        assert!(
+            (cosine[12] - 0.5).abs() < 1e-6 && cosine[19] > 0.0 && cosine[19] < 0.02,
+            "{cosine:?}"
+        );
     }
 }

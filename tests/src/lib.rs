@@ -1,5 +1,6 @@
 //! What the tests of whole programs share.
 
+pub mod program;
 pub mod recipe;
 
 use std::path::{Path, PathBuf};
@@ -57,7 +58,7 @@ pub fn options(graph: Option<&str>, dims: &[(&str, i64)]) -> Options {
         graph: graph.map(str::to_owned),
         dims: dims.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect(),
         gradients: Some(Gradients { output: "loss".into(), wrt: None }),
-        optimizer: None,
+        ..Options::default()
     }
 }
 
@@ -111,9 +112,13 @@ pub fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |largest, value| value.abs().max(largest))
 }
 
+/// As the interpreter takes it.
+pub fn tensor(array: &Array) -> Tensor {
+    Tensor::new(array.shape.clone(), array.to_f64())
+}
+
 /// As the interpreter takes them.
 pub fn tensors(values: &Arrays) -> Values {
-    let tensor = |array: &Array| Tensor::new(array.shape.clone(), array.to_f64());
     values.iter().map(|(name, array)| (name.clone(), tensor(array))).collect()
 }
 

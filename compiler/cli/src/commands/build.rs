@@ -75,6 +75,7 @@ pub fn run(args: &Args) -> Outcome {
         dims: args.program.dims()?,
         gradients: args.grad.clone().map(|output| Gradients { output, wrt: args.wrt.clone() }),
         optimizer: args.adam.then_some(Optimizer::ADAM),
+        clip: None,
     };
     if args.emit == [Stage::Ast] && args.output.is_none() {
         return print_ast(&program);

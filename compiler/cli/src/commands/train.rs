@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::ValueEnum;
 use fgi::checkpoint::Checkpoint;
 use fgi::data::{DataSource, Dataset};
-use fgi::{BatchReport, Device, EpochReport, Step, TrainOptions, Trainer};
+use fgi::{BatchReport, Device, EpochReport, Schedule, Step, TrainOptions, Trainer};
 use fgi_compiler::check::{self, GraphHead};
 use fgi_compiler::optimizer::Optimizer;
 use fgi_compiler::{Gradients, Options};
@@ -39,9 +39,19 @@ pub struct Args {
     /// Samples in a batch
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// The learning rate
-    #[arg(long, default_value_t = 0.002)]
+    /// The learning rate, at its greatest
+    #[arg(long, default_value_t = 0.01)]
     lr: f32,
+    /// How the learning rate goes on after the warm-up
+    #[arg(long, value_enum, default_value_t = ScheduleName::Cosine)]
+    schedule: ScheduleName,
+    /// Over so many steps at the start the learning rate rises in a line
+    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    warmup: u64,
+    /// Makes the gradients shorter where their norm, taken together, is greater than this; `inf` leaves
+    /// them as they are
+    #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = positive)]
+    clip: f64,
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     optimizer: OptimizerName,
     /// The momentum of sgd
@@ -81,6 +91,14 @@ enum OptimizerName {
     Sgd,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum ScheduleName {
+    /// Down to 0 at the end of the last epoch, along half a cosine
+    Cosine,
+    /// The same at every step
+    Constant,
+}
+
 pub fn run(args: &Args) -> Outcome {
     let program = args.program.read()?;
     let options = Options {
@@ -88,6 +106,7 @@ pub fn run(args: &Args) -> Outcome {
         dims: args.program.dims()?,
         gradients: Some(Gradients { output: "loss".into(), wrt: None }),
         optimizer: Some(args.optimizer()),
+        clip: Some(args.clip).filter(|norm| norm.is_finite()),
     };
     let data = Dataset::load(&args.data)?;
     let heads = check::heads(&program.name, &program.text, &program);
@@ -239,6 +258,11 @@ impl Args {
             epochs: self.epochs,
             batch: self.batch,
             learning_rate: self.lr,
+            schedule: match self.schedule {
+                ScheduleName::Cosine => Schedule::Cosine,
+                ScheduleName::Constant => Schedule::Constant,
+            },
+            warmup: self.warmup,
             seed: self.seed,
             optimizer: options.optimizer.map_or("none", |optimizer| optimizer.name()).into(),
             binds: self.bind.clone(),
@@ -293,6 +317,13 @@ fn fitting_dims(
         ));
     }
     None
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 => Ok(number),
+        _ => Err("expected a number above 0, or inf".into()),
+    }
 }
 
 fn bind(text: &str) -> Result<(String, String), String> {

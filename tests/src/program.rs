@@ -1,0 +1,118 @@
+//! A program with what it needs to run: every engine is compared with the interpreter, and the interpreter's
+//! gradients with finite differences.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fgi::Array;
+use fgi::npz::Arrays;
+use fgi_compiler::check::{self, check};
+use fgi_compiler::gradcheck::{Verdict, gradcheck};
+use fgi_compiler::graph::{Elem, Graph, Input};
+use fgi_compiler::source::NoFiles;
+use fgi_compiler::{Compiled, Gradients, Options};
+
+use crate::{Engine, closeness, compiled, random, run, tensor};
+
+/// A program with the sizes of its open dimensions, and the number that its integers are less than.
+pub struct Case {
+    pub name: String,
+    pub text: String,
+    pub sizes: BTreeMap<String, i64>,
+    pub labels: i64,
+}
+
+impl Case {
+    /// The comment before the program ends with its sizes: `// B = 2, T = 9, label < 5`.
+    pub fn read(path: &Path) -> Case {
+        let text = std::fs::read_to_string(path).unwrap();
+        let head = text.lines().take_while(|line| line.starts_with("//")).last().unwrap();
+        let parts = head.trim_start_matches("//").split(',');
+        let (mut sizes, mut labels) = (BTreeMap::new(), 2);
+        for part in parts {
+            match part.split_whitespace().collect::<Vec<_>>()[..] {
+                [name, "=", size] => drop(sizes.insert(name.into(), size.parse().unwrap())),
+                ["label", "<", bound] => labels = bound.parse().unwrap(),
+                _ => panic!("{}: sizes, not `{head}`", path.display()),
+            }
+        }
+        Case { name: path.file_stem().unwrap().display().to_string(), text, sizes, labels }
+    }
+
+    /// The program with gradients for every parameter and every input that can have one.
+    fn compiled(&self) -> Compiled {
+        let checked = check(&self.name, &self.text, &NoFiles, &check::Options::default());
+        let graph =
+            checked.graph.unwrap_or_else(|| panic!("{}: {:#?}", self.name, checked.diagnostics));
+        let inputs = graph.inputs.iter().filter(|input| input.ty.elem == Elem::F32);
+        let params = graph.params.iter().map(|param| param.path.clone());
+        let wrt = inputs.map(|input| input.name.clone()).chain(params).collect();
+        let gradients = Some(Gradients { output: "loss".into(), wrt: Some(wrt) });
+        compiled(&self.text, &Options { gradients, ..Options::default() })
+    }
+
+    /// A value for every input: f32 from -1 to 1. Parameters start as the program says.
+    fn values(&self, graph: &Graph) -> Arrays {
+        let value = |(place, input): (usize, &Input)| {
+            let time = graph.time.iter().filter(|_| input.ty.is_stream());
+            let size = |symbol: &_| self.sizes.get(&format!("{symbol}")).copied();
+            let bindings = graph.symbols().into_iter().filter_map(|s| Some((s.clone(), size(&s)?)));
+            let bindings = bindings.collect();
+            let shape = time.chain(&input.ty.dims).map(|dim| dim.eval(&bindings).unwrap() as usize);
+            let shape: Vec<usize> = shape.collect();
+            let bits = (0..shape.iter().product::<usize>() as u64)
+                .map(|i| random(i + ((place as u64) << 32)));
+            let array = match input.ty.elem {
+                Elem::F32 => {
+                    let unit = |bits: u64| (bits as f64 / u64::MAX as f64 * 2.0 - 1.0) as f32;
+                    Array::new(shape, bits.map(unit).collect::<Vec<_>>())
+                }
+                _ => Array::new(
+                    shape,
+                    bits.map(|b| (b % self.labels as u64) as i32).collect::<Vec<_>>(),
+                ),
+            };
+            (input.name.clone(), array)
+        };
+        graph.inputs.iter().enumerate().map(value).collect()
+    }
+
+    /// What differs: an engine from the interpreter, or a gradient from finite differences.
+    pub fn faults(&self, engines: &[Engine]) -> Vec<String> {
+        let compiled = self.compiled();
+        let (_, written) = &compiled.graphs[0];
+        let values = self.values(written);
+        let expected = run(Engine::Reference, &compiled, &values).unwrap();
+        let mut faults = Vec::new();
+        for engine in engines {
+            let found = match run(*engine, &compiled, &values) {
+                Ok(found) => found,
+                Err(error) => {
+                    faults.push(format!("{}: {engine:?}: {error}", self.name));
+                    continue;
+                }
+            };
+            let differs = expected.iter().filter_map(|(name, expected)| {
+                let why = closeness(&found[name], expected, 1e-4, 1e-6).err()?;
+                Some(format!("{}: {engine:?}: {name}: {why}", self.name))
+            });
+            faults.extend(differs);
+        }
+        // Each difference is a run of its own, which takes too long for many steps.
+        if self.sizes.get("T").is_none_or(|steps| *steps <= 50) {
+            faults.extend(self.differences(written, &values, &expected));
+        }
+        faults
+    }
+
+    fn differences(&self, written: &Graph, values: &Arrays, results: &Arrays) -> Vec<String> {
+        let (bindings, values) = fgi::reference_values(written, values, 0).unwrap();
+        let gradients = results.iter().filter_map(|(name, array)| {
+            let path = name.strip_prefix("grad/")?;
+            Some((path.to_string(), tensor(array)))
+        });
+        let rows = gradcheck(written, &bindings, &values, "loss", &gradients.collect()).unwrap();
+        let differ = rows.into_iter().filter(|row| row.verdict == Verdict::Differs);
+        differ.map(|row| format!("{}: {row:?}", self.name)).collect()
+    }
+}
