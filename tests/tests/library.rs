@@ -1,0 +1,268 @@
+//! The standard library: surrogates against the formulas of the frameworks, neurons and layers against loops by hand,
+//! and every function and layer on every engine, with its gradients.
+
+use fgi::Array;
+use fgi::npz::Arrays;
+use fgi_compiler::check::{self, check};
+use fgi_compiler::graph::Bindings;
+use fgi_compiler::graph::interpret::{Tensor, Values, interpret};
+use fgi_compiler::source::NoFiles;
+use fgi_compiler::syntax::ast::{Argument, DimArgument, ItemKind};
+use fgi_compiler::syntax::parse;
+use fgi_tests::{Engine, program::Case, workspace};
+
+/// A bell of height 1.
+fn bell(x: f64, sigma: f64) -> f64 {
+    (-x * x / (2.0 * sigma * sigma)).exp()
+}
+
+fn density(x: f64, sigma: f64) -> f64 {
+    bell(x, sigma) / (sigma * std::f64::consts::TAU.sqrt())
+}
+
+fn logistic(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+type Formula = fn(f64) -> f64;
+
+/// The derivatives as the frameworks give them, with their defaults.
+const FORMULAS: &[(&str, Formula)] = &[
+    ("sigmoid(x)", |x| 4.0 * logistic(4.0 * x) * (1.0 - logistic(4.0 * x))),
+    ("sigmoid(x, 25)", |x| 25.0 * logistic(25.0 * x) * (1.0 - logistic(25.0 * x))),
+    ("atan(x)", |x| 1.0 / (1.0 + (PI * x).powi(2))),
+    ("atan_spyx(x)", |x| 1.0 / (PI * (1.0 + (2.0 * PI * x).powi(2)))),
+    ("fast_sigmoid(x)", |x| (1.0 + 25.0 * x.abs()).powi(-2)),
+    ("superspike_sj(x)", |x| (1.0 + x.abs()).powi(-2)),
+    ("soft_sign(x)", |x| (1.0 + 2.0 * x.abs()).powi(-2)),
+    ("piecewise_quadratic(x)", |x| (1.0 - x.abs()).max(0.0)),
+    ("triangle(x)", |x| (1.0 - 2.0 * x.abs()).max(0.0)),
+    ("triangle(x, h = 0.3, k = 1)", |x| 0.3 * (1.0 - x.abs()).max(0.0)),
+    ("triangular_snnt(x)", |x| if x < 0.0 { 1.0 } else { -1.0 }),
+    ("piecewise_exp(x)", |x| 0.5 * (-x.abs()).exp()),
+    ("exp_unnormed(x)", |x| (-x.abs()).exp()),
+    ("exp_graded(x)", |x| x.min(0.0).exp()),
+    ("erf(x)", |x| 2.0 / PI.sqrt() * (-4.0 * x * x).exp()),
+    ("gaussian(x)", |x| bell(x, 1.0)),
+    ("gaussian_density(x)", |x| density(x, 0.5)),
+    ("multi_gaussian(x)", |x| {
+        1.15 * density(x, 0.5) - 0.15 * (density(x - 0.5, 3.0) + density(x + 0.5, 3.0))
+    }),
+    ("dblgaussian(x)", |x| 1.3 * bell(x, 0.5) - 0.3 * bell(x, 1.0)),
+    ("double_gaussian(x)", |x| 1.3 * bell(x, 0.5) - 0.6 * bell(x, 1.0)),
+    ("tanh(x)", |x| 1.0 - x.tanh().powi(2)),
+    ("circ(x)", |x| (1.0 + x * x).powf(-1.5)),
+    ("rect(x)", |x| f64::from(u8::from(x.abs() < 0.5))),
+    ("boxcar(x)", |x| if x.abs() < 1.0 { 0.5 } else { 0.0 }),
+    ("window_above(x)", |x| f64::from(u8::from(x >= -1.0))),
+    ("periodic_exp(x)", |x| (-2.0 * if x < 0.0 { -x } else { (x - x.round()).abs() }).exp()),
+    ("piecewise_leaky_relu(x)", |x| if x.abs() < 1.0 { 0.5 } else { 0.01 }),
+    ("leaky_relu(x)", |x| f64::from(u8::from(x >= 0.0))),
+    ("log_tailed_relu(x)", |x| if x <= 0.0 { 0.0 } else { 1.0 / x.max(1.0) }),
+    ("s2nn(x)", |x| {
+        if x < 0.0 { 4.0 * logistic(4.0 * x) * (1.0 - logistic(4.0 * x)) } else { 1.0 / (x + 1.0) }
+    }),
+    ("q_pseudo_spike(x)", |x| (1.0 + 2.0 * x.abs()).powi(-2)),
+    ("nonzero_sign_log_abs(x)", |x| 1.0 / (1.0 + x.abs())),
+    ("squarewave_fourier(x)", |x| 0.5 * (PI / 4.0 * x).cos()),
+    ("squarewave_fourier(x, n = 4)", |x| {
+        (1..4).map(|i| 0.5 * (f64::from(2 * i - 1) * PI / 4.0 * x).cos()).sum()
+    }),
+    ("fake_numeric(x)", |x| (1.0 / x.abs()).min(0.3)),
+    ("spike_rate_escape(x)", |x| 25.0 * (-(x - 1.0).abs()).exp()),
+    ("sparse_fast_sigmoid(x)", |x| if x > 1.0 { (1.0 + 25.0 * x).powi(-2) } else { 0.0 }),
+    ("ste(x)", |_| 1.0),
+    ("ste_clipped(x)", |x| f64::from(u8::from(x.abs() <= 1.0))),
+    ("multi_level(x)", |x| f64::from(u8::from((0.0..=4.0).contains(&x)))),
+    ("round_ste(x)", f64::round_ties_even),
+    ("ceil_ste(x)", f64::ceil),
+    ("floor_ste(x)", f64::floor),
+    ("clamp_ste(x)", |x| x.clamp(0.0, 1.0)),
+    ("step_quantize(x, 0.3)", |x| (x / 0.3).round_ties_even() * 0.3),
+    ("k_bit_quantize(x, 2)", |x| (3.0 * x).round_ties_even() / 3.0),
+    ("affine_k_bit_quantize(x, 2, 1, 2)", |x| {
+        2.0 * (3.0 * x.clamp(0.0, 1.0)).round_ties_even() / 3.0 + 1.0
+    }),
+    ("quantize_8b(x)", |x| ((32.0 * x).round_ties_even() / 32.0).clamp(-4.0, 255.0 / 64.0)),
+];
+
+const PI: f64 = std::f64::consts::PI;
+
+#[test]
+fn surrogates_are_those_of_the_frameworks() {
+    let x: Vec<f64> = (-60..=60).map(|i| f64::from(i) * 0.0371 + 0.001).collect();
+    let lines = FORMULAS.iter().enumerate();
+    let lines = lines.map(|(i, (call, _))| format!("let y{i} = surrogate::{call} + 0 * x;\n"));
+    let names: Vec<_> = (0..FORMULAS.len()).map(|i| format!("y{i}")).collect();
+    let text =
+        format!("graph g(x: [N]) -> ({}) {{ {} }}", names.join(", "), lines.collect::<String>());
+    let checked = check("formulas.fgi", &text, &NoFiles, &check::Options::default());
+    let graph = checked.graph.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
+    let values = Values::from([("x".to_owned(), Tensor::new([x.len()], x.clone()))]);
+    let bindings = Bindings::from([("N".into(), x.len() as i64)]);
+    let results = interpret(&graph, &bindings, &values).unwrap();
+    for (i, (call, formula)) in FORMULAS.iter().enumerate() {
+        for (x, found) in x.iter().zip(&results.output(&format!("y{i}")).unwrap().data) {
+            let expected = formula(*x);
+            assert!(
+                (found - expected).abs() <= 1e-12 * expected.abs().max(1.0),
+                "{call} at {x}: {found}, not {expected}"
+            );
+        }
+    }
+}
+
+/// A call of everything in a module, with its required arguments: `label` where they are integers, else `x`.
+fn calls(module: &str) -> Vec<String> {
+    let path = workspace().join(format!("compiler/std/{module}.fgi"));
+    let (ast, _) = parse(&std::fs::read_to_string(path).unwrap(), Default::default());
+    let call = |name: &str, dims: &[DimArgument], arguments: &[Argument]| {
+        let dims: Vec<_> = dims.iter().filter(|dim| dim.default.is_none()).map(|_| "3").collect();
+        let dims = if dims.is_empty() { String::new() } else { format!("[{}]", dims.join(", ")) };
+        let required = arguments.iter().filter(|argument| argument.default.is_none());
+        let required = required.map(|argument| {
+            let is_integer = argument.ty.as_ref().is_some_and(|ty| ty.elem.is_some());
+            if is_integer || argument.name.text == "label" { "label" } else { "x" }
+        });
+        format!("{module}::{name}{dims}({})", required.collect::<Vec<_>>().join(", "))
+    };
+    let calls = ast.items.iter().filter_map(|item| match &item.kind {
+        // It takes numbers, and is in every gated layer.
+        ItemKind::Fn(item) if item.name.text == "gate" => None,
+        ItemKind::Fn(item) => Some(call(&item.name.text, &[], &item.arguments)),
+        ItemKind::Layer(item) => Some(call(&item.name.text, &item.dims, &item.arguments)),
+        _ => None,
+    });
+    calls.collect()
+}
+
+/// A binding of what a call gives, and a term of a loss that all of it takes part in.
+fn equations(number: usize, call: &str) -> (String, String) {
+    let part = |name: &str| format!("{name} * {name} + {name}");
+    for size in 1..=3 {
+        let names: Vec<_> = (0..size).map(|i| format!("y{number}_{i}")).collect();
+        let pattern = if size == 1 { names[0].clone() } else { format!("({})", names.join(", ")) };
+        let binding = format!("let {pattern} = {call};\n");
+        let parts: Vec<_> = names.iter().map(|name| part(name)).collect();
+        for (before, after) in [("time_mean(mean(", "))"), ("mean(", ")")] {
+            let term = format!("{before}{}{after}", parts.join(" + "));
+            let text = program(&binding, &term);
+            if check("call.fgi", &text, &NoFiles, &check::Options::default()).graph.is_some() {
+                return (binding, term);
+            }
+        }
+    }
+    panic!("{call} cannot be used");
+}
+
+fn program(bindings: &str, loss: &str) -> String {
+    format!("graph g(x: [T; B, 3], label: i32[B]) -> (loss) {{\n{bindings}let loss = {loss};\n}}")
+}
+
+#[track_caller]
+fn agrees(module: &str, at_once: usize) {
+    let calls = calls(module);
+    let mut faults = Vec::new();
+    for (part, calls) in calls.chunks(at_once).enumerate() {
+        let equations = calls.iter().enumerate().map(|(i, call)| equations(i, call));
+        let (bindings, terms): (Vec<_>, Vec<_>) = equations.unzip();
+        let text = program(&bindings.concat(), &terms.join("\n + "));
+        let sizes = [("B".to_owned(), 2), ("T".to_owned(), 5)].into();
+        let case = Case { name: format!("{module} {part}"), text, sizes, labels: 3 };
+        faults.extend(case.faults(&[Engine::Cpu, Engine::Gpu]));
+    }
+    assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn surrogates_agree() {
+    agrees("surrogate", 12);
+}
+
+#[test]
+fn spikes_losses_and_encoders_agree() {
+    agrees("spike", 12);
+    agrees("loss", 12);
+    agrees("encode", 12);
+}
+
+#[test]
+fn neurons_agree() {
+    agrees("neuron", 6);
+}
+
+#[test]
+fn layers_agree() {
+    agrees("layer", 6);
+}
+
+/// The spikes of one neuron for a constant current, by the interpreter.
+fn spikes(neuron: &str, current: f64) -> Vec<f64> {
+    let text = format!("graph g(i: [T; 1, 1]) -> (z) {{ {neuron} }}");
+    let compiled = fgi_tests::compiled(&text, &fgi_compiler::Options::default());
+    let values = Arrays::from([("i".to_owned(), Array::new([12, 1, 1], vec![current; 12]))]);
+    let found = fgi_tests::run(Engine::Reference, &compiled, &values).unwrap();
+    found["z"].to_f64()
+}
+
+/// The same by a step of a state, which gives the spike.
+fn by_hand(current: f64, mut step: impl FnMut(f64) -> f64) -> Vec<f64> {
+    (0..12).map(|_| step(current)).collect()
+}
+
+/// Order of the steps, test and reset are the frameworks'.
+#[test]
+fn neurons_spike_when_those_of_the_frameworks_do() {
+    let spike = |fires: bool| f64::from(u8::from(fires));
+    for current in [0.3, 0.5, 1.0, 1.7, 2.5] {
+        let mut v = 0.0;
+        let lif = by_hand(current, |x| {
+            v += (x - v) / 2.0;
+            let z = spike(v >= 1.0);
+            v *= 1.0 - z;
+            z
+        });
+        assert_eq!(spikes("let z = neuron::lif_spikingjelly(i);", current), lif);
+        assert_eq!(spikes("let z = neuron::plif(i);", current), lif);
+        let mut v = 0.0;
+        let integrate = by_hand(current, |x| {
+            v += x;
+            let z = spike(v >= 1.0);
+            v *= 1.0 - z;
+            z
+        });
+        assert_eq!(spikes("let z = neuron::if_spikingjelly(i);", current), integrate);
+        let mut mem = 0.0f64;
+        let leaky = by_hand(current, |x| {
+            let reset = spike(mem > 1.0);
+            mem = 0.9 * mem + x - reset;
+            spike(mem > 1.0)
+        });
+        assert_eq!(spikes("let (z, mem) = neuron::leaky(i);", current), leaky);
+        let (mut syn, mut mem) = (0.0, 0.0f64);
+        let synaptic = by_hand(current, |x| {
+            let reset = spike(mem > 1.0);
+            syn = 0.9 * syn + x;
+            mem = 0.8 * mem + syn - reset;
+            spike(mem > 1.0)
+        });
+        assert_eq!(spikes("let (z, syn, mem) = neuron::synaptic(i);", current), synaptic);
+        let (mut v, mut i) = (0.0, 0.0);
+        let norse = by_hand(current, |x| {
+            i += x;
+            v += 0.1 * (i - v);
+            i -= 0.2 * i;
+            let z = spike(v > 1.0);
+            v *= 1.0 - z;
+            z
+        });
+        assert_eq!(spikes("let (z, v) = neuron::lif_norse(i);", current), norse);
+        let mut v = 0.0;
+        let spyx = by_hand(current, |x| {
+            let z = spike(v > 1.0);
+            v = 0.9 * v + x - z;
+            z
+        });
+        assert_eq!(spikes("let z = neuron::lif_spyx(i);", current), spyx);
+    }
+}
