@@ -740,3 +740,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_library_and_the_examples_are_canonical() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in [root.join("std"), root.join("../dsl-examples")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            assert_eq!(format(&text, FileId::default()).unwrap(), text, "{}", path.display());
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! The command line as its users meet it: what it prints, where, its exit codes and the files it leaves.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use fgi::checkpoint::Checkpoint;
+use fgi::npz::{self, Arrays};
+use fgi::{Array, Data};
+use tempfile::TempDir;
+
+/// A directory with `net.fgi` and `data.npz`: 24 samples of two steps of three numbers, and their labels.
+fn place() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    write(&directory, "net.fgi", NET);
+    let x: Vec<f32> = (0..24 * 6).map(|i| ((i * 37) % 101) as f32 / 101.0).collect();
+    let label: Vec<i64> = (0..24).map(|i| i % 3).collect();
+    let data = [("x", Array::new([24, 6], x)), ("label", Array::new([24], label))];
+    npz::write(&directory.path().join("data.npz"), &arrays(data)).unwrap();
+    directory
+}
+
+const NET: &str = "\
+layer spiking[N](x: [B, K]) {
+    param w: [K, N] = kaiming_uniform();
+    let u = 0.9 * prev(u) + x @ w - prev(z);
+    let z = bypass(step(u - 0.5), sigmoid(4 * (u - 0.5)));
+    z
+}
+
+graph net[T = 2, K = 3](x: [T; B, K], label: i32[B]) -> (loss, logits) {
+    let h      = spiking[3](x);
+    let logits = time_mean(h);
+    let loss   = loss::cross_entropy(logits, label);
+}
+";
+
+fn arrays<const N: usize>(named: [(&str, Array); N]) -> Arrays {
+    named.map(|(name, array)| (name.to_owned(), array)).into()
+}
+
+fn write(directory: &TempDir, name: &str, text: &str) {
+    std::fs::write(directory.path().join(name), text).unwrap();
+}
+
+fn fgic(directory: &TempDir, arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fgic"));
+    command.args(arguments.split_whitespace()).current_dir(directory).env_remove("NO_COLOR");
+    command
+}
+
+/// The exit code, standard output and standard error.
+fn run(directory: &TempDir, arguments: &str) -> (i32, String, String) {
+    finished(fgic(directory, arguments).output().unwrap())
+}
+
+fn finished(output: Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+/// What a command prints that succeeds.
+#[track_caller]
+fn done(directory: &TempDir, arguments: &str) -> String {
+    let (code, out, err) = run(directory, arguments);
+    assert_eq!(code, 0, "{arguments}: {out}{err}");
+    out
+}
+
+/// The message of a command that fails with this code; nothing is on its standard output.
+#[track_caller]
+fn fails(directory: &TempDir, arguments: &str, expected: i32) -> String {
+    let (code, out, err) = run(directory, arguments);
+    assert_eq!((code, out.as_str()), (expected, ""), "{arguments}: {err}");
+    err
+}
+
+fn piped(mut command: Command, input: &str) -> (i32, String, String) {
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    finished(child.wait_with_output().unwrap())
+}
+
+fn names(directory: &TempDir) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+// Help
+
+#[test]
+fn help_of_every_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let commands = [
+        "",
+        "bench",
+        "plot",
+        "check",
+        "fmt",
+        "explain",
+        "eval",
+        "train",
+        "gradcheck",
+        "build",
+        "devices",
+        "completions",
+    ];
+    for command in commands {
+        let mut help = fgic(&directory, command);
+        // The width of the terminal is no part of the help.
+        let help = finished(help.arg("--help").env("COLUMNS", "100").output().unwrap());
+        assert_eq!((help.0, help.2.as_str()), (0, ""));
+        insta::assert_snapshot!(
+            format!("help_{}", if command.is_empty() { "fgic" } else { command }),
+            help.1
+        );
+    }
+}
+
+// Programs
+
+#[test]
+fn check_reports_every_error_of_every_graph() {
+    let directory = place();
+    let text = "graph a(x: [B, 2]) -> y { let y = x + one; }\ngraph b(x: [N, 3]) -> y { let y = x + two; }";
+    write(&directory, "wrong.fgi", text);
+    let errors = fails(&directory, "check wrong.fgi", 1);
+    assert!(errors.contains("`one`") && errors.contains("`two`"), "{errors}");
+    // One that is chosen says for which graph a dimension is meant.
+    let errors = fails(&directory, "check wrong.fgi --graph a", 1);
+    assert!(errors.contains("`one`") && errors.contains("`two`"), "{errors}");
+    let errors = fails(&directory, "check wrong.fgi --graph a -D N=2", 1);
+    assert!(errors.contains("E019"), "{errors}");
+    let errors = fails(&directory, "check wrong.fgi -D N=2", 1);
+    assert!(!errors.contains("E019"), "{errors}");
+    assert!(fails(&directory, "check wrong.fgi -D M=2", 1).contains("E019"));
+    assert!(fails(&directory, "check wrong.fgi --graph c", 1).contains("E018"));
+}
+
+#[test]
+fn check_prints_json_lines() {
+    let directory = place();
+    write(&directory, "wrong.fgi", "graph g(x: [B, 2]) -> y { let y = x + z; let w = u; }");
+    let (code, out, err) = run(&directory, "check wrong.fgi --json");
+    assert_eq!((code, err.as_str()), (1, ""));
+    let lines: Vec<serde_json::Value> =
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{out}");
+    assert_eq!(lines[0]["code"], "E014");
+    assert_eq!(lines[0]["labels"][0]["line"], 1);
+    assert_eq!(done(&directory, "check net.fgi --json"), "");
+}
+
+#[test]
+fn programs_come_from_standard_input_too() {
+    let directory = place();
+    assert_eq!(piped(fgic(&directory, "check -"), NET), (0, String::new(), String::new()));
+    let (code, _, err) = piped(fgic(&directory, "check -"), "graph g(x: [B]) -> y { let y = z; }");
+    assert_eq!(code, 1);
+    assert!(err.contains("<stdin>:1"), "{err}");
+    let messy = NET.replace("let u =", "let   u=");
+    assert_eq!(piped(fgic(&directory, "fmt -"), &messy).1, formatted());
+    assert_eq!(piped(fgic(&directory, "fmt --check -"), &messy).0, 1);
+    assert_eq!(piped(fgic(&directory, "build - --emit ast"), &messy).1, formatted());
+}
+
+/// The canonical text of [`NET`].
+fn formatted() -> String {
+    let directory = place();
+    done(&directory, "fmt net.fgi");
+    std::fs::read_to_string(directory.path().join("net.fgi")).unwrap()
+}
+
+#[test]
+fn fmt_changes_what_is_not_canonical_and_nothing_else() {
+    let directory = place();
+    write(&directory, "net.fgi", &formatted());
+    assert_eq!(done(&directory, "fmt --check net.fgi"), "");
+    write(&directory, "messy.fgi", &NET.replace("let u =", "let   u="));
+    let (code, out, _) = run(&directory, "fmt --check net.fgi messy.fgi");
+    assert_eq!((code, out.as_str()), (1, "messy.fgi\n"));
+    done(&directory, "fmt net.fgi messy.fgi");
+    assert_eq!(std::fs::read_to_string(directory.path().join("messy.fgi")).unwrap(), formatted());
+    write(&directory, "wrong.fgi", "graph g(");
+    assert!(fails(&directory, "fmt wrong.fgi", 1).contains("E00"));
+    assert_eq!(std::fs::read_to_string(directory.path().join("wrong.fgi")).unwrap(), "graph g(");
+}
+
+#[test]
+fn explain_shows_a_page_once() {
+    let directory = place();
+    let page = done(&directory, "explain e040");
+    assert_eq!(page.matches("dimensions that do not broadcast").count(), 1, "{page}");
+    assert!(done(&directory, "explain").lines().count() > 40);
+    assert!(fails(&directory, "explain E999", 2).contains("E999"));
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let directory = place();
+    write(&directory, "wrong.fgi", "graph g(x: [B]) -> y { let y = z; }");
+    assert!(!fails(&directory, "check wrong.fgi", 1).contains('\x1b'));
+    let coloured = fgic(&directory, "check wrong.fgi").env("NO_COLOR", "1").output().unwrap();
+    assert!(!finished(coloured).2.contains('\x1b'));
+}
+
+#[test]
+fn exit_codes_tell_the_reason() {
+    let directory = place();
+    fails(&directory, "frobnicate", 2);
+    fails(&directory, "check net.fgi -D T", 2);
+    fails(&directory, "check net.fgi -D T=1 -D T=2", 2);
+    assert!(fails(&directory, "check missing.fgi", 3).contains("missing.fgi"));
+    assert!(fails(&directory, "train net.fgi --data missing.npz", 3).contains("missing.npz"));
+    assert!(fails(&directory, "train net.fgi --data csv", 2).contains("mnist:DIR"));
+    assert!(fails(&directory, "train net.fgi --data data.npz --clip 0", 2).contains("above 0"));
+    fails(&directory, "train net.fgi --data data.npz --device toaster", 2);
+    assert!(done(&directory, "devices").contains("cpu"));
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let directory = place();
+    let mut command = fgic(&directory, "build net.fgi --emit clif --grad loss");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(0), ""));
+}
+
+// Evaluation
+
+/// Inputs of [`NET`] for a batch of two.
+fn inputs() -> Arrays {
+    arrays([
+        ("x", Array::new([2, 2, 3], (0..12).map(|i| i as f32 / 12.0).collect::<Vec<_>>())),
+        ("label", Array::new([2], vec![0, 2])),
+    ])
+}
+
+/// Runs `fgic eval` on arrays; the results, or the message.
+fn eval(directory: &TempDir, inputs: &Arrays, options: &str) -> Result<Arrays, String> {
+    npz::write(&directory.path().join("in.npz"), inputs).unwrap();
+    let out = directory.path().join("out.npz");
+    let _ = std::fs::remove_file(&out);
+    let (code, _, err) =
+        run(directory, &format!("eval net.fgi --inputs in.npz --output out.npz {options}"));
+    match code {
+        0 => Ok(npz::read(&out).unwrap()),
+        _ => {
+            assert!(!out.exists(), "{err}");
+            Err(err)
+        }
+    }
+}
+
+#[test]
+fn eval_writes_outputs_and_the_gradients_that_are_asked_for() {
+    let directory = place();
+    let keys = |arrays: Arrays| arrays.into_keys().collect::<Vec<_>>();
+    let plain = eval(&directory, &inputs(), "").unwrap();
+    assert_eq!(keys(plain.clone()), ["logits", "loss"]);
+    let all = eval(&directory, &inputs(), "--grad loss").unwrap();
+    assert_eq!(keys(all.clone()), ["grad/h.w", "logits", "loss"]);
+    assert_eq!(all["loss"], plain["loss"]);
+    let some = eval(&directory, &inputs(), "--grad loss --wrt x").unwrap();
+    assert_eq!(keys(some.clone()), ["grad/x", "logits", "loss"]);
+    assert_eq!(some["grad/x"].shape, [2, 2, 3]);
+    // A parameter that is given replaces its initial value; a seed decides the others.
+    let mut given = inputs();
+    given.insert("h.w".into(), Array::new([3, 3], vec![0.0f32; 9]));
+    let still = eval(&directory, &given, "--device reference").unwrap();
+    assert!(still["logits"].to_f64().iter().all(|rate| *rate == 0.0));
+    let other = eval(&directory, &inputs(), "--grad loss --seed 5").unwrap();
+    assert_ne!(other["grad/h.w"], all["grad/h.w"]);
+}
+
+#[test]
+fn eval_names_what_is_wrong_with_the_arrays() {
+    let directory = place();
+    let message = |change: &dyn Fn(&mut Arrays), options: &str| {
+        let mut arrays = inputs();
+        change(&mut arrays);
+        let message = eval(&directory, &arrays, options).unwrap_err();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        message
+    };
+    let numbers = |shape: &[usize]| Array::new(shape, vec![0.0f32; shape.iter().product()]);
+    for options in ["", "--device reference"] {
+        let missing = message(&|arrays| drop(arrays.remove("label")), options);
+        assert!(missing.contains("input `label` is missing"), "{missing}");
+        let unknown = message(&|arrays| drop(arrays.insert("h.v".into(), numbers(&[1]))), options);
+        assert!(unknown.contains("`h.v`") && unknown.contains("did you mean `h.w`"), "{unknown}");
+        let shape = message(&|arrays| drop(arrays.insert("h.w".into(), numbers(&[3, 4]))), options);
+        assert!(shape.contains("`h.w`") && shape.contains("[3, 3]"), "{shape}");
+        let axes = message(&|arrays| drop(arrays.insert("x".into(), numbers(&[2, 6]))), options);
+        assert!(axes.contains("`x`"), "{axes}");
+        let batch = message(
+            &|arrays| drop(arrays.insert("label".into(), Array::new([3], vec![0; 3]))),
+            options,
+        );
+        assert!(batch.contains("`label`"), "{batch}");
+        let elements =
+            message(&|arrays| drop(arrays.insert("label".into(), numbers(&[2]))), options);
+        assert!(elements.contains("`label`"), "{elements}");
+    }
+    let output = message(&|_| {}, "--grad lose");
+    assert!(output.contains("lose"), "{output}");
+    let wrt = message(&|_| {}, "--grad loss --wrt h.v");
+    assert!(wrt.contains("h.v"), "{wrt}");
+}
+
+#[test]
+fn gradcheck_prints_a_row_for_each_parameter() {
+    let directory = place();
+    let out = done(&directory, "gradcheck net.fgi");
+    let row = out.lines().find(|line| line.starts_with("h.w")).unwrap();
+    assert!(row.ends_with("agrees"), "{out}");
+    let error = row.split_whitespace().nth(2).unwrap().parse::<f64>().unwrap();
+    assert!(error > 0.0 && error < 1e-6, "{out}");
+    write(
+        &directory,
+        "open.fgi",
+        "graph g(x: [B, K]) -> loss { param w: [K] = ones(); let loss = sum(x * w); }",
+    );
+    let open = fails(&directory, "gradcheck open.fgi", 1);
+    assert!(open.contains("E046") && open.contains("-D K="), "{open}");
+}
+
+// Building
+
+#[test]
+fn build_replaces_artifacts_and_nothing_else() {
+    let directory = place();
+    done(&directory, "build net.fgi -o out --grad loss");
+    let first = std::fs::read(directory.path().join("out/manifest.json")).unwrap();
+    done(&directory, "build net.fgi -o out --grad loss");
+    assert_eq!(std::fs::read(directory.path().join("out/manifest.json")).unwrap(), first);
+    std::fs::create_dir(directory.path().join("mine")).unwrap();
+    std::fs::write(directory.path().join("mine/letter"), "dear").unwrap();
+    fails(&directory, "build net.fgi -o mine", 3);
+    assert_eq!(std::fs::read_to_string(directory.path().join("mine/letter")).unwrap(), "dear");
+    assert_eq!(names(&directory), ["data.npz", "mine", "net.fgi", "out"]);
+}
+
+// Training
+
+const TRAIN: &str = "train net.fgi --data data.npz --batch 5 --lr 0.01";
+
+#[test]
+fn train_prints_one_json_line_for_each_epoch() {
+    let directory = place();
+    let out = done(&directory, &format!("{TRAIN} --epochs 3 --json"));
+    let lines: Vec<serde_json::Value> =
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    for (epoch, line) in lines.iter().enumerate() {
+        let fields = line.as_object().unwrap();
+        let names: Vec<_> = fields.keys().map(String::as_str).collect();
+        let mut expected = [
+            "epoch",
+            "train_loss",
+            "train_accuracy",
+            "test_loss",
+            "test_accuracy",
+            "samples_per_s",
+            "seconds",
+        ];
+        expected.sort_unstable();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, expected);
+        assert_eq!(line["epoch"], epoch + 1);
+        assert!(fields.values().all(serde_json::Value::is_number), "{line}");
+    }
+    // The same seed gives the same losses.
+    let again = done(&directory, &format!("{TRAIN} --epochs 3 --json"));
+    let losses = |out: &str| {
+        let line = |line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["train_loss"].to_string()
+        };
+        out.lines().map(line).collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&again), losses(&out));
+    assert_eq!(done(&directory, &format!("{TRAIN} --epochs 3 --quiet")).lines().count(), 1);
+}
+
+/// Everything a checkpoint holds, bit by bit.
+fn bits(path: &Path) -> (Vec<(String, Vec<u32>)>, fgi::checkpoint::Progress) {
+    let Checkpoint { params, progress } = Checkpoint::load(path).unwrap();
+    let bits = params.into_iter().map(|(name, array)| match array.data {
+        Data::F32(values) => (name, values.into_iter().map(f32::to_bits).collect()),
+        _ => panic!("{name} is not f32"),
+    });
+    (bits.collect(), progress)
+}
+
+#[test]
+fn a_run_that_is_resumed_ends_where_the_whole_one_does() {
+    let directory = place();
+    let file = |name: &str| directory.path().join(name);
+    for (optimizer, schedule) in
+        [("adam", "constant"), ("sgd --momentum 0.9 --clip 0.1", "constant")]
+    {
+        let train = format!("{TRAIN} --optimizer {optimizer} --schedule {schedule}");
+        done(&directory, &format!("{train} --epochs 4 --checkpoint whole.st"));
+        done(&directory, &format!("{train} --epochs 2 --checkpoint half.st"));
+        done(&directory, &format!("{train} --epochs 4 --resume half.st --checkpoint rest.st"));
+        assert_eq!(bits(&file("rest.st")), bits(&file("whole.st")), "{optimizer}");
+        assert_ne!(bits(&file("half.st")), bits(&file("whole.st")), "{optimizer}");
+    }
+    let over = run(
+        &directory,
+        &format!("{TRAIN} --optimizer sgd --momentum 0.9 --epochs 2 --resume rest.st"),
+    );
+    assert!(over.0 == 0 && over.2.contains("all epochs are over"), "{over:?}");
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() {
+    let directory = place();
+    done(&directory, &format!("{TRAIN} --epochs 1 --checkpoint a.st"));
+    let bytes = std::fs::read(directory.path().join("a.st")).unwrap();
+    std::fs::write(directory.path().join("cut.st"), &bytes[..bytes.len() / 2]).unwrap();
+    for (options, expected) in [
+        ("--resume a.st --seed 1", "the seed 0, not 1"),
+        ("--resume a.st --optimizer sgd", "the optimiser adam, not sgd"),
+        ("--resume a.st --batch 6", "batches of 5, not 6"),
+        ("--resume cut.st", "not a complete safetensors file"),
+        ("--resume none.st", "none.st"),
+    ] {
+        // The last of two options counts.
+        let train = format!(
+            "train net.fgi --data data.npz --lr 0.01 {}",
+            if options.contains("--batch") { "" } else { "--batch 5" }
+        );
+        let message = fails(&directory, &format!("{train} {options}"), 3);
+        assert!(message.contains(expected), "{message}");
+    }
+    // A parameter more.
+    write(&directory, "net.fgi", &NET.replace("let u =", "param b: [N] = zeros(); let u = b +"));
+    let message = fails(&directory, &format!("{TRAIN} --resume a.st"), 3);
+    assert!(message.contains("`h.b` is missing"), "{message}");
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_leaves_the_old_one() {
+    let directory = place();
+    std::fs::create_dir(directory.path().join("full")).unwrap();
+    let message =
+        fails(&directory, &format!("{TRAIN} --epochs 1 --checkpoint nowhere/a.st --quiet"), 3);
+    assert!(message.contains("nowhere/a.st"), "{message}");
+    done(&directory, &format!("{TRAIN} --epochs 1 --checkpoint a.st"));
+    assert_eq!(names(&directory), ["a.st", "data.npz", "full", "net.fgi"], "no partial file stays");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_saves_a_checkpoint_that_goes_on() {
+    let directory = place();
+    let train = format!("{TRAIN} --schedule constant --json");
+    let mut command = fgic(&directory, &format!("{train} --epochs 1000000 --checkpoint stop.st"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    for _ in 0..2 {
+        out.read_line(&mut line).unwrap();
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    std::io::copy(&mut out, &mut std::io::sink()).unwrap();
+    let (code, _, err) = finished(child.wait_with_output().unwrap());
+    assert_eq!(code, 130, "{err}");
+    assert!(err.contains("--resume stop.st"), "{err}");
+    let (stopped, progress) = bits(&directory.path().join("stop.st"));
+    let epochs = progress.epoch + 1;
+    done(&directory, &format!("{train} --epochs {epochs} --resume stop.st --checkpoint rest.st"));
+    done(&directory, &format!("{train} --epochs {epochs} --checkpoint whole.st"));
+    assert_eq!(bits(&directory.path().join("rest.st")), bits(&directory.path().join("whole.st")));
+    assert_ne!(stopped, bits(&directory.path().join("rest.st")).0);
+}
+
+#[test]
+fn fields_are_bound_by_name_by_fit_or_as_told() {
+    let directory = place();
+    let file = directory.path().join("other.npz");
+    let x: Vec<f32> = (0..20 * 6).map(|i| i as f32 / 120.0).collect();
+    let image = || Array::new([20, 2, 3], x.clone());
+    let digit = || Array::new([20], (0..20).map(|i| (i % 3) as u8).collect::<Vec<_>>());
+    // Only one field fits each input.
+    npz::write(&file, &arrays([("image", image()), ("digit", digit())])).unwrap();
+    done(&directory, "train net.fgi --data other.npz --epochs 1");
+    // Two fit: which one is said.
+    npz::write(&file, &arrays([("image", image()), ("noise", image()), ("digit", digit())]))
+        .unwrap();
+    let message = fails(&directory, "train net.fgi --data other.npz --epochs 1", 3);
+    assert!(message.contains("--bind x=FIELD") && message.contains("`noise`"), "{message}");
+    done(&directory, "train net.fgi --data other.npz --epochs 1 --bind x=image");
+    for (bind, expected) in
+        [("y=image", "no input named `y`"), ("x=imago", "did you mean `image`"), ("x=digit", "`x`")]
+    {
+        let message =
+            fails(&directory, &format!("train net.fgi --data other.npz --bind {bind}"), 3);
+        assert!(message.contains(expected), "{message}");
+    }
+    fails(&directory, "train net.fgi --data other.npz --bind x", 2);
+    // Samples of another size, and the sizes that would do.
+    npz::write(&file, &arrays([("x", Array::new([20, 8], vec![0.5f32; 160])), ("label", digit())]))
+        .unwrap();
+    let message = fails(&directory, "train net.fgi --data other.npz", 3);
+    assert!(message.contains("-D T=2 -D K=4"), "{message}");
+    done(&directory, "train net.fgi --data other.npz -D K=4 --epochs 1");
+}
+
+#[test]
+fn programs_that_cannot_be_trained_say_why() {
+    let directory = place();
+    write(
+        &directory,
+        "mute.fgi",
+        "graph g(x: [B, 6]) -> y { param w: [6] = zeros(); let y = sum(x * w); }",
+    );
+    assert!(fails(&directory, "train mute.fgi --data data.npz", 1).contains("`loss`"));
+    write(
+        &directory,
+        "nan.fgi",
+        "graph g(x: [B, 6]) -> loss { param w: [6] = zeros(); let loss = log(sum(w) - 1); }",
+    );
+    let message = fails(&directory, "train nan.fgi --data data.npz", 3);
+    assert!(message.contains("NaN at step 1"), "{message}");
+    let message = fails(&directory, "train net.fgi --data data.npz --batch 0", 3);
+    assert!(message.contains("at least one sample"), "{message}");
+}

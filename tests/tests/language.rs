@@ -1,0 +1,142 @@
+//! What the language says of values and of derivatives at kinks, by numbers worked out by hand, on every engine.
+
+use fgi::Array;
+use fgi::npz::Arrays;
+use fgi_compiler::{Gradients, Options};
+use fgi_tests::{Engine, compiled, run};
+
+const LN_2: f64 = std::f64::consts::LN_2;
+const LN_3: f64 = 1.098_612_288_668_109_8;
+
+/// Expressions of x = [[1, -2, 3], [0.5, 0, -1]], i = [2, 0] and the stream s = [1, 2], [3, 4], [5, 6], [7, 8], with
+/// their values.
+const VALUES: &[(&str, &[f64])] = &[
+    // Operators
+    ("-2^2 + 0 * sum(x)", &[-4.0]),
+    ("2^3^2 + 0 * sum(x)", &[512.0]),
+    ("2^-1 + 0 * sum(x)", &[0.5]),
+    ("7 - 2 - 1 + 0 * sum(x)", &[4.0]),
+    ("8 / 4 / 2 + 0 * sum(x)", &[1.0]),
+    ("-x^2", &[-1.0, -4.0, -9.0, -0.25, 0.0, -1.0]),
+    ("x > 0 && x < 2 || x == 3", &[1.0, 0.0, 1.0, 1.0, 0.0, 0.0]),
+    ("!(x >= 0) || x != x", &[0.0, 1.0, 0.0, 0.0, 0.0, 1.0]),
+    ("x @ transpose(x)", &[14.0, -2.5, -2.5, 1.25]),
+    ("x @ sum(x, axis = 0)", &[11.5, -1.25]),
+    ("x - mean(x, axis = -1, keepdims = true) * 3", &[-1.0, -4.0, 1.0, 1.0, 0.5, -0.5]),
+    // The branch that is not taken
+    ("if x > 0 then log(x) else 0", &[0.0, 0.0, LN_3, -LN_2, 0.0, 0.0]),
+    ("if sum(x) > 1e6 then x @ transpose(x) / 0 else 1", &[1.0; 4]),
+    ("if true then i else 0", &[2.0, 0.0]),
+    // Pointwise
+    ("round(0.5 * x)", &[0.0, -1.0, 2.0, 0.0, 0.0, 0.0]),
+    ("sign(x) + floor(0.5 * x) + ceil(0.5 * x)", &[2.0, -3.0, 4.0, 2.0, 0.0, -2.0]),
+    ("clamp(x, -1, 1) + min(x, 0) + max(x, 0)", &[2.0, -3.0, 4.0, 1.0, 0.0, -2.0]),
+    ("relu(x) + abs(x) + step(x)", &[3.0, 2.0, 7.0, 2.0, 0.0, 1.0]),
+    ("softplus(0 * x) + sigmoid(0 * x) + erf(0 * x) + rsqrt(4 + 0 * x)", &[LN_2 + 1.0; 6]),
+    ("atan2(0 * abs(x), -1 + 0 * x) + cos(0 * x)", &[std::f64::consts::PI + 1.0; 6]),
+    ("f32(i32(x)) - f32(i32(1.9 * x))", &[0.0, 1.0, -2.0, 0.0, 0.0, 0.0]),
+    ("max(3 * i - 1, 1) * -i", &[-10.0, 0.0]),
+    ("pi + 0 * sum(x)", &[std::f64::consts::PI]),
+    // Shapes
+    ("permute(x, [-1, 0])", &[1.0, 0.5, -2.0, 0.0, 3.0, -1.0]),
+    ("reshape(x, [3, -1])", &[1.0, -2.0, 3.0, 0.5, 0.0, -1.0]),
+    ("concat(x, 2 * slice(x, start = 2), axis = 1)", &[1.0, -2.0, 3.0, 6.0, 0.5, 0.0, -1.0, -2.0]),
+    (
+        "concat(slice(x, axis = 0, end = 1), x, axis = 0)",
+        &[1.0, -2.0, 3.0, 1.0, -2.0, 3.0, 0.5, 0.0, -1.0],
+    ),
+    ("slice(x, axis = 1, start = -2, end = -1)", &[-2.0, 0.0]),
+    ("pad(x, [[0, 0], [1, 0]], value = 9)", &[9.0, 1.0, -2.0, 3.0, 9.0, 0.5, 0.0, -1.0]),
+    ("flip(x, -1) + flip(x, 0)", &[3.5, -2.0, 0.0, 0.0, -2.0, 3.5]),
+    ("broadcast(sum(x, axis = 1, keepdims = true), [2, 2])", &[2.0, 2.0, -0.5, -0.5]),
+    ("one_hot(i, 3)", &[0.0, 0.0, 1.0, 1.0, 0.0, 0.0]),
+    ("gather(x, i, axis = 1)", &[3.0, 1.0, -1.0, 0.5]),
+    // Reductions
+    ("sum(x, axis = [0, 1])", &[1.5]),
+    ("var(x, axis = 0)", &[0.0625, 1.0, 4.0]),
+    ("prod(x, axis = 1) + min(x, axis = 1)", &[-8.0, -1.0]),
+    ("argmax(x)", &[2.0, 0.0]),
+    ("argmax(x, axis = 0, keepdims = true)", &[0.0, 1.0, 0.0]),
+    ("logsumexp(0 * x, axis = -1) + max(x)", &[LN_3 + 3.0; 2]),
+    // Time
+    ("last(s) + first(s)", &[8.0, 10.0]),
+    ("time_sum(s) + time_mean(s) + time_max(s)", &[27.0, 33.0]),
+    ("last(prev(s)) + last(delay(s, 3)) + last(delay(s, n = 4))", &[6.0, 8.0]),
+    ("time_sum(prev(s, init = sum(x)))", &[10.5, 13.5]),
+    ("first(prev(prev(s, init = 2), init = 7))", &[7.0, 7.0]),
+    ("time_sum(s * time_index()) + time_steps()", &[38.0, 44.0]),
+    ("T + B + 0 * sum(x)", &[6.0]),
+    ("last(if time_index() == 3 then s else sqrt(-s))", &[7.0, 8.0]),
+];
+
+fn inputs() -> Arrays {
+    let x = Array::new([2, 3], vec![1.0f32, -2.0, 3.0, 0.5, 0.0, -1.0]);
+    let s = Array::new([4, 2], (1..=8).map(|v| v as f32).collect::<Vec<_>>());
+    let named = [("x", x), ("i", Array::new([2], vec![2, 0])), ("s", s)];
+    named.map(|(name, array)| (name.to_owned(), array)).into()
+}
+
+const ENGINES: [Engine; 3] = [Engine::Reference, Engine::Cpu, Engine::Gpu];
+
+#[test]
+fn values_are_those_of_the_language() {
+    let lines = VALUES.iter().enumerate().map(|(i, (expr, _))| format!("let y{i} = {expr};\n"));
+    let names: Vec<_> = (0..VALUES.len()).map(|i| format!("y{i}")).collect();
+    let text = format!(
+        "graph g(x: [2, 3], i: i32[2], s: [T; B]) -> ({}) {{\n{}}}",
+        names.join(", "),
+        lines.collect::<String>()
+    );
+    let compiled = compiled(&text, &Options::default());
+    for engine in ENGINES {
+        let found = run(engine, &compiled, &inputs()).unwrap();
+        for (i, (expr, expected)) in VALUES.iter().enumerate() {
+            let found = found[&format!("y{i}")].to_f64();
+            let close = found.len() == expected.len()
+                && found
+                    .iter()
+                    .zip(*expected)
+                    .all(|(a, b)| (a - b).abs() <= 2e-6 * b.abs().max(1.0));
+            assert!(close, "{engine:?}: {expr} is {found:?}, not {expected:?}");
+        }
+    }
+}
+
+/// Losses of x, with their derivatives.
+const SLOPES: &[(&str, [f64; 6])] = &[
+    ("sum(relu(x))", [1.0, 0.0, 1.0, 1.0, 0.0, 0.0]),
+    ("sum(abs(x))", [1.0, -1.0, 1.0, 1.0, 0.0, -1.0]),
+    ("sum(clamp(x, -1, 0.5))", [0.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
+    ("sum(max(x, 0))", [1.0, 0.0, 1.0, 1.0, 0.5, 0.0]),
+    ("sum(min(x, 0.5))", [0.0, 1.0, 0.0, 0.5, 1.0, 1.0]),
+    ("max(clamp(x, -9, 9))", [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]),
+    ("max(min(x, 1))", [0.25, 0.0, 0.0, 0.0, 0.0, 0.0]),
+    ("sum(x * floor(x) + x * sign(x))", [2.0, -3.0, 4.0, 1.0, 0.0, -2.0]),
+    ("sum(x * f32(argmax(x, axis = 1, keepdims = true)))", [2.0, 2.0, 2.0, 0.0, 0.0, 0.0]),
+    (
+        "sum(if x > 0 then sqrt(x) * 2 else 0)",
+        [1.0, 0.0, 0.577_350_269_189_625_7, std::f64::consts::SQRT_2, 0.0, 0.0],
+    ),
+    (
+        "sum(sum(if x > 0 then x else 0 * x, axis = 1) * sg(sum(x, axis = 1)))",
+        [2.0, 0.0, 2.0, -0.5, 0.0, 0.0],
+    ),
+    ("prod(x, axis = 1) @ sum(one_hot(i, 2), axis = 1)", [0.0, 0.0, 0.0, 0.0, -0.5, 0.0]),
+];
+
+#[test]
+fn kinks_have_the_derivatives_of_the_language() {
+    for (loss, expected) in SLOPES {
+        let text =
+            format!("graph g(x: [2, 3], i: i32[2], s: [T; B]) -> (loss) {{ let loss = {loss}; }}");
+        let wrt = Some(vec!["x".into()]);
+        let gradients = Some(Gradients { output: "loss".into(), wrt });
+        let compiled = compiled(&text, &Options { gradients, ..Options::default() });
+        for engine in ENGINES {
+            let found = run(engine, &compiled, &inputs()).unwrap()["grad/x"].to_f64();
+            let close =
+                found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs().max(1.0));
+            assert!(close, "{engine:?}: {loss} has {found:?}, not {expected:?}");
+        }
+    }
+}
