@@ -135,6 +135,8 @@ fn library(module: &str) -> Vec<(String, String)> {
         )
     };
     let calls = ast.items.iter().filter_map(|item| match &item.kind {
+        // It takes numbers, and is in every gated layer.
+        ItemKind::Fn(item) if item.name.text == "gate" => None,
         ItemKind::Fn(item) => Some(call(&item.name.text, &[], &item.arguments)),
         ItemKind::Layer(item) => Some(call(&item.name.text, &item.dims, &item.arguments)),
         _ => None,
