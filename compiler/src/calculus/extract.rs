@@ -7,25 +7,97 @@
 //! A sum keeps its value as the tree that was written, so that leaving out two terms that cancel
 //! changes nothing in the order of the others.
 
-use std::collections::HashMap;
+mod sums;
+
 use std::rc::Rc;
 
-use super::Report;
-use super::language::Operation;
-use super::values::{Value, Values, is_sum};
+use super::language::linear_in;
+use super::values::{Atoms, Value};
+use super::{Limits, Report};
 use crate::autodiff::{as_stream, carries_derivative, live};
-use crate::graph::{Builder, Graph, Node, NodeId, Op, Pointwise, Reduction};
+use crate::graph::{Builder, Elem, Graph, Node, NodeId, Op, Pointwise, Reduction};
+use sums::{Term, Tree, combine};
 
-/// The longest sum in which terms are looked for that cancel.
-const MAX_SUM: usize = 64;
+/// The graph in normal form, and what each `prev` and `next` was found to be, given what they were
+/// taken for.
+pub fn normal_form(
+    mut graph: Graph,
+    delays: &[Delay],
+    limits: Limits,
+    report: &mut Report,
+) -> (Graph, Vec<Found>) {
+    let surrogate = near_surrogates(&graph, delays);
+    let source: Vec<NodeId> = graph.ids().collect();
+    let live = live(&graph);
+    let mut normal = Normal {
+        delays,
+        limits,
+        report,
+        atoms: Atoms::new(limits.sum),
+        readings: Vec::new(),
+        live,
+        b: Builder::new(&mut graph),
+    };
+    for &id in &source {
+        let reading = match surrogate[id.0 as usize] {
+            true => normal.read(id),
+            false => normal.plain(id),
+        };
+        normal.readings.push(reading);
+    }
+    let Normal { readings, mut b, atoms, report, .. } = normal;
+    report.terms = report.terms.max(atoms.len());
+    let reading = |id: NodeId| &readings[id.0 as usize];
+    let found = delays.iter().map(|delay| {
+        let [x, init] = [0, 1].map(|operand| b.graph().node(delay.node).args[operand]);
+        Found { x: reading(x).canonical.clone(), init: reading(init).canonical.clone() }
+    });
+    let found = found.collect();
+    for &id in &source {
+        let node = b.graph().node(id);
+        if matches!(node.op, Op::Prev | Op::Next) {
+            let (x, init) = (reading(node.args[0]).dual, reading(node.args[1]).dual);
+            let x = as_stream(&mut b, x);
+            b.graph_mut().node_mut(id).args = vec![x, init];
+        }
+    }
+    for root in 0..b.graph().roots.len() {
+        let was = b.graph().roots[root].node;
+        let is_stream = b.ty(was).is_stream();
+        let dual = reading(was).dual;
+        let node = if is_stream { as_stream(&mut b, dual) } else { dual };
+        b.graph_mut().roots[root].node = node;
+    }
+    (graph.compact(), found)
+}
 
-/// The nodes that an `sg` or `bypass` takes part in, `prev` and `next` cut.
-pub fn near_surrogates(graph: &Graph) -> Vec<bool> {
+/// A `prev` or `next`, and what its value is taken for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Delay {
+    pub node: NodeId,
+    /// Delays of one class have the same value.
+    pub class: u32,
+    pub is_zero: bool,
+}
+
+/// The values of the operands of a delay.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Found {
+    pub x: Value,
+    pub init: Value,
+}
+
+/// The nodes that an `sg` or `bypass` takes part in, `prev` and `next` cut unless they are taken for
+/// zero.
+pub fn near_surrogates(graph: &Graph, delays: &[Delay]) -> Vec<bool> {
     let mut near = vec![false; graph.len()];
+    for delay in delays.iter().filter(|delay| delay.is_zero) {
+        near[delay.node.0 as usize] = true;
+    }
     for id in graph.ids() {
         let node = graph.node(id);
         let is_near = |arg: &NodeId| near[arg.0 as usize];
-        near[id.0 as usize] = match node.op {
+        near[id.0 as usize] |= match node.op {
             Op::Sg | Op::Bypass => true,
             Op::Prev | Op::Next => false,
             _ => node.args.iter().any(is_near),
@@ -34,40 +106,10 @@ pub fn near_surrogates(graph: &Graph) -> Vec<bool> {
     near
 }
 
-pub fn normal_form(
-    mut graph: Graph,
-    surrogate: &[bool],
-    values: &Values,
-    report: &mut Report,
-) -> Graph {
-    let source: Vec<NodeId> = graph.ids().collect();
-    let live = live(&graph);
-    let mut normal =
-        Normal { values, report, readings: Vec::new(), live, b: Builder::new(&mut graph) };
-    for &id in &source {
-        let reading = match surrogate[id.0 as usize] {
-            true => normal.read(id),
-            false => normal.plain(id),
-        };
-        normal.readings.push(reading);
-    }
-    let Normal { readings, mut b, .. } = normal;
-    let dual = |id: NodeId| readings[id.0 as usize].dual;
-    for &id in &source {
-        let node = b.graph().node(id);
-        if matches!(node.op, Op::Prev | Op::Next) {
-            let (x, init) = (dual(node.args[0]), dual(node.args[1]));
-            let x = as_stream(&mut b, x);
-            b.graph_mut().node_mut(id).args = vec![x, init];
-        }
-    }
-    for root in 0..b.graph().roots.len() {
-        let was = b.graph().roots[root].node;
-        let is_stream = b.ty(was).is_stream();
-        let node = if is_stream { as_stream(&mut b, dual(was)) } else { dual(was) };
-        b.graph_mut().roots[root].node = node;
-    }
-    graph.compact()
+/// Whether a node is a sum of real numbers, of one or two terms.
+pub fn is_sum(graph: &Graph, id: NodeId) -> bool {
+    let Node { op, ty, .. } = graph.node(id);
+    ty.elem == Elem::F32 && matches!(op, Op::Map(Pointwise::Add | Pointwise::Sub | Pointwise::Neg))
 }
 
 #[derive(Clone)]
@@ -75,36 +117,17 @@ struct Reading {
     value: Option<NodeId>,
     derivative: Option<NodeId>,
     dual: NodeId,
-    /// The value as a sum.
+    /// Equal for equal values.
+    canonical: Value,
+    /// The value as a sum; `None` if it is zero.
     tree: Option<Rc<Tree>>,
 }
 
-/// The value of a sum, as it was written.
-struct Tree {
-    kind: Kind,
-    leaves: usize,
-    /// One of the leaves is a sum that is not looked into.
-    is_shortened: bool,
-}
-
-enum Kind {
-    Leaf(Leaf),
-    Neg(Rc<Tree>),
-    Add(Rc<Tree>, Rc<Tree>),
-    Sub(Rc<Tree>, Rc<Tree>),
-}
-
-#[derive(Clone, Copy)]
-struct Leaf {
-    node: NodeId,
-    value: Option<Value>,
-    /// It comes from under an `sg` or is the value of a `bypass`, so it may cancel.
-    stopped: bool,
-}
-
 struct Normal<'a> {
-    values: &'a Values,
+    delays: &'a [Delay],
+    limits: Limits,
     report: &'a mut Report,
+    atoms: Atoms,
     readings: Vec<Reading>,
     live: Vec<bool>,
     b: Builder<'a>,
@@ -119,48 +142,76 @@ impl Normal<'_> {
     fn plain(&mut self, id: NodeId) -> Reading {
         let node = self.b.graph().node(id);
         let (op, args) = (node.op.clone(), node.args.clone());
-        let tree = is_sum(self.b.graph(), id).then(|| self.trees(&args));
-        let tree = tree.and_then(|trees| combine(&op, trees));
-        let tree = tree.unwrap_or_else(|| self.leaf(id, id, false));
-        let derivative = self.live[id.0 as usize].then_some(id);
-        Reading { value: Some(id), derivative, dual: id, tree: Some(tree) }
+        let canonical = self.canonical(id);
+        let mut tree = None;
+        if is_sum(self.b.graph(), id) && !self.meets(&op, &args) {
+            let trees = self.trees(&args);
+            tree = combine(&op, trees);
+        }
+        let has_derivative = self.live[id.0 as usize];
+        let tree = tree.or_else(|| {
+            Some(Tree::node(
+                id,
+                id,
+                Term {
+                    value: canonical.clone(),
+                    has_derivative,
+                    stop: None,
+                    surrogate: None,
+                    opens: self.opens(id),
+                    is_shortened: false,
+                },
+            ))
+        });
+        Reading {
+            value: Some(id),
+            derivative: has_derivative.then_some(id),
+            dual: id,
+            canonical,
+            tree,
+        }
+    }
+
+    /// Whether terms of opposite sign meet in a sum of these operands.
+    fn meets(&self, op: &Op, args: &[NodeId]) -> bool {
+        let value = |place: usize| &self.reading(args[place]).canonical;
+        match op {
+            Op::Map(Pointwise::Add) => value(0).meets(value(1)),
+            Op::Map(Pointwise::Sub) => value(0).meets(&value(1).negated()),
+            _ => false,
+        }
+    }
+
+    /// The value of a node that is as it was.
+    fn canonical(&mut self, id: NodeId) -> Value {
+        let graph = self.b.graph();
+        let node = graph.node(id);
+        if matches!(node.op, Op::Prev | Op::Next) {
+            let delay = self.delays.iter().find(|delay| delay.node == id);
+            return match delay {
+                Some(delay) => self.atoms.delay(delay.class),
+                None => self.atoms.node(id),
+            };
+        }
+        let args: Vec<Value> =
+            node.args.iter().map(|arg| self.reading(*arg).canonical.clone()).collect();
+        if is_sum(graph, id) && self.meets(&node.op, &node.args) {
+            return self.atoms.opaque(graph, id, &args);
+        }
+        self.atoms.operation(graph, id, &args)
     }
 
     /// The operands of a sum as trees. Of a sum too long to look through, the first half is one term.
     fn trees(&mut self, args: &[NodeId]) -> Vec<Option<Rc<Tree>>> {
         let mut trees: Vec<_> = args.iter().map(|arg| self.reading(*arg).tree.clone()).collect();
-        let leaves: usize = trees.iter().flatten().map(|tree| tree.leaves).sum();
-        if leaves > MAX_SUM {
-            for tree in trees.iter_mut().flatten().filter(|tree| tree.leaves > MAX_SUM / 2) {
+        let terms: usize = trees.iter().flatten().map(|tree| tree.terms.len()).sum();
+        let half = self.limits.sum / 2;
+        if terms > self.limits.sum {
+            for tree in trees.iter_mut().flatten().filter(|tree| tree.terms.len() > half) {
                 *tree = self.shorten(tree, args[0]);
             }
         }
         trees
-    }
-
-    fn shorten(&mut self, tree: &Rc<Tree>, like: NodeId) -> Rc<Tree> {
-        let (op, mut parts) = match &tree.kind {
-            Kind::Leaf(_) => return tree.clone(),
-            Kind::Neg(x) => (Pointwise::Neg, vec![Some(x.clone())]),
-            Kind::Add(a, b) => (Pointwise::Add, vec![Some(a.clone()), Some(b.clone())]),
-            Kind::Sub(a, b) => (Pointwise::Sub, vec![Some(a.clone()), Some(b.clone())]),
-        };
-        if tree.leaves <= MAX_SUM / 2 {
-            let value = self.value(tree);
-            let node = value.unwrap_or_else(|| self.b.full_like(0.0, like));
-            let kind = Kind::Leaf(Leaf { node, value: None, stopped: false });
-            return Rc::new(Tree { kind, leaves: 1, is_shortened: true });
-        }
-        let longest = parts.iter_mut().flatten().rev().max_by_key(|part| part.leaves);
-        if let Some(part) = longest {
-            *part = self.shorten(part, like);
-        }
-        combine(&Op::Map(op), parts).unwrap_or_else(|| tree.clone())
-    }
-
-    fn leaf(&self, id: NodeId, node: NodeId, stopped: bool) -> Rc<Tree> {
-        let leaf = Leaf { node, value: self.values.of(id), stopped };
-        Rc::new(Tree { kind: Kind::Leaf(leaf), leaves: 1, is_shortened: false })
     }
 
     fn read(&mut self, id: NodeId) -> Reading {
@@ -169,18 +220,23 @@ impl Normal<'_> {
         let mut reading = match node.op {
             Op::Sg => {
                 let x = self.reading(node.args[0]).clone();
-                self.finish(id, x.value, None, x.tree.map(|tree| stopped(self.b.graph(), &tree)))
+                let tree = x.tree.map(|tree| tree.stopped(id));
+                self.finish(id, x.value, None, x.canonical, tree)
             }
             Op::Bypass => {
                 let (f, g) = (self.reading(node.args[0]).clone(), self.reading(node.args[1]));
-                let (derivative, graph) = (g.derivative, self.b.graph());
-                let tree = f.tree.map(|tree| stopped(graph, &tree));
-                self.finish(id, f.value, derivative, tree)
+                let (derivative, tree) = (g.derivative, f.tree.map(|tree| tree.stopped(id)));
+                self.finish(id, f.value, derivative, f.canonical, tree)
+            }
+            // It is taken for zero.
+            Op::Prev | Op::Next => {
+                let derivative = self.live[id.0 as usize].then_some(id);
+                self.finish(id, None, derivative, Value::default(), None)
             }
             _ if is_sum(self.b.graph(), id) => self.read_sum(id, &node),
             _ => self.read_operation(id, &node),
         };
-        if reading.dual.0 as usize >= self.readings.len() {
+        if reading.dual.0 as usize >= self.live.len() {
             let dual = self.b.graph_mut().node_mut(reading.dual);
             dual.name = dual.name.take().or(node.name);
         }
@@ -188,7 +244,16 @@ impl Normal<'_> {
         if reading.tree.is_none()
             && let Some(value) = reading.value
         {
-            reading.tree = Some(self.leaf(id, value, reading.derivative.is_none()));
+            let has_derivative = reading.derivative.is_some();
+            let term = Term {
+                value: reading.canonical.clone(),
+                has_derivative,
+                stop: (!has_derivative).then_some(id),
+                surrogate: has_derivative.then_some(reading.dual),
+                opens: self.opens(id),
+                is_shortened: false,
+            };
+            reading.tree = Some(Tree::node(value, id, term));
         }
         reading
     }
@@ -199,6 +264,7 @@ impl Normal<'_> {
         id: NodeId,
         value: Option<NodeId>,
         derivative: Option<NodeId>,
+        canonical: Value,
         tree: Option<Rc<Tree>>,
     ) -> Reading {
         let shown = value.unwrap_or_else(|| self.b.full_like(0.0, id));
@@ -208,37 +274,48 @@ impl Normal<'_> {
             None if self.is_live(shown) => self.b.push(Op::Sg, vec![shown]),
             None => shown,
         };
-        Reading { value, derivative, dual, tree }
+        let canonical = if value.is_none() { Value::default() } else { canonical };
+        Reading { value, derivative, dual, canonical, tree: tree.filter(|_| value.is_some()) }
     }
 
     fn read_sum(&mut self, id: NodeId, node: &Node) -> Reading {
         let args: Vec<Reading> = node.args.iter().map(|arg| self.reading(*arg).clone()).collect();
-        let derivative = self.sum(&node.op, args.iter().map(|arg| arg.derivative).collect());
+        let derivatives = args.iter().map(|arg| arg.derivative).collect();
         let trees = self.trees(&node.args);
-        if trees.iter().flatten().any(|tree| tree.is_shortened) {
-            self.report.limit.get_or_insert_with(|| format!("{MAX_SUM} terms of a sum"));
+        if trees.iter().flatten().any(|tree| tree.terms.iter().any(|term| term.is_shortened)) {
+            self.report.limit.get_or_insert_with(|| format!("{} terms of a sum", self.limits.sum));
         }
-        let gone = match &trees[..] {
-            [Some(a), Some(b)] => cancelling(a, b, node.op == Op::Map(Pointwise::Sub)),
-            _ => [vec![], vec![]],
-        };
-        let as_written = gone[0].is_empty() && args.iter().all(|arg| arg.value.is_some());
-        if as_written {
-            let value = self.sum(&node.op, args.iter().map(|arg| arg.value).collect());
-            let tree = combine(&node.op, trees);
-            let mut reading = self.finish(id, value, derivative, tree);
-            if value.is_none() {
-                reading.tree = None;
-            } else if derivative.is_some() {
-                let duals = args.iter().map(|arg| arg.dual).collect();
-                reading.dual = self.b.push(node.op.clone(), duals);
+        let (tree, is_shorter, is_ordinary) = match &trees[..] {
+            [Some(a), Some(b)] => {
+                let rest = self.cancel(&node.op, a.clone(), b.clone());
+                (rest.tree, rest.is_shorter, rest.is_ordinary)
             }
-            return reading;
+            _ => (combine(&node.op, trees), false, false),
+        };
+        let derivative = match is_shorter {
+            true => self.shortest_sum(&node.op, derivatives),
+            false => self.sum(&node.op, derivatives),
+        };
+        let as_written = !is_shorter && args.iter().all(|arg| arg.value.is_some());
+        let value = match as_written {
+            true => self.sum(&node.op, args.iter().map(|arg| arg.value).collect()),
+            false => tree.as_ref().and_then(|tree| self.value(tree)),
+        };
+        let canonical = match (value, &tree) {
+            (Some(value), _) if is_ordinary => self.atoms.node(value),
+            (Some(_), Some(tree)) => {
+                let terms = tree.terms.iter().map(|term| term.value.clone());
+                terms.fold(Value::default(), |sum, term| self.atoms.sum(&sum, &term))
+            }
+            _ => Value::default(),
+        };
+        let mut reading =
+            self.finish(id, value, derivative, canonical, tree.filter(|_| !is_ordinary));
+        if as_written && value.is_some() && derivative.is_some() {
+            let duals = args.iter().map(|arg| arg.dual).collect();
+            reading.dual = self.b.push(node.op.clone(), duals);
         }
-        let trees = trees.into_iter().zip(&gone).map(|(tree, gone)| prune(&tree?, &mut 0, gone));
-        let tree = combine(&node.op, trees.collect());
-        let value = tree.as_ref().and_then(|tree| self.value(tree));
-        self.finish(id, value, derivative, tree.filter(|_| value.is_some()))
+        reading
     }
 
     /// A sum of what is not zero.
@@ -255,15 +332,43 @@ impl Normal<'_> {
         }
     }
 
-    fn value(&mut self, tree: &Tree) -> Option<NodeId> {
-        let (op, parts) = match &tree.kind {
-            Kind::Leaf(leaf) => return Some(leaf.node),
-            Kind::Neg(x) => (Pointwise::Neg, vec![x]),
-            Kind::Add(a, b) => (Pointwise::Add, vec![a, b]),
-            Kind::Sub(a, b) => (Pointwise::Sub, vec![a, b]),
-        };
-        let parts = parts.into_iter().map(|part| self.value(part)).collect();
-        self.sum(&Op::Map(op), parts)
+    /// A sum of derivatives, in which a node that is added and subtracted is left out.
+    fn shortest_sum(&mut self, op: &Op, args: Vec<Option<NodeId>>) -> Option<NodeId> {
+        let mut terms = Vec::new();
+        for (place, arg) in args.iter().enumerate() {
+            let negative =
+                *op == Op::Map(Pointwise::Neg) || (place == 1 && *op == Op::Map(Pointwise::Sub));
+            arg.iter().for_each(|arg| self.flatten(*arg, negative, &mut terms));
+        }
+        let opposite = |&(negative, node): &(bool, NodeId)| terms.contains(&(!negative, node));
+        if !terms.iter().any(opposite) || terms.len() > self.limits.sum {
+            return self.sum(op, args);
+        }
+        let mut left: Vec<(bool, NodeId)> = Vec::new();
+        for term in terms {
+            match left.iter().position(|other| *other == (!term.0, term.1)) {
+                Some(place) => drop(left.remove(place)),
+                None => left.push(term),
+            }
+        }
+        left.into_iter().fold(None, |sum, (negative, node)| {
+            let op = if negative { Pointwise::Sub } else { Pointwise::Add };
+            self.sum(&Op::Map(op), vec![sum, Some(node)])
+        })
+    }
+
+    fn flatten(&self, id: NodeId, negative: bool, terms: &mut Vec<(bool, NodeId)>) {
+        let node = self.b.graph().node(id);
+        match node.op {
+            _ if terms.len() > self.limits.sum => terms.push((negative, id)),
+            Op::Map(Pointwise::Neg) => self.flatten(node.args[0], !negative, terms),
+            Op::Map(Pointwise::Add | Pointwise::Sub) if is_sum(self.b.graph(), id) => {
+                self.flatten(node.args[0], negative, terms);
+                let is_sub = node.op == Op::Map(Pointwise::Sub);
+                self.flatten(node.args[1], negative != is_sub, terms);
+            }
+            _ => terms.push((negative, id)),
+        }
     }
 
     fn read_operation(&mut self, id: NodeId, node: &Node) -> Reading {
@@ -272,7 +377,7 @@ impl Normal<'_> {
         let carries: Vec<bool> = (0..args.len())
             .map(|place| args[place].derivative.is_some() && carries_derivative(graph, node, place))
             .collect();
-        let groups = Operation::new(node.op.clone()).linear_in(args.len());
+        let groups = linear_in(&node.op, args.len());
         // A group of zeros makes zero, whatever the others are.
         let zero = groups.iter().find(|group| group.iter().all(|i| args[*i].value.is_none()));
         let is_linear =
@@ -282,8 +387,9 @@ impl Normal<'_> {
             Some(_) => None,
             None => Some(self.operation(node, args.iter().map(|arg| arg.value).collect())),
         };
+        let canonical = self.canonical(id);
         if !carries.contains(&true) {
-            return self.finish(id, value, None, None);
+            return self.finish(id, value, None, canonical, None);
         }
         let dual = self.operation(node, args.iter().map(|arg| Some(arg.dual)).collect());
         let derivative = match zero.or(linear) {
@@ -291,9 +397,9 @@ impl Normal<'_> {
             None => Some(dual),
         };
         if value.is_none() || derivative.is_none() {
-            return self.finish(id, value, derivative, None);
+            return self.finish(id, value, derivative, canonical, None);
         }
-        Reading { value, derivative, dual, tree: None }
+        Reading { value, derivative, dual, canonical, tree: None }
     }
 
     /// The operation on the derivatives of the group, the other operands stopped.
@@ -345,98 +451,4 @@ impl Normal<'_> {
         }
         self.live[id.0 as usize]
     }
-}
-
-/// The sum of what is left.
-fn combine(op: &Op, parts: Vec<Option<Rc<Tree>>>) -> Option<Rc<Tree>> {
-    let leaves = parts.iter().flatten().map(|tree| tree.leaves).sum();
-    let is_sub = *op == Op::Map(Pointwise::Sub);
-    let kind = match &parts[..] {
-        [Some(a), Some(b)] if is_sub => Kind::Sub(a.clone(), b.clone()),
-        [Some(a), Some(b)] => Kind::Add(a.clone(), b.clone()),
-        [Some(x)] => Kind::Neg(x.clone()),
-        [None, Some(x)] if is_sub => match &x.kind {
-            Kind::Neg(x) => return Some(x.clone()),
-            _ => Kind::Neg(x.clone()),
-        },
-        [Some(x), None] | [None, Some(x)] => return Some(x.clone()),
-        _ => return None,
-    };
-    let is_shortened = parts.iter().flatten().any(|tree| tree.is_shortened);
-    Some(Rc::new(Tree { kind, leaves, is_shortened }))
-}
-
-/// The tree under an `sg`. Literals have no derivative to stop.
-fn stopped(graph: &Graph, tree: &Rc<Tree>) -> Rc<Tree> {
-    let kind = match &tree.kind {
-        Kind::Leaf(leaf) => {
-            let stopped = leaf.stopped || graph.as_number(leaf.node).is_none();
-            Kind::Leaf(Leaf { stopped, ..*leaf })
-        }
-        Kind::Neg(x) => Kind::Neg(stopped(graph, x)),
-        Kind::Add(a, b) => Kind::Add(stopped(graph, a), stopped(graph, b)),
-        Kind::Sub(a, b) => Kind::Sub(stopped(graph, a), stopped(graph, b)),
-    };
-    Rc::new(Tree { kind, ..**tree })
-}
-
-/// The leaves in order, each with its sign.
-fn leaves(tree: &Tree, negative: bool, found: &mut Vec<(bool, Leaf)>) {
-    match &tree.kind {
-        Kind::Leaf(leaf) => found.push((negative, *leaf)),
-        Kind::Neg(x) => leaves(x, !negative, found),
-        Kind::Add(a, b) => {
-            leaves(a, negative, found);
-            leaves(b, negative, found);
-        }
-        Kind::Sub(a, b) => {
-            leaves(a, negative, found);
-            leaves(b, !negative, found);
-        }
-    }
-}
-
-/// The positions of the leaves of `a` and of `b` that cancel in `a + b` or `a - b`: equal values of
-/// opposite sign, one of them stopped. Within each they have been looked for before.
-fn cancelling(a: &Tree, b: &Tree, subtract: bool) -> [Vec<usize>; 2] {
-    let (mut left, mut right) = (Vec::new(), Vec::new());
-    leaves(a, false, &mut left);
-    leaves(b, subtract, &mut right);
-    let mut places: HashMap<Value, Vec<usize>> = HashMap::new();
-    for (place, (negative, leaf)) in left.iter().enumerate() {
-        if let Some((class, negated)) = leaf.value {
-            places.entry((class, negated != *negative)).or_default().push(place);
-        }
-    }
-    let mut gone = [vec![], vec![]];
-    for (place, (negative, leaf)) in right.iter().enumerate() {
-        let Some((class, negated)) = leaf.value else { continue };
-        let Some(candidates) = places.get_mut(&(class, negated == *negative)) else { continue };
-        let fits = |other: &usize| leaf.stopped || left[*other].1.stopped;
-        if let Some(found) = candidates.iter().position(fits) {
-            gone[0].push(candidates.remove(found));
-            gone[1].push(place);
-        }
-    }
-    gone
-}
-
-/// The tree without the leaves at these positions.
-fn prune(tree: &Rc<Tree>, place: &mut usize, gone: &[usize]) -> Option<Rc<Tree>> {
-    let here = *place..*place + tree.leaves;
-    if !gone.iter().any(|gone| here.contains(gone)) {
-        *place += tree.leaves;
-        return Some(tree.clone());
-    }
-    let (op, parts) = match &tree.kind {
-        Kind::Leaf(_) => {
-            *place += 1;
-            return None;
-        }
-        Kind::Neg(x) => (Pointwise::Neg, vec![x]),
-        Kind::Add(a, b) => (Pointwise::Add, vec![a, b]),
-        Kind::Sub(a, b) => (Pointwise::Sub, vec![a, b]),
-    };
-    let parts = parts.into_iter().map(|part| prune(part, place, gone)).collect();
-    combine(&Op::Map(op), parts)
 }

@@ -9,6 +9,7 @@
 //! ([`values`]); with that the graph is rebuilt without what cancels ([`extract`]).
 
 pub mod analysis;
+mod encode;
 mod extract;
 pub mod language;
 pub mod rules;
@@ -18,9 +19,12 @@ mod values;
 
 pub use rules::{LAWS, Law, Numeric, Order, Phase};
 
+use std::collections::HashMap;
 use std::fmt;
 
 use crate::graph::{Graph, Op};
+use extract::{Delay, Found};
+use values::Value;
 
 /// How far a search by the laws went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,31 +47,77 @@ impl fmt::Display for Report {
     }
 }
 
-/// How often what has become equal may let more cancel, in functions of functions.
-const MAX_ROUNDS: usize = 8;
+/// How much is looked at. The result is right whatever they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Terms of a sum.
+    pub sum: usize,
+    /// Guesses at what the memories of a program have in common.
+    pub rounds: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { sum: 64, rounds: 16 }
+    }
+}
 
 /// The graph in normal form: the same values and the same derivatives. A graph without `sg` and
 /// `bypass` comes back as it is.
 pub fn simplify(graph: &Graph) -> (Graph, Report) {
-    let mut graph = graph.compact();
+    simplify_within(graph, Limits::default())
+}
+
+/// As [`simplify`], with other limits.
+pub fn simplify_within(graph: &Graph, limits: Limits) -> (Graph, Report) {
+    let graph = graph.compact();
     let mut report = Report::default();
     if !graph.ids().any(|id| matches!(graph.node(id).op, Op::Sg | Op::Bypass)) {
         return (graph, report);
     }
-    for _ in 0..MAX_ROUNDS {
-        let surrogate = extract::near_surrogates(&graph);
-        let values = values::Values::new(&graph, &surrogate, &mut report);
-        let normal = extract::normal_form(graph.clone(), &surrogate, &values, &mut report);
-        if is_same(&graph, &normal) {
+    // Memories are taken for zero, and for equal, until that is contradicted: what is left holds by
+    // induction over time.
+    let mut delays = delays(&graph);
+    loop {
+        report.iterations += 1;
+        let (normal, found) = extract::normal_form(graph.clone(), &delays, limits, &mut report);
+        let refined = refined(&delays, &found);
+        if refined == delays {
             return (normal, report);
         }
-        graph = normal;
+        delays = refined;
+        if report.iterations == limits.rounds {
+            report.limit.get_or_insert_with(|| format!("{} rounds", limits.rounds));
+            let (normal, _) = extract::normal_form(graph, &[], limits, &mut report);
+            return (normal, report);
+        }
     }
-    report.limit.get_or_insert_with(|| format!("{MAX_ROUNDS} rounds"));
-    (graph, report)
 }
 
-fn is_same(a: &Graph, b: &Graph) -> bool {
-    let node = |graph: &Graph, id| (graph.node(id).op.clone(), graph.node(id).args.clone());
-    a.len() == b.len() && a.ids().all(|id| node(a, id) == node(b, id))
+/// Every `prev` and `next`: zero if it starts from zero and a surrogate is in what it remembers, and
+/// as equal as the types allow.
+fn delays(graph: &Graph) -> Vec<Delay> {
+    let near = extract::near_surrogates(graph, &[]);
+    let ids = graph.ids().filter(|id| matches!(graph.node(*id).op, Op::Prev | Op::Next));
+    let mut kinds = HashMap::new();
+    ids.map(|id| {
+        let node = graph.node(id);
+        let next = kinds.len() as u32;
+        let class = *kinds.entry((node.op.clone(), node.ty.clone())).or_insert(next);
+        let is_zero = near[node.args[0].0 as usize] && graph.as_number(node.args[1]) == Some(0.0);
+        Delay { node: id, class, is_zero }
+    })
+    .collect()
+}
+
+/// What the delays can be taken for, when their operands were found to have these values.
+fn refined(delays: &[Delay], found: &[Found]) -> Vec<Delay> {
+    let mut classes = HashMap::new();
+    let refine = |(delay, found): (&Delay, &Found)| {
+        let next = classes.len() as u32;
+        let is_zero = delay.is_zero && found.x == Value::default();
+        let class = *classes.entry((delay.class, is_zero, found.clone())).or_insert(next);
+        Delay { class, is_zero, ..*delay }
+    };
+    delays.iter().zip(found).map(refine).collect()
 }

@@ -18,8 +18,8 @@ use egg::{
 };
 
 use super::analysis::{Facts, Terms};
-use super::language::{Operation, Term};
-use crate::graph::{Op, Pointwise};
+use super::language::{Operation, Term, is_commutative, linear_in};
+use crate::graph::{Elem, Number, Op, Pointwise};
 
 /// Where laws are put to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +184,20 @@ pub static LAWS: &[Law] = {
         "L(bypass(f, g)) = bypass(L(f), L(g))",
         "A linear operation is its own derivative.",
         Equal(linear_bypass)),
+
+    // Products and linear operations over sums.
+    law("distribute", SURROGATE, All, Reassociating,
+        "L(a + b) = L(a) + L(b);  (a + b) * c = a * c + b * c;  L(-a) = -L(a)",
+        "A linear operation takes sums to sums.",
+        Equal(distribute)),
+    law("associate", SURROGATE, All, Reassociating,
+        "(a * b) * c = a * (b * c)",
+        "A product does not depend on the order of its factors.",
+        Pattern("(mul (mul ?a ?b) ?c)", "(mul ?a (mul ?b ?c))", &[])),
+    law("collect", SURROGATE, All, Reassociating,
+        "a * f - b * g = bypass((a - b) * f, a * f - b * g), if sg(f) = sg(g), for numbers a and b",
+        "The values are multiples of one; the derivatives stay.",
+        Equal(collect)),
 
     // Sums and signs.
     law("neg-neg", SURROGATE, All, Exact,
@@ -446,7 +460,7 @@ fn sum_of_tangents(terms: &mut Terms, term: &Term) -> Vec<Id> {
 /// The operands by number in which a term is linear together, where the others are stopped.
 fn linear_groups(terms: &Terms, term: &Term) -> Vec<Vec<usize>> {
     let groups = match term {
-        Term::Operation(operation, ids) => operation.linear_in(ids.len()),
+        Term::Operation(operation, ids) => linear_in(&operation.op, ids.len()),
         Term::Neg(_) => vec![vec![0]],
         Term::Sum(ids) => vec![(0..ids.len()).collect()],
         _ => vec![],
@@ -467,6 +481,108 @@ fn with_operands(terms: &mut Terms, term: &Term, group: &[usize], ids: &[Id]) ->
     match term {
         Term::Sum(ids) => sum(terms, ids),
         term => terms.add_uncanonical(term),
+    }
+}
+
+fn distribute(terms: &mut Terms, term: &Term) -> Vec<Id> {
+    let Term::Operation(operation, ids) = term else { return vec![] };
+    let mut equal = Vec::new();
+    for group in linear_in(&operation.op, ids.len()) {
+        let [place] = group[..] else { continue };
+        let (negative, x) = signed(terms, ids[place]);
+        let parts = match sum_of(terms, ids[place]) {
+            Some(parts) => parts.to_vec(),
+            None if negative => vec![x],
+            None => continue,
+        };
+        let apply = |part: &Id| with_operands(terms, term, &[place], &[*part]);
+        let parts: Vec<Id> = parts.iter().map(apply).collect();
+        let whole = sum(terms, parts);
+        equal.push(if negative { terms.add(Term::Neg([whole])) } else { whole });
+    }
+    equal
+}
+
+/// A term of a sum as a factor and a number that it is multiplied with.
+struct Multiple {
+    number: f64,
+    factor: Id,
+    /// The number as a term.
+    literal: Option<Id>,
+}
+
+fn multiple(terms: &Terms, id: Id) -> Multiple {
+    use Pointwise::{Div, Mul};
+    let (negative, x) = signed(terms, id);
+    let sign = if negative { -1.0 } else { 1.0 };
+    let number = |id: Id| terms[id].data.value.constant.map(|number| number.0);
+    let found = terms[x].nodes.iter().find_map(|term| {
+        let Term::Operation(operation, ids) = term else { return None };
+        match (&operation.op, &ids[..]) {
+            (Op::Map(Mul), &[a, b]) => {
+                number(a).map(|n| (n, b, Some(a))).or(number(b).map(|n| (n, a, Some(b))))
+            }
+            (Op::Map(Div), &[a, b]) => number(b).map(|n| (1.0 / n, a, None)),
+            _ => None,
+        }
+    });
+    let (number, factor, literal) = found.unwrap_or((1.0, x, None));
+    Multiple { number: sign * number, factor: terms.find(factor), literal }
+}
+
+fn collect(terms: &mut Terms, term: &Term) -> Vec<Id> {
+    let Term::Sum(ids) = term else { return vec![] };
+    let multiples: Vec<Multiple> = ids.iter().map(|id| multiple(terms, *id)).collect();
+    let values: Vec<Id> = multiples.iter().map(|multiple| stop(terms, multiple.factor)).collect();
+    for first in 0..ids.len() {
+        let (group, rest): (Vec<usize>, Vec<usize>) =
+            (0..ids.len()).partition(|place| values[*place] == values[first]);
+        let members = || group.iter().map(|place| &multiples[*place]);
+        let opposes = |other: &Multiple| other.number * multiples[first].number < 0.0;
+        let differs = |other: &Multiple| other.factor != multiples[first].factor;
+        if !members().any(opposes) || !members().any(differs) {
+            continue;
+        }
+        let total: f64 = members().map(|multiple| multiple.number).sum();
+        let literal = members().find_map(|multiple| multiple.literal);
+        let derivative = sum(terms, group.iter().map(|place| ids[*place]).collect());
+        let collected = match (total, literal) {
+            (0.0, _) => Term::Tangent([derivative]),
+            (1.0, _) => Term::Bypass([values[first], derivative]),
+            (-1.0, _) => Term::Bypass([terms.add(Term::Neg([values[first]])), derivative]),
+            (_, Some(literal)) => {
+                let number = number_like(terms, literal, total.abs());
+                let mul = Operation::new(Op::Map(Pointwise::Mul));
+                let scaled = terms.add(Term::Operation(mul, vec![number, values[first]]));
+                let value = if total < 0.0 { terms.add(Term::Neg([scaled])) } else { scaled };
+                Term::Bypass([value, derivative])
+            }
+            _ => continue,
+        };
+        let collected = terms.add_uncanonical(collected);
+        let all = rest.iter().map(|place| ids[*place]).chain([collected]).collect();
+        return vec![sum(terms, all)];
+    }
+    vec![]
+}
+
+/// A literal with the dimensions of another.
+fn number_like(terms: &mut Terms, literal: Id, number: f64) -> Id {
+    let broadcast = terms[literal].nodes.iter().find_map(|term| match term {
+        Term::Operation(Operation { op: op @ Op::Broadcast(_), .. }, ids) => {
+            Some((op.clone(), ids[0]))
+        }
+        _ => None,
+    });
+    match broadcast {
+        Some((op, inner)) => {
+            let inner = number_like(terms, inner, number);
+            terms.add(Term::Operation(Operation::new(op), vec![inner]))
+        }
+        None => {
+            let op = Op::Const(Number(number), Elem::F32);
+            terms.add(Term::Operation(Operation::new(op), vec![]))
+        }
     }
 }
 
@@ -567,7 +683,7 @@ fn drop_zeros(terms: &mut Terms, term: &Term) -> Vec<Id> {
 
 fn reorder(terms: &mut Terms, term: &Term) -> Vec<Id> {
     match term {
-        Term::Operation(operation, _) if operation.is_commutative() => sorted(terms, term),
+        Term::Operation(operation, _) if is_commutative(&operation.op) => sorted(terms, term),
         _ => vec![],
     }
 }

@@ -1,12 +1,13 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use egg::{Runner, SimpleScheduler};
 use proptest::prelude::*;
 
 use super::analysis::{Facts, Terms};
+use super::encode::encode;
 use super::language::Term;
 use super::rules::tests::{build, operands};
-use super::values::encode;
 use super::*;
 use crate::autodiff::{differentiate, erase};
 use crate::graph::interpret::{interpret, interpret_dual};
@@ -100,7 +101,85 @@ const SPELLINGS: &[&str] = &[
     "(bypass (bypass (floor y) (sin z)) (bypass (cos z) (tanh x)))",
     "(add (sub (bypass z (tanh x)) (sg z)) (sg (floor y)))",
     "(add (mul z (sub (tanh x) (sg (tanh x)))) (floor y))",
+    "(add (sub (sub (mul 2 (tanh x)) (sg (tanh x))) (sg (tanh x))) (sg (floor y)))",
+    "(sub (add (mul (sg (add z 1)) (tanh x)) (sg (floor y))) (add (mul (sg z) (sg (tanh x))) (sg (tanh x))))",
+    "(sub (add (mul (add (sg z) 1) (add (tanh x) (tanh y))) (sg (floor y))) (add (mul (sg z) (sg (add (tanh x) (tanh y)))) (sg (add (tanh y) (tanh x)))))",
+    "(sub (add (sg (floor y)) (add (tanh x) 0.3)) (sg (add (tanh x) 0.3)))",
+    "(sub (add (add (sg (floor y)) (tanh x)) 0.3) (sg (add (tanh x) 0.3)))",
+    "(add (sub 0.3 (sg (add (tanh x) 0.3))) (add (tanh x) (sg (floor y))))",
+    "(add (sub (transpose (tanh x)) (transpose (sg (tanh x)))) (floor y))",
+    "(sub (add (add (sg z) (sg (floor y))) (tanh x)) (add (sg z) (sg (tanh x))))",
+    "(sub (add (add (div (tanh x) 4) (sg (floor y))) (mul 0.75 (tanh x))) (sg (tanh x)))",
 ];
+
+/// A term, its value and a term of its derivative.
+const DISTRIBUTED: &[(&str, &str, &str)] = &[
+    (
+        "(sub (mul 2 (add (tanh x) (sg (floor y)))) (mul 2 (sg (tanh x))))",
+        "(mul 2 (floor y))",
+        "(mul 2 (tanh x))",
+    ),
+    ("(sub (mul 2 (tanh x)) (sg (tanh x)))", "(tanh x)", "(mul 2 (tanh x))"),
+    (
+        "(sub (mul 0.5 (tanh x)) (mul 2 (sg (tanh x))))",
+        "(neg (mul 1.5 (tanh x)))",
+        "(mul 0.5 (tanh x))",
+    ),
+    ("(sub (sub (mul 2 (tanh x)) (sg (tanh x))) (sg (tanh x)))", "0", "(mul 2 (tanh x))"),
+    (
+        "(sub (mul (add x 1) (tanh y)) (mul (add x 1) (sg (tanh y))))",
+        "0",
+        "(mul (add x 1) (sub (tanh y) (sg (tanh y))))",
+    ),
+    (
+        "(sub (mul (add x 1) (add y (tanh z))) (mul (add (sg x) 1) (sg (tanh z))))",
+        "(mul (add x 1) y)",
+        "(sub (mul (add x 1) (add y (tanh z))) (mul (add (sg x) 1) (sg (tanh z))))",
+    ),
+    (
+        "(sub (mul (add (sg x) 1) (tanh y)) (sg (tanh y)))",
+        "(mul x (tanh y))",
+        "(mul (add (sg x) 1) (tanh y))",
+    ),
+    (
+        "(sub (transpose (add (tanh x) (sg (floor y)))) (sg (transpose (tanh x))))",
+        "(transpose (floor y))",
+        "(transpose (tanh x))",
+    ),
+    ("(sub (sum (add (tanh x) z)) (sum (sg (tanh x))))", "(sum z)", "(sum (add (tanh x) z))"),
+    (
+        "(sub (@ (add (tanh x) z) (sg y)) (@ (sg (tanh x)) (sg y)))",
+        "(@ z y)",
+        "(@ (add (tanh x) z) (sg y))",
+    ),
+    (
+        "(sub (@ (add z (tanh x)) (add (sg y) (sg z))) (sg (add (@ (tanh x) z) (@ (tanh x) y))))",
+        "(@ z (add y z))",
+        "(@ (add (tanh x) z) (sg (add y z)))",
+    ),
+    (
+        "(sub (div (add (tanh x) z) (sg y)) (sg (div (tanh x) y)))",
+        "(div z y)",
+        "(div (add (tanh x) z) (sg y))",
+    ),
+    (
+        "(sub (mul 2 (mul 3 (add z (tanh x)))) (mul 6 (sg (tanh x))))",
+        "(mul 2 (mul 3 z))",
+        "(mul 6 (add z (tanh x)))",
+    ),
+    ("(sub (add x (sg x)) x)", "x", "0"),
+];
+
+/// A cancellation that needs a factor, or an operation, to be distributed.
+#[test]
+fn what_cancels_is_found_in_products_and_sums() {
+    for (text, value, derivative) in DISTRIBUTED {
+        let [found, value, derivative] =
+            [text, value, derivative].map(|text| Normal::new(&normal_form(text)));
+        assert_eq!(found.value, value.value, "{text}");
+        assert_eq!(found.derivative, derivative.derivative, "{text}");
+    }
+}
 
 #[test]
 fn a_bypass_is_recognised_in_any_spelling() {
@@ -188,6 +267,11 @@ fn ordinary_sums_stay_as_they_are_written() {
         "(sub (add x y) x)",
         "(add (sub (sub (add x y) x) y) (sg z))",
         "(bypass (sub (add x 12582912) 12582912) x)",
+        "(sub (add (sg (sub (add x 12582912) 12582912)) x) (sg x))",
+        "(add x (sg (sub (add (neg x) 12582912) 12582912)))",
+        "(sub (sg (sub (add x 12582912) 12582912)) (sg x))",
+        "(sub (sg (add x 12582912)) 12582912)",
+        "(sub (sg (sub (sub (add x y) x) y)) (sg z))",
     ] {
         let normal = normal_form(text);
         assert!(count(&normal, &Op::Map(Pointwise::Sub)) > 0, "{text}");
@@ -285,6 +369,183 @@ fn long_chains_stay_small() {
     assert_eq!(report.limit.as_deref(), Some("64 terms of a sum"));
     assert!(report.terms < 6_000, "{report:?}");
     assert_eq!(count(&erase(normal), &Op::Map(Pointwise::Tanh)), 0);
+}
+
+/// The normal form of a term is a pair: of the value, as it is computed, and the derivative, as a
+/// linear form.
+struct Normal {
+    value: String,
+    derivative: Form,
+}
+
+/// Products of factors and the derivative of an atom, with their coefficients.
+type Form = BTreeMap<(Vec<String>, String), f64>;
+
+impl Normal {
+    /// Of the output `y`.
+    fn new(normal: &Graph) -> Normal {
+        let erased = erase(normal.clone());
+        let y = |graph: &Graph| graph.root(Role::Output, "y").unwrap();
+        let mut derivative = Form::new();
+        derive(normal, y(normal), &[], 1.0, &mut derivative);
+        derivative.retain(|_, coefficient| coefficient.abs() > 1e-9);
+        for coefficient in derivative.values_mut() {
+            *coefficient = (*coefficient * 1e6).round();
+        }
+        Normal { value: shape(&erased, y(&erased)), derivative }
+    }
+}
+
+/// The structure of a value, but for the order of sums and products. Numbers are multiplied out.
+fn shape(graph: &Graph, id: NodeId) -> String {
+    let mut terms = BTreeMap::new();
+    shape_terms(graph, id, 1.0, &mut terms);
+    let terms: Vec<String> = terms.iter().map(|(term, c)| format!("{c:.6} {term}")).collect();
+    format!("({})", terms.join(" + "))
+}
+
+fn shape_terms(graph: &Graph, id: NodeId, sign: f64, terms: &mut BTreeMap<String, f64>) {
+    use Pointwise::*;
+    let node = graph.node(id);
+    let args = &node.args;
+    match node.op {
+        _ if graph.as_number(id).is_some() => {
+            *terms.entry(String::new()).or_default() += sign * graph.as_number(id).unwrap();
+        }
+        Op::Map(Add) => args.iter().for_each(|arg| shape_terms(graph, *arg, sign, terms)),
+        Op::Map(Sub) => {
+            shape_terms(graph, args[0], sign, terms);
+            shape_terms(graph, args[1], -sign, terms);
+        }
+        Op::Map(Neg) => shape_terms(graph, args[0], -sign, terms),
+        Op::Map(Mul) => {
+            let (factor, mut factors) = factors(graph, id);
+            factors.sort();
+            *terms.entry(factors.join(" * ")).or_default() += sign * factor;
+        }
+        Op::Sg | Op::Bypass => shape_terms(graph, args[0], sign, terms),
+        Op::Prev => *terms.entry("s".into()).or_default() += sign,
+        ref op => {
+            let args: Vec<String> = args.iter().map(|arg| shape(graph, *arg)).collect();
+            *terms.entry(format!("{op:?}({})", args.join(", "))).or_default() += sign;
+        }
+    }
+}
+
+/// A product of a number and other factors.
+fn factors(graph: &Graph, id: NodeId) -> (f64, Vec<String>) {
+    let node = graph.node(id);
+    match node.op {
+        _ if graph.as_number(id).is_some() => (graph.as_number(id).unwrap(), vec![]),
+        Op::Map(Pointwise::Mul) => {
+            let (a, b) = (factors(graph, node.args[0]), factors(graph, node.args[1]));
+            (a.0 * b.0, [a.1, b.1].concat())
+        }
+        Op::Map(Pointwise::Neg) => {
+            let (factor, factors) = factors(graph, node.args[0]);
+            (-factor, factors)
+        }
+        Op::Sg | Op::Bypass => factors(graph, node.args[0]),
+        _ => (1.0, vec![shape(graph, id)]),
+    }
+}
+
+/// Adds `coefficient * factors * d(id)` to a form.
+fn derive(graph: &Graph, id: NodeId, factors: &[String], coefficient: f64, form: &mut Form) {
+    use Pointwise::*;
+    let node = graph.node(id);
+    let args = &node.args;
+    // The operand's derivative, through a linear operation called `around`.
+    let mut through = |operand: usize, around: &dyn Fn(&str) -> String| {
+        let mut inner = Form::new();
+        derive(graph, args[operand], &[], 1.0, &mut inner);
+        for ((product, atom), c) in inner {
+            let atom = around(&[&product[..], &[atom]].concat().join(" * "));
+            *form.entry((factors.to_vec(), atom)).or_default() += coefficient * c;
+        }
+    };
+    match &node.op {
+        _ if !crate::autodiff::live(graph)[id.0 as usize] => {}
+        Op::Sg => {}
+        Op::Bypass => derive(graph, args[1], factors, coefficient, form),
+        Op::Map(Add) => args.iter().for_each(|arg| derive(graph, *arg, factors, coefficient, form)),
+        Op::Map(Sub) => {
+            derive(graph, args[0], factors, coefficient, form);
+            derive(graph, args[1], factors, -coefficient, form);
+        }
+        Op::Map(Neg) => derive(graph, args[0], factors, -coefficient, form),
+        Op::Map(Mul) => {
+            for (x, other) in [(args[0], args[1]), (args[1], args[0])] {
+                for (product, c) in polynomial(graph, other) {
+                    let mut product = [factors, &product].concat();
+                    product.sort();
+                    derive(graph, x, &product, coefficient * c, form);
+                }
+            }
+        }
+        Op::Map(Div) => {
+            let by = format!("1 / {}", shape(graph, args[1]));
+            let mut product = [factors, &[by]].concat();
+            product.sort();
+            derive(graph, args[0], &product, coefficient, form);
+        }
+        Op::MatMul => {
+            for (product, c) in polynomial(graph, args[1]) {
+                through(0, &|inner| format!("{c} {inner} @ {}", product.join(" * ")));
+            }
+            for (product, c) in polynomial(graph, args[0]) {
+                through(1, &|inner| format!("{c} {} @ {inner}", product.join(" * ")));
+            }
+        }
+        Op::Permute(_) | Op::Reduce(..) | Op::Broadcast(_) => {
+            through(0, &|inner| format!("{:?}({inner})", node.op))
+        }
+        op => {
+            let pair = |arg: &NodeId| {
+                let mut form = Form::new();
+                derive(graph, *arg, &[], 1.0, &mut form);
+                format!("{} {form:?}", shape(graph, *arg))
+            };
+            let pairs: Vec<String> = args.iter().map(pair).collect();
+            let atom = match op {
+                Op::Prev => "s".to_string(),
+                op => format!("{op:?}({})", pairs.join(", ")),
+            };
+            *form.entry((factors.to_vec(), atom)).or_default() += coefficient;
+        }
+    }
+}
+
+/// The terms of a value, as products of factors.
+fn polynomial(graph: &Graph, id: NodeId) -> BTreeMap<Vec<String>, f64> {
+    use Pointwise::*;
+    let node = graph.node(id);
+    let args: Vec<_> = match node.op {
+        Op::Map(Add | Sub | Neg | Mul) | Op::Sg | Op::Bypass => {
+            node.args.iter().map(|arg| polynomial(graph, *arg)).collect()
+        }
+        _ => vec![],
+    };
+    let mut sum = BTreeMap::new();
+    let mut add = |terms: &BTreeMap<Vec<String>, f64>, by: &[String], factor: f64| {
+        for (product, c) in terms {
+            let mut product = [product, by].concat();
+            product.sort();
+            *sum.entry(product).or_default() += c * factor;
+        }
+    };
+    match node.op {
+        _ if graph.as_number(id).is_some() => {
+            return BTreeMap::from([(vec![], graph.as_number(id).unwrap())]);
+        }
+        Op::Sg | Op::Bypass => add(&args[0], &[], 1.0),
+        Op::Map(Add) => args.iter().for_each(|arg| add(arg, &[], 1.0)),
+        Op::Map(Sub) => [1.0, -1.0].iter().zip(&args).for_each(|(sign, arg)| add(arg, &[], *sign)),
+        Op::Map(Neg) => add(&args[0], &[], -1.0),
+        Op::Map(Mul) => args[1].iter().for_each(|(product, c)| add(&args[0], product, *c)),
+        _ => add(&BTreeMap::from([(vec![shape(graph, id)], 1.0)]), &[], 1.0),
+    }
+    sum
 }
 
 /// Spellings of a bypass with the value of `{f}` and the derivative of `{g}`.

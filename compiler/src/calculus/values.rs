@@ -1,178 +1,235 @@
-//! Which nodes of a graph have the same value, by the laws.
+//! What two terms share when they have the same value: a canonical value, with every `sg` erased and
+//! every `bypass` its first operand.
+//!
+//! A value is a polynomial: a sum of products of atoms with numbers as coefficients. Addition,
+//! subtraction, negation and multiplication are those of polynomials; a division multiplies by the
+//! reciprocal as an atom. A linear operation goes to each product of its operand, so that the
+//! operation on one product is an atom. Everything else is an atom of the operation and of the
+//! values of its operands, and so is an ordinary sum or product in which terms of opposite sign
+//! meet: it may be a trick with rounding, such as `(x + 12582912) - 12582912`.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
-use egg::{Id, Runner, SimpleScheduler, StopReason};
+use super::language::{is_commutative, linear_in};
+use crate::graph::{Dim, Elem, Graph, NodeId, Number, Op, Pointwise};
 
-use super::Report;
-use super::analysis::{Facts, Terms};
-use super::language::{Leaf, Operation, Term};
-use super::rules::{LAWS, Law};
-use crate::autodiff::live;
-use crate::graph::{self, Elem, Graph, Node, NodeId, Op, Pointwise};
+/// A polynomial: products with their coefficients, none of them zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Value(Rc<Vec<(Product, Number)>>);
 
-/// The longest sum that is one term, so that sums in other order or with other parentheses are equal.
-const MAX_SUM: usize = 8;
-const MAX_TERMS: usize = 20_000;
-const MAX_ITERATIONS: usize = 24;
-/// The laws that find terms of equal value and make few new terms. The others would make the e-graph
-/// grow without bound.
-const COMPARING: &[&str] = &[
-    "sg-sg",
-    "sg-stopped",
-    "sg-operation",
-    "sg-bypass",
-    "bypass-same",
-    "bypass-left",
-    "bypass-right",
-    "bypass-stopped",
-    "neg-neg",
-    "neg-left",
-    "neg-right",
-    "sum-zero",
-    "sum-order",
-    "order",
-];
+/// The numbers of the factors, in order; empty for a literal.
+pub type Product = Vec<u32>;
 
-/// The value of a node: a class of terms, and whether it is the negative of it.
-pub type Value = (Id, bool);
-
-/// A saturated e-graph of all nodes.
-pub struct Values {
-    terms: Terms,
-    classes: Vec<Id>,
-}
-
-impl Values {
-    /// `surrogate` marks the nodes that an `sg` or `bypass` takes part in.
-    pub fn new(graph: &Graph, surrogate: &[bool], report: &mut Report) -> Values {
-        let mut terms = Terms::new(Facts);
-        let classes = encode(graph, &mut terms);
-        for id in compared(graph, surrogate) {
-            terms.add(Term::Sg([classes[id.0 as usize]]));
-        }
-        let laws = LAWS.iter().filter(|law| COMPARING.contains(&law.name));
-        let runner = Runner::<Term, Facts>::new(Facts)
-            .with_egraph(terms)
-            .with_scheduler(SimpleScheduler)
-            .with_node_limit(MAX_TERMS)
-            .with_iter_limit(MAX_ITERATIONS)
-            // A limit in seconds would make the result depend on the load of the machine.
-            .with_time_limit(Duration::from_secs(u64::from(u32::MAX)))
-            .run(&laws.filter_map(Law::rewrite).collect::<Vec<_>>());
-        report.terms = report.terms.max(runner.egraph.total_size());
-        report.iterations += runner.iterations.len();
-        match &runner.stop_reason {
-            Some(StopReason::IterationLimit(limit)) => {
-                report.limit = Some(format!("{limit} iterations"))
-            }
-            Some(StopReason::NodeLimit(limit)) => report.limit = Some(format!("{limit} terms")),
-            _ => {}
-        }
-        Values { terms: runner.egraph, classes }
+impl Value {
+    pub fn number(number: f64) -> Value {
+        Value::new(BTreeMap::from([(vec![], number)]))
     }
 
-    /// The value of a node, if it is one that is compared.
-    pub fn of(&self, id: NodeId) -> Option<Value> {
-        let class = self.stopped(self.classes[id.0 as usize])?;
-        let negated = self.terms[class].nodes.iter().find_map(|term| match term {
-            Term::Neg([x]) => Some(self.terms.find(*x)),
-            _ => None,
-        });
-        let negated = negated.or_else(|| self.terms.lookup(Term::Neg([class])));
-        Some(match negated {
-            Some(other) if other < class => (other, true),
-            _ => (class, false),
-        })
+    fn product(product: &Product) -> Value {
+        Value::new(BTreeMap::from([(product.clone(), 1.0)]))
     }
 
-    fn stopped(&self, class: Id) -> Option<Id> {
-        if self.terms[class].data.stopped {
-            return Some(self.terms.find(class));
-        }
-        self.terms.lookup(Term::Sg([class]))
+    fn new(terms: BTreeMap<Product, f64>) -> Value {
+        let terms = terms.into_iter().filter(|(_, coefficient)| *coefficient != 0.0);
+        Value(Rc::new(terms.map(|(product, coefficient)| (product, Number(coefficient))).collect()))
     }
-}
 
-/// The nodes whose values may cancel: terms of sums that a surrogate takes part in.
-fn compared(graph: &Graph, surrogate: &[bool]) -> Vec<NodeId> {
-    let mut wanted = vec![false; graph.len()];
-    for id in graph.ids().rev() {
-        let node = graph.node(id);
-        let passes = is_sum(graph, id) || matches!(node.op, Op::Sg | Op::Bypass);
-        if passes && (wanted[id.0 as usize] || surrogate[id.0 as usize]) {
-            node.args.iter().for_each(|arg| wanted[arg.0 as usize] = true);
-        }
+    pub fn terms(&self) -> impl Iterator<Item = (&Product, f64)> {
+        self.0.iter().map(|(product, coefficient)| (product, coefficient.0))
     }
-    let is_term = |id: &NodeId| wanted[id.0 as usize] && !is_sum(graph, *id);
-    graph.ids().filter(is_term).collect()
-}
 
-/// Whether a node is a sum of real numbers, of one or two terms.
-pub fn is_sum(graph: &Graph, id: NodeId) -> bool {
-    let Node { op, ty, .. } = graph.node(id);
-    ty.elem == Elem::F32 && matches!(op, Op::Map(Pointwise::Add | Pointwise::Sub | Pointwise::Neg))
-}
+    /// The only product with its coefficient.
+    pub fn single(&self) -> Option<(&Product, f64)> {
+        self.terms().next().filter(|_| self.0.len() == 1)
+    }
 
-/// The graph as terms, `prev` and `next` cut: the class of each node.
-pub(super) fn encode(graph: &Graph, terms: &mut Terms) -> Vec<Id> {
-    let live = live(graph);
-    let facts = graph::Facts::of(graph);
-    let mut classes: Vec<Id> = Vec::with_capacity(graph.len());
-    // The signed terms of each sum.
-    let mut sums: Vec<Vec<(bool, Id)>> = Vec::with_capacity(graph.len());
-    for id in graph.ids() {
-        let node = graph.node(id);
-        let class = |operand: usize| classes[node.args[operand].0 as usize];
-        let parts = |operand: usize, negate: bool| {
-            let parts = sums[node.args[operand].0 as usize].iter();
-            parts.map(move |(negative, x)| (*negative != negate, *x))
+    pub fn as_number(&self) -> Option<f64> {
+        self.single().filter(|(product, _)| product.is_empty()).map(|(_, number)| number)
+    }
+
+    /// An order that depends on nothing but the values.
+    fn order(&self, other: &Value) -> Ordering {
+        let key = |value: &Value| -> Vec<(Product, u64)> {
+            value.terms().map(|(product, c)| (product.clone(), c.to_bits())).collect()
         };
-        let sum: Vec<(bool, Id)> = match node.op {
-            _ if !is_sum(graph, id) => vec![],
-            Op::Map(Pointwise::Add) => parts(0, false).chain(parts(1, false)).collect(),
-            Op::Map(Pointwise::Sub) => parts(0, false).chain(parts(1, true)).collect(),
-            Op::Map(Pointwise::Neg) => parts(0, true).collect(),
-            _ => vec![],
+        key(self).cmp(&key(other))
+    }
+
+    pub fn negated(&self) -> Value {
+        let negated = self.0.iter().map(|(product, Number(c))| (product.clone(), Number(-c)));
+        Value(Rc::new(negated.collect()))
+    }
+
+    pub fn scaled(&self, factor: f64) -> Value {
+        Value::new(self.terms().map(|(product, c)| (product.clone(), c * factor)).collect())
+    }
+
+    /// Whether a product has coefficients of opposite sign here and there.
+    pub fn meets(&self, other: &Value) -> bool {
+        let opposes = |(product, Number(c)): &(Product, Number)| {
+            let place = other.0.binary_search_by(|(found, _)| found.cmp(product));
+            place.is_ok_and(|place| other.0[place].1.0.signum() != c.signum())
         };
-        let term = match &node.op {
-            Op::Sg => Term::Sg([class(0)]),
-            Op::Bypass => Term::Bypass([class(0), class(1)]),
-            Op::Input(_) | Op::Param(_) | Op::TimeIndex | Op::Prev | Op::Next => {
-                let (stopped, fact) = (!live[id.0 as usize], *facts.at(id));
-                Term::Leaf(Leaf { name: name(graph, id), stopped, fact })
-            }
-            _ if is_sum(graph, id) => {
-                let signed = |(negative, x): (bool, Id)| {
-                    if negative { terms.add(Term::Neg([x])) } else { x }
-                };
-                let mut ids: Vec<Id> = sum.iter().copied().map(signed).collect();
-                ids.sort_unstable();
-                Term::Sum(ids)
-            }
-            op => {
-                let operation = Operation::new(op.clone());
-                let mut ids: Vec<Id> = (0..node.args.len()).map(class).collect();
-                if operation.is_commutative() {
-                    ids.sort_unstable();
+        self.0.iter().any(opposes)
+    }
+
+    pub fn plus(&self, other: &Value) -> Value {
+        let mut sum: BTreeMap<Product, f64> = BTreeMap::new();
+        for (product, coefficient) in self.terms().chain(other.terms()) {
+            *sum.entry(product.clone()).or_default() += coefficient;
+        }
+        Value::new(sum)
+    }
+
+    /// The product, if no terms meet in it and it has at most `limit` of them.
+    fn times(&self, other: &Value, limit: usize) -> Option<Value> {
+        let mut sum: BTreeMap<Product, f64> = BTreeMap::new();
+        for (a, c) in self.terms() {
+            for (b, d) in other.terms() {
+                let mut product = [a.as_slice(), b.as_slice()].concat();
+                product.sort_unstable();
+                let known = sum.entry(product).or_insert(0.0);
+                if *known * c * d < 0.0 || product_is_lost(c, d) {
+                    return None;
                 }
-                Term::Operation(operation, ids)
+                *known += c * d;
             }
-        };
-        let class = terms.add(term);
-        let is_term = sum.is_empty() || sum.len() > MAX_SUM;
-        sums.push(if is_term { vec![(false, class)] } else { sum });
-        classes.push(class);
+        }
+        (sum.len() <= limit).then(|| Value::new(sum))
     }
-    terms.rebuild();
-    classes
 }
 
-fn name(graph: &Graph, leaf: NodeId) -> Arc<str> {
-    match graph.node(leaf).op {
-        Op::Input(index) => graph.inputs[index].name.as_str().into(),
-        Op::Param(index) => graph.params[index].path.as_str().into(),
-        _ => format!("{leaf:?}").into(),
+/// Whether f32 does not hold a product of literals.
+fn product_is_lost(a: f64, b: f64) -> bool {
+    !((a * b) as f32).is_normal()
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Atom {
+    Node(NodeId),
+    /// The `prev` and `next` of this class.
+    Delay(u32),
+    Reciprocal(Value),
+    Operation(Op, Vec<(Value, Vec<Dim>)>),
+}
+
+/// The atoms of a graph, numbered as they appear.
+pub struct Atoms {
+    known: HashMap<Atom, u32>,
+    /// The longest polynomial that is not an atom itself.
+    limit: usize,
+}
+
+impl Atoms {
+    pub fn new(limit: usize) -> Atoms {
+        Atoms { known: HashMap::new(), limit }
+    }
+
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    fn number(&mut self, atom: Atom) -> Value {
+        let next = self.known.len() as u32;
+        Value::product(&vec![*self.known.entry(atom).or_insert(next)])
+    }
+
+    /// A node that is not looked into.
+    pub fn node(&mut self, node: NodeId) -> Value {
+        self.number(Atom::Node(node))
+    }
+
+    pub fn delay(&mut self, class: u32) -> Value {
+        self.number(Atom::Delay(class))
+    }
+
+    pub fn sum(&mut self, a: &Value, b: &Value) -> Value {
+        let sum = a.plus(b);
+        match (a.as_number(), b.as_number()) {
+            // Literals are folded as f32 holds them.
+            (Some(a), Some(b)) => Value::number(f64::from((a + b) as f32)),
+            _ if sum.0.len() <= self.limit => sum,
+            _ => {
+                let mut args: Vec<_> = [a, b].map(|x| (x.clone(), vec![])).into();
+                args.sort_by(|(a, _), (b, _)| a.order(b));
+                self.number(Atom::Operation(Op::Map(Pointwise::Add), args))
+            }
+        }
+    }
+
+    /// The value of an operation that is no `sg` and no `bypass`, on operands of these values. In a
+    /// sum no terms of opposite sign meet.
+    pub fn operation(&mut self, graph: &Graph, id: NodeId, args: &[Value]) -> Value {
+        let node = graph.node(id);
+        let is_float = node.ty.elem == Elem::F32;
+        let value = match (&node.op, args) {
+            (Op::Const(number, Elem::F32), _) if number.0.is_finite() => {
+                Some(Value::number(number.0))
+            }
+            (Op::Map(Pointwise::Neg), [x]) if is_float => Some(x.negated()),
+            (Op::Map(Pointwise::Add), [a, b]) if is_float => Some(self.sum(a, b)),
+            (Op::Map(Pointwise::Sub), [a, b]) if is_float => Some(self.sum(a, &b.negated())),
+            (Op::Map(Pointwise::Mul), [a, b]) if is_float => a.times(b, self.limit),
+            (Op::Map(Pointwise::Div), [a, b]) if is_float => self.quotient(a, b),
+            (Op::MatMul, [a, b]) => self.bilinear(graph, id, a, b),
+            (op, [x, rest @ ..]) if linear_in(op, args.len()) == [[0]] => {
+                self.linear(graph, id, x, rest)
+            }
+            _ => None,
+        };
+        value.unwrap_or_else(|| self.opaque(graph, id, args))
+    }
+
+    /// An operation that is not looked into.
+    pub fn opaque(&mut self, graph: &Graph, id: NodeId, args: &[Value]) -> Value {
+        let node = graph.node(id);
+        let dims = node.args.iter().map(|arg| graph.ty(*arg).dims.clone());
+        let mut args: Vec<(Value, Vec<Dim>)> = args.iter().cloned().zip(dims).collect();
+        if is_commutative(&node.op) {
+            args.sort_by(|(a, _), (b, _)| a.order(b));
+        }
+        self.number(Atom::Operation(node.op.clone(), args))
+    }
+
+    fn quotient(&mut self, a: &Value, b: &Value) -> Option<Value> {
+        let inverse = match b.as_number().map(f64::recip) {
+            // Exact for powers of two alone.
+            Some(inverse) if inverse.is_normal() && inverse.to_bits() << 12 == 0 => {
+                Value::number(inverse)
+            }
+            _ => self.number(Atom::Reciprocal(b.clone())),
+        };
+        a.times(&inverse, self.limit)
+    }
+
+    fn linear(&mut self, graph: &Graph, id: NodeId, x: &Value, rest: &[Value]) -> Option<Value> {
+        let mut sum = Value::default();
+        let op = &graph.node(id).op;
+        let keeps_literals = !matches!(op, Op::Reduce(..) | Op::TimeReduce(_) | Op::Pad { .. });
+        for (product, coefficient) in x.terms() {
+            let part = match product.is_empty() && keeps_literals {
+                true => Value::number(1.0),
+                false => self.opaque(graph, id, &[&[Value::product(product)], rest].concat()),
+            };
+            sum = sum.plus(&part.times(&Value::number(coefficient), self.limit)?);
+        }
+        Some(sum)
+    }
+
+    fn bilinear(&mut self, graph: &Graph, id: NodeId, a: &Value, b: &Value) -> Option<Value> {
+        if a.0.len() * b.0.len() > self.limit {
+            return None;
+        }
+        let mut sum = Value::default();
+        for (left, c) in a.terms() {
+            for (right, d) in b.terms() {
+                let product = self.opaque(graph, id, &[left, right].map(Value::product));
+                let coefficient = Value::number(c).times(&Value::number(d), 1)?;
+                sum = sum.plus(&product.times(&coefficient, 1)?);
+            }
+        }
+        Some(sum)
     }
 }
