@@ -205,7 +205,7 @@ impl Normal<'_> {
     fn trees(&mut self, args: &[NodeId]) -> Vec<Option<Rc<Tree>>> {
         let mut trees: Vec<_> = args.iter().map(|arg| self.reading(*arg).tree.clone()).collect();
         let terms: usize = trees.iter().flatten().map(|tree| tree.terms.len()).sum();
-        let half = self.limits.sum / 2;
+        let half = self.limits.half_sum();
         if terms > self.limits.sum {
             for tree in trees.iter_mut().flatten().filter(|tree| tree.terms.len() > half) {
                 *tree = self.shorten(tree, args[0]);
@@ -267,6 +267,7 @@ impl Normal<'_> {
         canonical: Value,
         tree: Option<Rc<Tree>>,
     ) -> Reading {
+        let value = value.filter(|value| self.b.graph().as_number(*value) != Some(0.0));
         let shown = value.unwrap_or_else(|| self.b.full_like(0.0, id));
         let dual = match derivative {
             Some(derivative) if derivative == shown => shown,

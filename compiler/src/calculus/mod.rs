@@ -9,7 +9,7 @@
 //! ([`values`]); with that the graph is rebuilt without what cancels ([`extract`]).
 
 pub mod analysis;
-mod encode;
+pub mod encode;
 mod extract;
 pub mod language;
 pub mod rules;
@@ -54,6 +54,12 @@ pub struct Limits {
     pub sum: usize,
     /// Guesses at what the memories of a program have in common.
     pub rounds: usize,
+}
+
+impl Limits {
+    fn half_sum(self) -> usize {
+        (self.sum / 2).max(2)
+    }
 }
 
 impl Default for Limits {

@@ -11,18 +11,31 @@ use super::rules::tests::{build, operands};
 use super::*;
 use crate::autodiff::{differentiate, erase};
 use crate::graph::interpret::{interpret, interpret_dual};
-use crate::graph::{Bindings, Clock, Elem, NodeId, Pointwise, Role, Type};
+use crate::graph::{Bindings, Clock, Dim, Elem, NodeId, Pointwise, Role, Type};
 use crate::testing::{Program, Random, assert_close, dims};
 
 /// What the normal form of a graph is held to.
 fn check(graph: &Graph, random: &mut Random) -> Graph {
     let (normal, report) = simplify(graph);
     assert_eq!(report.limit, None);
+    assert_means_the_same(&normal, graph, random);
+    if !differences_of_equals(graph) {
+        assert!(!differences_of_equals(&normal), "a difference of equals");
+        assert!(!differences_of_equals(&erase(normal.clone())), "a difference of equals");
+    }
+    assert_bypasses_are_plain(&normal);
+    let (again, _) = simplify(&normal);
+    assert_eq!(again.to_string(), normal.to_string(), "the normal form has another");
+    normal
+}
+
+/// Values and derivatives, by dual numbers, reverse mode, and without surrogates.
+fn assert_means_the_same(normal: &Graph, graph: &Graph, random: &mut Random) {
     let none = Bindings::new();
     let (values, directions) = (random.values(graph), random.values(graph));
     let (value, tangent) = interpret_dual(graph, &none, &values, &directions).unwrap();
     let (normal_value, normal_tangent) =
-        interpret_dual(&normal, &none, &values, &directions).unwrap();
+        interpret_dual(normal, &none, &values, &directions).unwrap();
     let erased = erase(normal.clone());
     let erased_value = interpret(&erased, &none, &values).unwrap();
     for root in &graph.roots {
@@ -34,7 +47,7 @@ fn check(graph: &Graph, random: &mut Random) -> Graph {
         assert_close(&normal_tangent.get(role, name).unwrap().data, expected, name);
     }
     let wrt: Vec<String> = values.keys().cloned().collect();
-    for graph in [graph, &normal] {
+    for graph in [graph, normal] {
         let joint = differentiate(graph, "loss", &wrt).unwrap();
         let gradients = interpret(&joint, &none, &values).unwrap();
         let product = |name: &String| {
@@ -44,12 +57,6 @@ fn check(graph: &Graph, random: &mut Random) -> Graph {
         let actual: f64 = wrt.iter().map(product).sum();
         assert_close(&[actual], &tangent.output("loss").unwrap().data, "the gradient");
     }
-    if !differences_of_equals(graph) {
-        assert!(!differences_of_equals(&normal), "a difference of equals");
-        assert!(!differences_of_equals(&erased), "a difference of equals");
-    }
-    assert_bypasses_are_plain(&normal);
-    normal
 }
 
 fn differences_of_equals(graph: &Graph) -> bool {
@@ -386,12 +393,7 @@ impl Normal {
     fn new(normal: &Graph) -> Normal {
         let erased = erase(normal.clone());
         let y = |graph: &Graph| graph.root(Role::Output, "y").unwrap();
-        let mut derivative = Form::new();
-        derive(normal, y(normal), &[], 1.0, &mut derivative);
-        derivative.retain(|_, coefficient| coefficient.abs() > 1e-9);
-        for coefficient in derivative.values_mut() {
-            *coefficient = (*coefficient * 1e6).round();
-        }
+        let derivative = form(normal, &crate::autodiff::live(normal), y(normal));
         Normal { value: shape(&erased, y(&erased)), derivative }
     }
 }
@@ -424,12 +426,18 @@ fn shape_terms(graph: &Graph, id: NodeId, sign: f64, terms: &mut BTreeMap<String
             *terms.entry(factors.join(" * ")).or_default() += sign * factor;
         }
         Op::Sg | Op::Bypass => shape_terms(graph, args[0], sign, terms),
+        Op::Map(Select) if is_static(graph, args[0]) => shape_terms(graph, args[1], sign, terms),
         Op::Prev => *terms.entry("s".into()).or_default() += sign,
         ref op => {
             let args: Vec<String> = args.iter().map(|arg| shape(graph, *arg)).collect();
             *terms.entry(format!("{op:?}({})", args.join(", "))).or_default() += sign;
         }
     }
+}
+
+/// Whether a choice is between a static value, at each step, and nothing.
+fn is_static(graph: &Graph, condition: NodeId) -> bool {
+    shape(graph, condition).contains("TimeIndex")
 }
 
 /// A product of a number and other factors.
@@ -446,40 +454,62 @@ fn factors(graph: &Graph, id: NodeId) -> (f64, Vec<String>) {
             (-factor, factors)
         }
         Op::Sg | Op::Bypass => factors(graph, node.args[0]),
+        Op::Map(Pointwise::Select) if is_static(graph, node.args[0]) => {
+            factors(graph, node.args[1])
+        }
         _ => (1.0, vec![shape(graph, id)]),
     }
 }
 
+fn form(graph: &Graph, live: &[bool], id: NodeId) -> Form {
+    let mut form = Form::new();
+    derive(graph, live, id, &[], 1.0, &mut form);
+    form.values_mut().for_each(|coefficient| *coefficient = (*coefficient * 1e6).round() / 1e6);
+    form.retain(|_, coefficient| *coefficient != 0.0);
+    form
+}
+
 /// Adds `coefficient * factors * d(id)` to a form.
-fn derive(graph: &Graph, id: NodeId, factors: &[String], coefficient: f64, form: &mut Form) {
+fn derive(
+    graph: &Graph,
+    live: &[bool],
+    id: NodeId,
+    factors: &[String],
+    coefficient: f64,
+    form: &mut Form,
+) {
     use Pointwise::*;
     let node = graph.node(id);
     let args = &node.args;
     // The operand's derivative, through a linear operation called `around`.
     let mut through = |operand: usize, around: &dyn Fn(&str) -> String| {
-        let mut inner = Form::new();
-        derive(graph, args[operand], &[], 1.0, &mut inner);
-        for ((product, atom), c) in inner {
+        for ((product, atom), c) in self::form(graph, live, args[operand]) {
             let atom = around(&[&product[..], &[atom]].concat().join(" * "));
             *form.entry((factors.to_vec(), atom)).or_default() += coefficient * c;
         }
     };
     match &node.op {
-        _ if !crate::autodiff::live(graph)[id.0 as usize] => {}
+        _ if !live[id.0 as usize] => {}
         Op::Sg => {}
-        Op::Bypass => derive(graph, args[1], factors, coefficient, form),
-        Op::Map(Add) => args.iter().for_each(|arg| derive(graph, *arg, factors, coefficient, form)),
-        Op::Map(Sub) => {
-            derive(graph, args[0], factors, coefficient, form);
-            derive(graph, args[1], factors, -coefficient, form);
+        Op::Prev => *form.entry((factors.to_vec(), "s".into())).or_default() += coefficient,
+        Op::Bypass => derive(graph, live, args[1], factors, coefficient, form),
+        Op::Map(Select) if is_static(graph, args[0]) => {
+            derive(graph, live, args[1], factors, coefficient, form)
         }
-        Op::Map(Neg) => derive(graph, args[0], factors, -coefficient, form),
+        Op::Map(Add) => {
+            args.iter().for_each(|arg| derive(graph, live, *arg, factors, coefficient, form))
+        }
+        Op::Map(Sub) => {
+            derive(graph, live, args[0], factors, coefficient, form);
+            derive(graph, live, args[1], factors, -coefficient, form);
+        }
+        Op::Map(Neg) => derive(graph, live, args[0], factors, -coefficient, form),
         Op::Map(Mul) => {
             for (x, other) in [(args[0], args[1]), (args[1], args[0])] {
                 for (product, c) in polynomial(graph, other) {
                     let mut product = [factors, &product].concat();
                     product.sort();
-                    derive(graph, x, &product, coefficient * c, form);
+                    derive(graph, live, x, &product, coefficient * c, form);
                 }
             }
         }
@@ -487,7 +517,7 @@ fn derive(graph: &Graph, id: NodeId, factors: &[String], coefficient: f64, form:
             let by = format!("1 / {}", shape(graph, args[1]));
             let mut product = [factors, &[by]].concat();
             product.sort();
-            derive(graph, args[0], &product, coefficient, form);
+            derive(graph, live, args[0], &product, coefficient, form);
         }
         Op::MatMul => {
             for (product, c) in polynomial(graph, args[1]) {
@@ -502,15 +532,10 @@ fn derive(graph: &Graph, id: NodeId, factors: &[String], coefficient: f64, form:
         }
         op => {
             let pair = |arg: &NodeId| {
-                let mut form = Form::new();
-                derive(graph, *arg, &[], 1.0, &mut form);
-                format!("{} {form:?}", shape(graph, *arg))
+                format!("{} {:?}", shape(graph, *arg), self::form(graph, live, *arg))
             };
             let pairs: Vec<String> = args.iter().map(pair).collect();
-            let atom = match op {
-                Op::Prev => "s".to_string(),
-                op => format!("{op:?}({})", pairs.join(", ")),
-            };
+            let atom = format!("{op:?}({})", pairs.join(", "));
             *form.entry((factors.to_vec(), atom)).or_default() += coefficient;
         }
     }
@@ -566,34 +591,33 @@ const BYPASS: &[&str] = &[
     "(add (sg (bypass {f} z)) (sub {g} (sg {g})))",
 ];
 
-/// Expressions in which `tanh` only ever serves a derivative.
-fn expression() -> impl Strategy<Value = String> {
-    let leaf = prop_oneof![
-        Just("x".to_string()),
-        Just("y".to_string()),
-        Just("z".to_string()),
-        Just("s".to_string()),
-        Just("0.5".to_string()),
-    ];
+/// Expressions in which `tanh` only ever serves a derivative, with the number of their surrogates.
+fn expression() -> impl Strategy<Value = (String, usize)> {
+    let leaf = prop::sample::select(vec!["x", "y", "z", "s", "0.5"]);
+    let leaf = leaf.prop_map(|leaf| (leaf.to_string(), 0));
     leaf.prop_recursive(5, 40, 3, |inner| {
         let unary = prop::sample::select(vec!["sin", "sg", "neg", "sigmoid", "transpose", "sum"]);
         let binary = prop::sample::select(vec!["add", "sub", "mul", "@"]);
         let spelling = prop::sample::select(BYPASS);
         let injection = prop::bool::ANY;
         prop_oneof![
-            (unary, inner.clone()).prop_map(|(op, x)| format!("({op} {x})")),
-            (binary, inner.clone(), inner.clone()).prop_map(|(op, a, b)| format!("({op} {a} {b})")),
+            (unary, inner.clone()).prop_map(|(op, (x, n))| (format!("({op} {x})"), n)),
+            (binary, inner.clone(), inner.clone())
+                .prop_map(|(op, (a, n), (b, m))| (format!("({op} {a} {b})"), n + m)),
             // Away from where a rounding error decides.
-            inner.clone().prop_map(|x| format!("(floor (add {x} 0.31234567))")),
-            (inner.clone(), inner.clone(), inner.clone())
-                .prop_map(|(c, a, b)| format!("(select (gt {c} 0.12345678) {a} {b})")),
-            (spelling, injection, inner.clone(), inner).prop_map(|(spelling, inject, f, x)| {
-                let g = match inject {
-                    true => format!("(mul {x} (sg (tanh {f})))"),
-                    false => format!("(tanh {x})"),
-                };
-                spelling.replace("{f}", &f).replace("{g}", &g)
+            inner.clone().prop_map(|(x, n)| (format!("(floor (add {x} 0.31234567))"), n)),
+            (inner.clone(), inner.clone(), inner.clone()).prop_map(|((c, k), (a, n), (b, m))| {
+                (format!("(select (gt {c} 0.12345678) {a} {b})"), k + n + m)
             }),
+            (spelling, injection, inner.clone(), inner).prop_map(
+                |(spelling, inject, (f, n), (x, m))| {
+                    let g = match inject {
+                        true => format!("(mul {x} (sg (tanh {f})))"),
+                        false => format!("(tanh {x})"),
+                    };
+                    (spelling.replace("{f}", &f).replace("{g}", &g), n + m + 1)
+                }
+            ),
         ]
     })
 }
@@ -617,10 +641,158 @@ fn in_time(text: &str) -> Graph {
 
 proptest! {
     #[test]
-    fn every_program_has_its_normal_form(text in expression()) {
+    fn every_program_has_its_normal_form((text, surrogates) in expression()) {
         let graph = in_time(&text);
         let normal = check(&graph, &mut Random(29));
-        let erased = erase(normal);
-        prop_assert_eq!(count(&erased, &Op::Map(Pointwise::Tanh)), 0);
+        prop_assert!(count(&normal, &Op::Bypass) <= surrogates, "{normal}");
+        prop_assert_eq!(count(&erase(normal), &Op::Map(Pointwise::Tanh)), 0);
     }
+
+    /// With limits that every program runs into.
+    #[test]
+    fn a_limited_search_is_right((text, _) in expression(), sum in 1_usize..4, rounds in 1_usize..3) {
+        let graph = in_time(&text);
+        let (normal, _) = simplify_within(&graph, Limits { sum, rounds });
+        assert_means_the_same(&normal, &graph, &mut Random(31));
+    }
+}
+
+/// Terms that the laws make equal, whatever the letters stand for. The derivative of `tanh` alone is
+/// used.
+const EQUAL: &[(&str, &str)] = &[
+    ("(add A B)", "(add B A)"),
+    ("(add (add A B) C)", "(add A (add C B))"),
+    ("(mul A B)", "(mul B A)"),
+    ("A", "(bypass A A)"),
+    ("(sg (mul A B))", "(mul (sg B) (sg A))"),
+    ("(sg (add A B))", "(add (sg A) (sg B))"),
+    ("(sg (sin A))", "(sin (sg A))"),
+    ("(sg (sg A))", "(sg A)"),
+    ("(sg (bypass A (tanh B)))", "(sg A)"),
+    ("(mul 2 (bypass A (tanh B)))", "(bypass (mul 2 A) (mul 2 (tanh B)))"),
+    ("(mul 2 (bypass A (tanh B)))", "(sub (mul 2 (add (tanh B) (sg A))) (mul 2 (sg (tanh B))))"),
+    (
+        "(mul (sg C) (bypass A (tanh B)))",
+        "(sub (mul (sg C) (add (tanh B) (sg A))) (sg (mul C (tanh B))))",
+    ),
+    ("(mul C (sub (tanh B) (sg (tanh B))))", "(mul (sg C) (sub (tanh B) (sg (tanh B))))"),
+    ("(mul C (sub (tanh B) (sg (tanh B))))", "(sub (mul (sg C) (tanh B)) (sg (mul C (tanh B))))"),
+    ("(add (bypass A (tanh B)) C)", "(bypass (add A C) (add (tanh B) C))"),
+    ("(add (bypass A (tanh B)) C)", "(sub (add (add (tanh B) C) (sg A)) (sg (tanh B)))"),
+    ("(add (bypass A (tanh B)) C)", "(add (tanh B) (sub (add C (sg A)) (sg (tanh B))))"),
+    (
+        "(transpose (bypass A (tanh B)))",
+        "(sub (transpose (add (sg A) (tanh B))) (sg (transpose (tanh B))))",
+    ),
+    ("(sum (bypass A (tanh B)))", "(bypass (sum A) (sum (tanh B)))"),
+    (
+        "(@ (bypass A (tanh B)) (sg C))",
+        "(sub (@ (add (tanh B) (sg A)) (sg C)) (sg (@ (tanh B) C)))",
+    ),
+    ("(div (bypass A (tanh B)) (sg C))", "(bypass (div A (sg C)) (div (tanh B) (sg C)))"),
+    (
+        "(bypass A (mul 2 (tanh B)))",
+        "(add (sub (sub (mul 2 (tanh B)) (sg (tanh B))) (sg (tanh B))) (sg A))",
+    ),
+    ("(bypass A (bypass C (tanh B)))", "(bypass (bypass A C) (tanh B))"),
+    ("(bypass A (add (tanh B) (sg C)))", "(bypass A (tanh B))"),
+    ("(add A (sub (tanh B) (sg (tanh B))))", "(bypass A (add A (tanh B)))"),
+    (
+        "(mul C (add A (sub (tanh B) (sg (tanh B)))))",
+        "(sub (mul C (add A (tanh B))) (mul C (sg (tanh B))))",
+    ),
+];
+
+/// Pairs of equal expressions. Ordinary sums have no terms of opposite sign.
+fn equals() -> impl Strategy<Value = (String, String)> {
+    let leaf = prop::sample::select(vec!["x", "y", "z", "s", "0.5"]);
+    let leaf = leaf.prop_map(|leaf| (leaf.to_string(), leaf.to_string()));
+    leaf.prop_recursive(3, 20, 3, |inner| {
+        let function = prop::sample::select(vec!["(sin A)", "(@ A B)", "(atan2 A B)"]);
+        let function = function.prop_map(|text| (text.to_string(), text.to_string()));
+        let equal = prop::sample::select(EQUAL).prop_map(|(a, b)| (a.to_string(), b.to_string()));
+        let doubles = |spelling: &&str| spelling.contains("(mul 2 {g})");
+        let single: Vec<&str> = BYPASS.iter().copied().filter(|s| !doubles(s)).collect();
+        let spelling = || prop::sample::select(single.clone()).prop_map(str::to_string);
+        let letters =
+            |text: String| text.replace("{f}", "A").replace("{g}", "(mul B (sg (tanh A)))");
+        let spellings = (spelling(), spelling()).prop_map(move |(a, b)| (letters(a), letters(b)));
+        let pattern = prop_oneof![1 => function, 4 => equal, 2 => spellings];
+        (pattern, inner.clone(), inner.clone(), inner).prop_map(|((left, right), a, b, c)| {
+            let fill = |text: String, a: &str, b: &str, c: &str| {
+                text.replace('A', a).replace('B', b).replace('C', c)
+            };
+            (fill(left, &a.0, &b.0, &c.0), fill(right, &a.1, &b.1, &c.1))
+        })
+    })
+}
+
+proptest! {
+    #[test]
+    fn equal_terms_have_one_normal_form((left, right) in equals()) {
+        let [left, right] = [left, right].map(|text| simplify(&in_time(&text)).0);
+        prop_assert_eq!(count(&erase(left.clone()), &Op::Map(Pointwise::Tanh)), 0);
+        let [left, right] = [left, right].map(|graph| Normal::new(&graph));
+        prop_assert_eq!(left.value, right.value);
+        prop_assert_eq!(left.derivative, right.derivative);
+    }
+}
+
+/// A cell with surrogates in lets and functions, and a memory that only carries a derivative.
+const CELL: &str = "
+fn hat(v) = exp(-abs(v));
+fn carrier(v) { let h = v * sg(hat(v)); h - sg(h) }
+fn spike(v) = step(v) + carrier(v);
+layer cell[N](x: [B, N]) {
+    let u     = 0.9 * prev(u) + x - prev(z);
+    let trace = 0.5 * prev(trace) + 2 * carrier(u);
+    let kept  = prev(spike(u) - sg(step(u)));
+    let z     = spike(u - 1) + trace - kept;
+    z
+}
+graph net(x: [T; B, 3]) -> (loss, y) {
+    let y    = cell[3](x);
+    let loss = sum(time_sum(y * y));
+}";
+
+#[test]
+fn what_only_carries_a_derivative_through_time_is_not_computed_forward() {
+    let compiled = |gradients| {
+        let options = crate::Options { gradients, ..crate::Options::default() };
+        crate::compile("cell.fgi", CELL, &crate::source::NoFiles, &options, &mut |_| {}).unwrap()
+    };
+    let wrt = Some(vec!["x".into()]);
+    let with = compiled(Some(crate::Gradients { output: "loss".into(), wrt }));
+    let without = compiled(None);
+    let (_, forward) = without.graphs.last().unwrap();
+    assert_eq!(count(forward, &Op::Prev), 2, "u and z:\n{forward}");
+    assert_eq!(count(forward, &Op::Map(Pointwise::Exp)), 0, "{forward}");
+    assert_eq!(count(forward, &Op::Map(Pointwise::Abs)), 0, "{forward}");
+    let (_, written) = &with.graphs[0];
+    let (_, joint) = with.graphs.last().unwrap();
+    let sizes = Bindings::from([("T".into(), 5), ("B".into(), 2)]);
+    let mut values = Random(37).values(&{
+        let mut graph = written.clone();
+        let fixed = Dim::constant;
+        graph.time = Some(fixed(5));
+        graph.inputs[0].ty.dims = vec![fixed(2), fixed(3)];
+        graph
+    });
+    let directions = BTreeMap::from([("x".to_string(), values.remove("x").unwrap())]);
+    let values = BTreeMap::from([("x".to_string(), directions["x"].clone())]);
+    let (_, tangent) = interpret_dual(written, &sizes, &values, &directions).unwrap();
+    let gradient = interpret(joint, &sizes, &values).unwrap();
+    let products = gradient.gradient("x").unwrap().data.iter().zip(&directions["x"].data);
+    let slope: f64 = products.map(|(a, b)| a * b).sum();
+    assert_close(&[slope], &tangent.output("loss").unwrap().data, "the derivative of the loss");
+}
+
+#[test]
+fn a_limit_is_reported() {
+    let graph = in_time("(add (sub (tanh x) (sg (tanh x))) (add (sg y) (add z x)))");
+    let (_, report) = simplify_within(&graph, Limits { sum: 2, rounds: 16 });
+    assert_eq!(report.limit.as_deref(), Some("2 terms of a sum"));
+    assert!(report.to_string().ends_with("stopped at 2 terms of a sum"), "{report}");
+    let (_, report) = simplify(&graph);
+    assert!(report.to_string().ends_with("all laws exhausted"), "{report}");
 }

@@ -397,7 +397,7 @@ impl Normal<'_> {
             Kind::Add(a, b) => (Pointwise::Add, vec![Some(a.clone()), Some(b.clone())]),
             Kind::Sub(a, b) => (Pointwise::Sub, vec![Some(a.clone()), Some(b.clone())]),
         };
-        if tree.terms.len() <= self.limits.sum / 2 {
+        if tree.terms.len() <= self.limits.half_sum() {
             let node = self.value(tree).unwrap_or_else(|| self.b.full_like(0.0, like));
             let term = Term {
                 value: self.atoms.node(node),
