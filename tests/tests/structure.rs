@@ -1,8 +1,11 @@
 //! The form of what is compiled: a lost optimisation leaves the results right, so it is looked for here.
 
-use fgi_compiler::emit::wgsl::{Limits, Shaders, emit_with_sources};
-use fgi_compiler::graph::Pointwise;
+use fgi_compiler::emit::clif;
+use fgi_compiler::emit::wgsl::{self, Limits, Shaders, emit_with_sources};
+use fgi_compiler::graph::{Graph, Pointwise, Role};
+use fgi_compiler::kernel::lower::lower;
 use fgi_compiler::kernel::{Direction, Inst, Kernel, Program, Stage, Val};
+use fgi_compiler::schedule::schedule;
 use fgi_compiler::{Compiled, Gradients, Options};
 use fgi_tests::{compiled, options, programs, workspace};
 
@@ -75,6 +78,94 @@ fn the_surrogate_is_in_the_backward_pass_alone() {
     let program = net();
     assert!(!uses(&program.forward, Pointwise::Sigmoid), "{program}");
     assert!(uses(&program.backward, Pointwise::Sigmoid), "{program}");
+}
+
+/// Spellings of one injection, with the paper's double Gaussian, of v.
+const INJECTIONS: [&str; 8] = [
+    "let z = inject(v, step(v), dblgaussian(v));",
+    "let h = v * sg(dblgaussian(v)); let z = h - sg(h) + sg(step(v));",
+    "let h = sg(dblgaussian(v)) * v; let z = sg(step(v)) + h - sg(h);",
+    "let h = v * sg(dblgaussian(v)); let z = sg(step(v)) - (sg(h) - h);",
+    "let h = v * dblgaussian(sg(v)); let z = h + sg(step(v) - h);",
+    "let h = v * sg(dblgaussian(v)); let t = h - sg(h); let z = step(v) + t;",
+    "let z = bypass(step(v), v * sg(dblgaussian(v)));",
+    "let z = bypass(bypass(step(v), tanh(v)), bypass(exp(v), v * sg(dblgaussian(v))));",
+];
+
+const SURROGATE: &str = "
+fn gaussian(x, sig) = exp(-x^2 / (2 * sig^2));
+fn dblgaussian(x) = 1.3 * gaussian(x, 0.5) - 0.3 * gaussian(x, 1.0);
+";
+
+/// The kernels' intermediate form, shaders and native code of a graph, without the names that the
+/// program gave to its values.
+fn code(mut graph: Graph) -> [String; 3] {
+    for id in graph.ids() {
+        let node = graph.node_mut(id);
+        (node.name, node.span) = (None, None);
+    }
+    let program = lower(&schedule(&graph));
+    let shaders = wgsl::emit(&program, &Limits::default()).unwrap().shaders;
+    let texts: Vec<String> = shaders.into_iter().map(|shader| shader.text).collect();
+    [program.to_string(), texts.join("\n"), clif::text(&program)]
+}
+
+/// After all passes.
+fn last_graph(text: &str, options: &Options) -> Graph {
+    compiled(text, options).graphs.pop().unwrap().1
+}
+
+fn with_gradient_of_x() -> Options {
+    let gradients = Some(Gradients { output: "loss".into(), wrt: Some(vec!["x".into()]) });
+    Options { gradients, ..Options::default() }
+}
+
+/// An injection costs what its value and its gradient cost, written by hand.
+#[test]
+fn an_injection_in_any_spelling_is_the_pair_of_its_value_and_gradient() {
+    let net = |body: &str, outputs: &str| {
+        let head = format!("graph net(v: [N], g: [N]) -> ({outputs})");
+        format!("{SURROGATE}{head} {{ {body} let loss = sum(z * g); }}").replace("v:", "x:")
+    };
+    let by_hand = net("let z = step(x); let slope = g * dblgaussian(x);", "loss, z, slope");
+    let mut by_hand = last_graph(&by_hand, &Options::default());
+    let slope = by_hand.roots.iter_mut().find(|root| root.name == "slope").unwrap();
+    (slope.name, slope.role) = ("x".into(), Role::Gradient);
+    let by_hand = code(by_hand);
+    let forward = net("let z = step(x);", "loss, z");
+    let forward = code(last_graph(&forward, &Options::default()));
+    assert!(by_hand[1].contains("exp(") && !forward[1].contains("exp("));
+    for body in INJECTIONS {
+        let text = net(&format!("let v = x; {body}"), "loss, z");
+        assert_eq!(code(last_graph(&text, &with_gradient_of_x())), by_hand, "{body}");
+        assert_eq!(code(last_graph(&text, &Options::default())), forward, "{body}");
+    }
+}
+
+#[test]
+fn a_recurrent_layer_does_not_depend_on_the_spelling_of_its_injection() {
+    let net = |body: &str| {
+        format!(
+            "{SURROGATE}
+            layer lif[N](x: [B, K]) {{
+                param w: [K, N] = kaiming_uniform();
+                let u = 0.9 * prev(u) + x @ w - prev(z);
+                let v = u - 1;
+                {body}
+                z
+            }}
+            graph net(x: [T; B, 8]) -> (loss) {{ let loss = sum(time_sum(lif[16](x))^2); }}"
+        )
+    };
+    let training = Options { gradients: options(None, &[]).gradients, ..Options::default() };
+    let [injected, inferred] = [&training, &Options::default()]
+        .map(|options| code(last_graph(&net(INJECTIONS[0]), options)));
+    for body in &INJECTIONS[1..] {
+        assert_eq!(code(last_graph(&net(body), &training)), injected, "{body}");
+        assert_eq!(code(last_graph(&net(body), &Options::default())), inferred, "{body}");
+    }
+    let plain = code(last_graph(&net("let z = step(v);"), &Options::default()));
+    assert_eq!(inferred, plain);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fgi::{Array, npz};
+use fgi_compiler::calculus::{LAWS, Order, Phase};
 
 /// A fenced block of a page.
 struct Block {
@@ -150,6 +151,38 @@ fn stages_and_passes_are_those_of_the_compiler() {
     let page = std::fs::read_to_string(workspace().join("book/src/how-it-works.md")).unwrap();
     let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
     assert_eq!(rows, [stages, passes].concat());
+}
+
+/// The tables of laws are made of the compiler's own; `INSTA_UPDATE=always` writes them anew.
+#[test]
+fn the_book_lists_every_law() {
+    let file = workspace().join("book/src/calculus/laws.md");
+    let expected = [
+        ("Before differentiation", Phase::Surrogate),
+        ("On values and gradients together", Phase::Joint),
+    ]
+    .map(|(title, phase)| laws(title, phase))
+    .concat();
+    if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
+        std::fs::write(&file, &expected).unwrap();
+    }
+    let found = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(found, expected, "book/src/calculus/laws.md; INSTA_UPDATE=always writes it");
+}
+
+/// The laws of a phase as a table.
+fn laws(title: &str, phase: Phase) -> String {
+    let rows = LAWS.iter().filter(|law| law.phases.contains(&phase)).map(|law| {
+        let order = if law.order == Order::All { "all" } else { "first" };
+        let numeric = format!("{:?}", law.numeric).to_lowercase();
+        let equation = law.equation.replace('|', "\\|").replace(";  ", "`<br>`");
+        format!("| {} | `{equation}` | {order} | {numeric} | {} |\n", law.name, law.reason)
+    });
+    let rows: String = rows.collect();
+    if rows.is_empty() {
+        return rows;
+    }
+    format!("\n### {title}\n\n| law | | order | class | why |\n|---|---|---|---|---|\n{rows}")
 }
 
 /// What pages take for granted: the examples, and `in.npz` of the page that makes it in Python.

@@ -236,7 +236,7 @@ impl Normal<'_> {
             _ if is_sum(self.b.graph(), id) => self.read_sum(id, &node),
             _ => self.read_operation(id, &node),
         };
-        if reading.dual.0 as usize >= self.live.len() {
+        if reading.dual.0 as usize >= self.readings.len() {
             let dual = self.b.graph_mut().node_mut(reading.dual);
             dual.name = dual.name.take().or(node.name);
         }

@@ -5,8 +5,17 @@
 //! the derivative. So when the graph has been differentiated, [`crate::autodiff::erase`] leaves no
 //! trace of surrogates in the values, and the reverse pass needs no rule for `sg`.
 //!
-//! An e-graph, saturated with the laws of [`rules`], says which terms have the same value
-//! ([`values`]); with that the graph is rebuilt without what cancels ([`extract`]).
+//! What is equal is decided, not searched for. A term is a pair of a value and a derivative. Each
+//! value has a canonical form, a polynomial over atoms ([`values`]), and so each sum shows which of
+//! its terms cancel ([`extract`]). This is complete for terms built from `+`, `-`, `*`, `sg`, `bypass`,
+//! linear operations, and any other functions of such terms: polynomials are equal exactly if the
+//! laws of commutative rings make them so, linear operations go to each product, other functions are
+//! equal if their operands are, and `sg` and `bypass` do nothing but choose a component of the pair.
+//! Terms that the laws make equal then have the same value, but for the order of sums, and the same
+//! derivative as a linear form. Atoms on purpose are ordinary sums in which terms of opposite sign meet,
+//! for they may be tricks with rounding, and what exceeds [`Limits`].
+//!
+//! The laws themselves are one table ([`rules`]), with which an e-graph proves what was decided.
 
 pub mod analysis;
 pub mod encode;
@@ -26,11 +35,12 @@ use crate::graph::{Graph, Op};
 use extract::{Delay, Found};
 use values::Value;
 
-/// How far a search by the laws went.
+/// How far the simplification went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The number of terms that were compared, of the largest search; 0 if none was needed.
+    /// The number of different terms that were compared; 0 if none had to be.
     pub terms: usize,
+    /// How often the whole was gone through.
     pub iterations: usize,
     /// Why the search ended before all laws were exhausted. The result is right all the same, but
     /// more could have been simplified.

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use super::language::{is_commutative, linear_in};
 use crate::graph::{Dim, Elem, Graph, NodeId, Number, Op, Pointwise};
 
-/// A polynomial: products with their coefficients, none of them zero.
+/// A polynomial: products with their coefficients, none of them zero, all as f32 holds them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Value(Rc<Vec<(Product, Number)>>);
 
@@ -32,7 +32,8 @@ impl Value {
     }
 
     fn new(terms: BTreeMap<Product, f64>) -> Value {
-        let terms = terms.into_iter().filter(|(_, coefficient)| *coefficient != 0.0);
+        let terms = terms.into_iter().map(|(product, coefficient)| (product, rounded(coefficient)));
+        let terms = terms.filter(|(_, coefficient)| *coefficient != 0.0);
         Value(Rc::new(terms.map(|(product, coefficient)| (product, Number(coefficient))).collect()))
     }
 
@@ -78,9 +79,15 @@ impl Value {
     pub fn plus(&self, other: &Value) -> Value {
         let mut sum: BTreeMap<Product, f64> = BTreeMap::new();
         for (product, coefficient) in self.terms().chain(other.terms()) {
-            *sum.entry(product.clone()).or_default() += coefficient;
+            let known = sum.entry(product.clone()).or_default();
+            *known = rounded(*known + coefficient);
         }
         Value::new(sum)
+    }
+
+    /// Whether no literal was folded into an infinity.
+    fn is_finite(&self) -> bool {
+        self.terms().all(|(_, coefficient)| coefficient.is_finite())
     }
 
     /// The product, if no terms meet in it and it has at most `limit` of them.
@@ -94,11 +101,16 @@ impl Value {
                 if *known * c * d < 0.0 || product_is_lost(c, d) {
                     return None;
                 }
-                *known += c * d;
+                *known = rounded(*known + rounded(c * d));
             }
         }
-        (sum.len() <= limit).then(|| Value::new(sum))
+        Some(Value::new(sum)).filter(|value| value.0.len() <= limit && value.is_finite())
     }
+}
+
+/// As f32 holds it.
+pub fn rounded(number: f64) -> f64 {
+    f64::from(number as f32)
 }
 
 /// Whether f32 does not hold a product of literals.
@@ -147,16 +159,12 @@ impl Atoms {
 
     pub fn sum(&mut self, a: &Value, b: &Value) -> Value {
         let sum = a.plus(b);
-        match (a.as_number(), b.as_number()) {
-            // Literals are folded as f32 holds them.
-            (Some(a), Some(b)) => Value::number(f64::from((a + b) as f32)),
-            _ if sum.0.len() <= self.limit => sum,
-            _ => {
-                let mut args: Vec<_> = [a, b].map(|x| (x.clone(), vec![])).into();
-                args.sort_by(|(a, _), (b, _)| a.order(b));
-                self.number(Atom::Operation(Op::Map(Pointwise::Add), args))
-            }
+        if sum.0.len() <= self.limit && sum.is_finite() {
+            return sum;
         }
+        let mut args: Vec<_> = [a, b].map(|x| (x.clone(), vec![])).into();
+        args.sort_by(|(a, _), (b, _)| a.order(b));
+        self.number(Atom::Operation(Op::Map(Pointwise::Add), args))
     }
 
     /// The value of an operation that is no `sg` and no `bypass`, on operands of these values. In a
@@ -165,7 +173,7 @@ impl Atoms {
         let node = graph.node(id);
         let is_float = node.ty.elem == Elem::F32;
         let value = match (&node.op, args) {
-            (Op::Const(number, Elem::F32), _) if number.0.is_finite() => {
+            (Op::Const(number, Elem::F32), _) if (number.0 as f32).is_finite() => {
                 Some(Value::number(number.0))
             }
             (Op::Map(Pointwise::Neg), [x]) if is_float => Some(x.negated()),

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::Normal;
 use crate::calculus::language::linear_in;
-use crate::calculus::values::{Product, Value};
+use crate::calculus::values::{Product, Value, rounded};
 use crate::graph::{Elem, NodeId, Op, Pointwise};
 
 /// A sum as it was written.
@@ -37,7 +37,7 @@ pub struct Term {
     /// With its sign.
     pub value: Value,
     pub has_derivative: bool,
-    /// The `sg` or `bypass` that it is under.
+    /// The `sg` or `bypass` that it, or a factor of it, is under.
     pub stop: Option<NodeId>,
     /// The node for value and derivative, of a node that a surrogate takes part in.
     pub surrogate: Option<NodeId>,
@@ -60,10 +60,7 @@ impl Term {
     /// of the sum that is looked at; within each it was decided before.
     fn differs(&self, other: &Term, across: bool) -> bool {
         match (self.has_derivative, other.has_derivative) {
-            (true, true) => match (self.surrogate, other.surrogate) {
-                (None, None) => false,
-                (a, b) => a != b,
-            },
+            (true, true) => (self.surrogate, self.stop) != (other.surrogate, other.stop),
             (false, false) => {
                 let is_stopped = self.stop.is_some() || other.stop.is_some();
                 is_stopped && (across || self.stop != other.stop)
@@ -324,7 +321,7 @@ impl Normal<'_> {
     fn collect(&mut self, tree: &Rc<Tree>, group: &[usize], rest: Option<Rc<Tree>>) -> Rc<Tree> {
         let members = || group.iter().map(|place| &tree.terms[*place]);
         let coefficient = |term: &Term| term.value.single().map_or(0.0, |(_, c)| c);
-        let total: f64 = members().map(coefficient).sum();
+        let total = members().map(coefficient).fold(0.0, |sum, c| rounded(sum + c));
         let mut bases = Vec::new();
         for &place in group {
             let others: Vec<bool> = (0..tree.terms.len()).map(|other| other != place).collect();
@@ -488,9 +485,9 @@ fn collected(
     let mut collected = Vec::new();
     for group in groups.into_values() {
         let differ = |a: usize, b: usize| coefficient(&a) * coefficient(&b) < 0.0 && differs(a, b);
-        let total: f64 = group.iter().map(coefficient).sum();
+        let total = group.iter().map(coefficient).fold(0.0, |sum, c| rounded(sum + c));
         let is_mixed = group.iter().any(|&a| group.iter().any(|&b| a < b && differ(a, b)));
-        if is_mixed && (total as f32).is_finite() {
+        if is_mixed && total.is_finite() {
             group.iter().for_each(|place| gone[*place] = true);
             if total != 0.0 {
                 collected.push(group);
