@@ -35,10 +35,16 @@ pub struct TrainOptions {
 /// How the learning rate goes on after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schedule {
+    /// Divided by 1 + n / 1000 after n steps (Robbins and Monro 1951). It does not depend on how many
+    /// epochs are planned, so training can be resumed for more of them.
+    Inverse,
     /// Down to 0 at the end of the last epoch, along half a cosine (Loshchilov and Hutter 2017).
     Cosine,
     Constant,
 }
+
+/// After so many steps an inverse schedule has halved the learning rate.
+const HALVED_AFTER: f64 = 1000.0;
 
 impl TrainOptions {
     /// The learning rate of a step, from 1, where an epoch has so many.
@@ -51,6 +57,7 @@ impl TrainOptions {
             (done - self.warmup, (self.epochs * steps_of_epoch).max(step) - self.warmup);
         match self.schedule {
             Schedule::Constant => self.learning_rate,
+            Schedule::Inverse => self.learning_rate / (1.0 + done as f64 / HALVED_AFTER) as f32,
             Schedule::Cosine => {
                 let part = done as f64 / all as f64;
                 self.learning_rate * (0.5 + 0.5 * (std::f64::consts::PI * part).cos()) as f32
@@ -384,6 +391,9 @@ mod tests {
         let constant = rates(Schedule::Constant);
         assert_eq!(constant[..5], [0.2, 0.4, 0.6, 0.8, 1.0]);
         assert!(constant[4..].iter().all(|rate| *rate == 1.0));
+        let inverse = rates(Schedule::Inverse);
+        assert_eq!(inverse[..5], constant[..5]);
+        assert!((inverse[19] - 1.0 / 1.015).abs() < 1e-6, "{inverse:?}");
         let cosine = rates(Schedule::Cosine);
         assert_eq!(cosine[..5], constant[..5]);
         assert!(cosine[4..].windows(2).all(|pair| pair[0] > pair[1]), "{cosine:?}");

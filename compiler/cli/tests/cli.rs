@@ -404,10 +404,8 @@ fn bits(path: &Path) -> (Vec<(String, Vec<u32>)>, fgi::checkpoint::Progress) {
 fn a_run_that_is_resumed_ends_where_the_whole_one_does() {
     let directory = place();
     let file = |name: &str| directory.path().join(name);
-    for (optimizer, schedule) in
-        [("adam", "constant"), ("sgd --momentum 0.9 --clip 0.1", "constant")]
-    {
-        let train = format!("{TRAIN} --optimizer {optimizer} --schedule {schedule}");
+    for optimizer in ["adam", "sgd --momentum 0.9 --clip 0.1"] {
+        let train = format!("{TRAIN} --optimizer {optimizer}");
         done(&directory, &format!("{train} --epochs 4 --checkpoint whole.st"));
         done(&directory, &format!("{train} --epochs 2 --checkpoint half.st"));
         done(&directory, &format!("{train} --epochs 4 --resume half.st --checkpoint rest.st"));
@@ -463,7 +461,7 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_old_one() {
 #[test]
 fn an_interrupt_saves_a_checkpoint_that_goes_on() {
     let directory = place();
-    let train = format!("{TRAIN} --schedule constant --json");
+    let train = format!("{TRAIN} --json");
     let mut command = fgic(&directory, &format!("{train} --epochs 1000000 --checkpoint stop.st"));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());

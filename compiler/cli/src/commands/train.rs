@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0.01)]
     lr: f32,
     /// How the learning rate goes on after the warm-up
-    #[arg(long, value_enum, default_value_t = ScheduleName::Cosine)]
+    #[arg(long, value_enum, default_value_t = ScheduleName::Inverse)]
     schedule: ScheduleName,
     /// Over so many steps at the start the learning rate rises in a line
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
@@ -93,6 +93,8 @@ enum OptimizerName {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ScheduleName {
+    /// Divided by 1 + n / 1000 after n steps, whatever the number of epochs
+    Inverse,
     /// Down to 0 at the end of the last epoch, along half a cosine
     Cosine,
     /// The same at every step
@@ -259,6 +261,7 @@ impl Args {
             batch: self.batch,
             learning_rate: self.lr,
             schedule: match self.schedule {
+                ScheduleName::Inverse => Schedule::Inverse,
                 ScheduleName::Cosine => Schedule::Cosine,
                 ScheduleName::Constant => Schedule::Constant,
             },
