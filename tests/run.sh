@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs all tests. Those of the GPU need a Vulkan driver: where there is none, Mesa's software driver is
-# installed if that is possible without asking.
+# Runs all tests. They need a Vulkan driver, Chromium, and the validators of SPIR-V and GLSL: what is missing is
+# installed if that is possible without asking, Mesa's software driver where there is no driver at all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,17 +9,28 @@ has_vulkan_driver() {
         compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null
 }
 
-install_vulkan_driver() {
+has_chromium() {
+    [ -n "${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome >/dev/null
+}
+
+missing=()
+has_vulkan_driver || missing+=(mesa-vulkan-drivers libvulkan1)
+has_chromium || missing+=(chromium fonts-dejavu-core)
+command -v python3 >/dev/null || missing+=(python3)
+command -v spirv-val >/dev/null || missing+=(spirv-tools)
+command -v glslangValidator >/dev/null || missing+=(glslang-tools)
+
+install_missing() {
     local as_root=()
     [ "$(id -u)" -eq 0 ] || as_root=(sudo -n)
     "${as_root[@]}" apt-get update -qq &&
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-            --no-install-recommends mesa-vulkan-drivers libvulkan1
+            --no-install-recommends "${missing[@]}"
 }
 
-if [ "$(uname -s)" = Linux ] && ! has_vulkan_driver; then
-    command -v apt-get >/dev/null && install_vulkan_driver ||
-        echo "no Vulkan driver could be installed: the tests of the GPU will fail" >&2
+if [ "$(uname -s)" = Linux ] && [ ${#missing[@]} -gt 0 ]; then
+    command -v apt-get >/dev/null && install_missing ||
+        echo "could not install ${missing[*]}: the tests that need them will fail" >&2
 fi
 
 log=$(mktemp)

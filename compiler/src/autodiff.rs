@@ -263,32 +263,21 @@ impl<'g> Reverse<'g> {
 
     fn distribute(&mut self, id: NodeId, node: &Node, dy: NodeId, each_step: bool) {
         let parts = self.operand_cotangents(id, node, dy);
-        for (place, (&x, part)) in node.args.iter().zip(parts).enumerate() {
+        for (&x, part) in node.args.iter().zip(parts) {
             let Some(mut part) = part else { continue };
             if !self.active[x.0 as usize] {
                 continue;
             }
             debug_assert_eq!(self.b.ty(part).dims, self.b.ty(x).dims, "cotangent of {:?}", node.op);
             if self.guarded[id.0 as usize] {
-                part = self.keep_zeros(node, place, dy, part);
+                let zero = self.b.number(0.0);
+                part = self.b.choose(Pointwise::Eq, dy, zero, zero, part);
             }
             let is_init = matches!(node.op, Op::Prev | Op::Next);
             let whole = self.b.ty(x).is_stream() || !each_step || is_init;
             let cotangent = &mut self.cotangents[x.0 as usize];
             if whole { &mut cotangent.whole } else { &mut cotangent.per_step }.push(part);
         }
-    }
-
-    /// An operand's cotangent where a zero of `dy` gives zero, whatever it is multiplied by.
-    fn keep_zeros(&mut self, node: &Node, place: usize, dy: NodeId, part: NodeId) -> NodeId {
-        let b = &mut self.b;
-        let zero = b.number(0.0);
-        let dy = match &node.op {
-            Op::MatMul => return finite_where_zero(b, dy, place, node.args[1 - place], part),
-            Op::Reduce(_, axes) => expand(b, dy, node.args[0], axes),
-            _ => dy,
-        };
-        b.choose(Pointwise::Eq, dy, zero, zero, part)
     }
 
     /// The part of each operand's cotangent that comes from this node; `None` where there is none.
@@ -418,29 +407,6 @@ impl<'g> Reverse<'g> {
         let steps = self.b.push(Op::Size(steps), vec![]);
         self.b.mul(x, steps)
     }
-}
-
-/// The product of a cotangent with the other operand of a matrix product, in which zeros of the cotangent
-/// meet what is not finite only where others do not: there the plain `product` is right.
-fn finite_where_zero(
-    b: &mut Builder,
-    dy: NodeId,
-    place: usize,
-    other: NodeId,
-    product: NodeId,
-) -> NodeId {
-    let (zero, one) = (b.number(0.0), b.number(1.0));
-    let largest = b.number(f64::from(f32::MAX));
-    let size = b.unary(Pointwise::Abs, other);
-    let tame = b.choose(Pointwise::Le, size, largest, other, zero);
-    let wild = b.choose(Pointwise::Le, size, largest, zero, one);
-    let heard = b.choose(Pointwise::Eq, dy, zero, zero, one);
-    let mut times = |dy: NodeId, other: NodeId| {
-        let other = b.transpose(other);
-        if place == 0 { b.matmul(dy, other) } else { b.matmul(other, dy) }
-    };
-    let (tame, wild) = (times(dy, tame), times(heard, wild));
-    b.choose(Pointwise::Gt, wild, zero, product, tame)
 }
 
 /// The nodes that depend on the operands and that the root depends on, by the chain rule.

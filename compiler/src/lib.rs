@@ -25,7 +25,7 @@ mod testing;
 use std::collections::BTreeMap;
 
 use diagnostic::Diagnostic;
-use graph::{Graph, Violation, verify};
+use graph::{Dim, Graph, Violation, verify};
 use optimizer::{Optimizer, OptimizerError};
 use schedule::Schedule;
 use source::{Loader, Sources};
@@ -99,6 +99,8 @@ pub struct Compiled {
     /// The program and all that it uses: what spans refer to.
     pub sources: Sources,
     pub warnings: Vec<Diagnostic>,
+    /// The dimensions of the graph by name, open or not.
+    pub dims: BTreeMap<String, Dim>,
     /// As checked, and after each of [`PASSES`], by name.
     pub graphs: Vec<(&'static str, Graph)>,
     /// How far the calculus went, for each pass in which it searched.
@@ -134,12 +136,12 @@ pub fn compile(
     let (graph, dims) = (options.graph.clone(), options.dims.clone());
     let asked = check::Options { graph, dims, sized: true };
     let checked = check::check(name, text, loader, &asked);
-    let (sources, diagnostics) = (checked.sources, checked.diagnostics);
+    let (sources, diagnostics, dims) = (checked.sources, checked.diagnostics, checked.dims);
     let Some(graph) = checked.graph else {
         return Err(CompileError::Program { sources, diagnostics });
     };
     let compiled = compile_graph(graph, options, after)?;
-    Ok(Compiled { sources, warnings: diagnostics, ..compiled })
+    Ok(Compiled { sources, warnings: diagnostics, dims, ..compiled })
 }
 
 /// Compiles a checked graph.
@@ -162,8 +164,8 @@ pub fn compile_graph(
     after("schedule");
     let program = kernel::lower::lower(&schedule);
     after("lower");
-    let (sources, warnings) = (Sources::default(), Vec::new());
-    Ok(Compiled { sources, warnings, graphs, reports, schedule, program })
+    let (sources, warnings, dims) = (Sources::default(), Vec::new(), BTreeMap::new());
+    Ok(Compiled { sources, warnings, dims, graphs, reports, schedule, program })
 }
 
 /// The graph with the gradients that are asked for.

@@ -51,6 +51,16 @@ impl Sources {
         FileId(self.files.len() as u32 - 1)
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Source> {
+        self.files.iter()
+    }
+
+    /// The same texts under other names.
+    pub fn renamed(&self, rename: impl Fn(&str) -> String) -> Sources {
+        let rename = |source: &Source| Source { name: rename(&source.name), ..source.clone() };
+        Sources { files: self.files.iter().map(rename).collect() }
+    }
+
     pub fn get(&self, file: FileId) -> Option<&Source> {
         self.files.get(file.0 as usize)
     }

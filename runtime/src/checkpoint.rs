@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
-use safetensors::{SafeTensors, serialize};
+use safetensors::{SafeTensorError, SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 
 use crate::file::{failed, read, write_whole};
@@ -76,40 +76,56 @@ impl Checkpoint {
     }
 
     fn to_bytes(&self) -> Result<Vec<u8>, String> {
-        let mut tensors = BTreeMap::new();
-        for (path, array) in &self.params {
-            let Data::F32(values) = &array.data else {
-                return Err(format!("`{path}` is {}, not f32", array.type_name()));
-            };
-            let bytes = bytemuck::cast_slice(values);
-            let view = TensorView::new(Dtype::F32, array.shape.clone(), bytes);
-            tensors.insert(path, view.map_err(|error| error.to_string())?);
-        }
         // One entry: the order of several would not be the same in each run.
         let progress = serde_json::to_string(&self.progress).map_err(|error| error.to_string())?;
-        let metadata = HashMap::from([("fgi".to_string(), progress)]);
-        serialize(tensors, Some(metadata)).map_err(|error| error.to_string())
+        to_safetensors(&self.params, Some(HashMap::from([("fgi".to_string(), progress)])))
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
-        let damaged = |error| format!("not a complete safetensors file: {error}");
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-        let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
+        let params = from_safetensors(bytes)?;
         let entries = metadata.metadata().as_ref();
         let progress = entries.and_then(|entries| entries.get("fgi"));
         let progress = progress.ok_or("its metadata has no entry `fgi`: not a checkpoint")?;
         let progress = serde_json::from_str(progress)
             .map_err(|error| format!("its metadata is not a checkpoint's: {error}"))?;
-        let mut params = Arrays::new();
-        for (path, tensor) in tensors.iter() {
-            if tensor.dtype() != Dtype::F32 {
-                return Err(format!("`{path}` is {:?}, not F32", tensor.dtype()));
-            }
-            let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
-            params.insert(path.into(), Array::new(tensor.shape(), values));
-        }
         Ok(Checkpoint { params, progress })
     }
+}
+
+/// A safetensors file with f32 arrays.
+pub(crate) fn to_safetensors(
+    arrays: &Arrays,
+    metadata: Option<HashMap<String, String>>,
+) -> Result<Vec<u8>, String> {
+    let mut tensors = BTreeMap::new();
+    for (path, array) in arrays {
+        let Data::F32(values) = &array.data else {
+            return Err(format!("`{path}` is {}, not f32", array.type_name()));
+        };
+        let bytes = bytemuck::cast_slice(values);
+        let view = TensorView::new(Dtype::F32, array.shape.clone(), bytes);
+        tensors.insert(path, view.map_err(|error| error.to_string())?);
+    }
+    serialize(tensors, metadata).map_err(|error| error.to_string())
+}
+
+/// The arrays of a safetensors file, all f32.
+pub(crate) fn from_safetensors(bytes: &[u8]) -> Result<Arrays, String> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let mut arrays = Arrays::new();
+    for (path, tensor) in tensors.iter() {
+        if tensor.dtype() != Dtype::F32 {
+            return Err(format!("`{path}` is {:?}, not F32", tensor.dtype()));
+        }
+        let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
+        arrays.insert(path.into(), Array::new(tensor.shape(), values));
+    }
+    Ok(arrays)
+}
+
+fn damaged(error: SafeTensorError) -> String {
+    format!("not a complete safetensors file: {error}")
 }
 
 #[cfg(test)]

@@ -4,10 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+#[cfg(feature = "gpu")]
+use fgi_compiler::emit::wgsl::Shaders;
 use fgi_compiler::kernel::Program;
 
 use crate::Error;
 use crate::backend::Backend;
+#[cfg(feature = "gpu")]
+use crate::gpu::{AdapterChoice, GpuBackend};
 
 /// A choice of device. It is looked for when a [`Session`](crate::Session) opens it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +62,26 @@ impl Device {
             }
         }
     }
+
+    /// Opens a program whose kernels are these shaders, given in SPIR-V too if that is to be run.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn open_shaders(
+        &self,
+        program: Arc<Program>,
+        shaders: Shaders,
+        spirv: Option<Vec<Vec<u32>>>,
+    ) -> Result<Opened, Error> {
+        let name = match &self.kind {
+            Kind::Cpu => {
+                let message = "an artifact's kernels are shaders, which the CPU does not run; use a \
+                               GPU (`gpu`), be it one that is imitated";
+                return Err(Error::Device(message.into()));
+            }
+            Kind::Gpu(name) => name.as_deref(),
+            Kind::Auto => None,
+        };
+        opened(GpuBackend::with_shaders(program, shaders, spirv, adapter_choice(name, true))?)
+    }
 }
 
 /// `cpu`, `gpu`, `gpu:NAME` or `auto`.
@@ -106,13 +130,20 @@ fn open_cpu(_program: Arc<Program>, _threads: Option<usize>) -> Result<Opened, E
 
 #[cfg(feature = "gpu")]
 fn open_gpu(program: Arc<Program>, name: Option<&str>, software: bool) -> Result<Opened, Error> {
-    use crate::gpu::{AdapterChoice, GpuBackend};
-    let choice = match name {
+    opened(GpuBackend::new(program, adapter_choice(name, software))?)
+}
+
+#[cfg(feature = "gpu")]
+fn adapter_choice(name: Option<&str>, software: bool) -> AdapterChoice {
+    match name {
         Some(name) => AdapterChoice::Named(name.into()),
         None if software => AdapterChoice::Any,
         None => AdapterChoice::Hardware,
-    };
-    let backend = GpuBackend::new(program, choice)?;
+    }
+}
+
+#[cfg(feature = "gpu")]
+fn opened(backend: GpuBackend) -> Result<Opened, Error> {
     let is_software_gpu = backend.is_software();
     Ok(Opened { backend: Box::new(backend), is_software_gpu })
 }

@@ -1,6 +1,8 @@
 //! Run and train fgi programs on the CPU and on any GPU.
 
 mod array;
+#[cfg(feature = "gpu")]
+pub mod artifact;
 mod backend;
 pub mod bench;
 pub mod checkpoint;

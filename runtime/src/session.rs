@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+#[cfg(feature = "gpu")]
+use fgi_compiler::emit::artifact::Artifact;
 use fgi_compiler::graph::{Bindings, Role, Type};
 use fgi_compiler::kernel::{Buffer, BufferId, BufferSource, Pass, Program};
 
 use crate::backend::Backend;
-use crate::device::Device;
+use crate::device::{Device, Opened};
 use crate::npz::Arrays;
 use crate::{Array, Error, init, shapes};
 
@@ -37,14 +39,54 @@ impl Session {
     /// A session whose parameters have no values yet.
     pub(crate) fn without_values(program: Arc<Program>, device: &Device) -> Result<Session, Error> {
         let opened = device.open(program.clone())?;
-        Ok(Session {
+        Ok(Session::with(program, opened))
+    }
+
+    /// A program from its artifact, on a GPU. Parameters start from the artifact's initial values if
+    /// it has some. [`Session::program`] then has no kernels: they are the artifact's shaders.
+    #[cfg(feature = "gpu")]
+    pub fn open(artifact: &Artifact, device: &Device) -> Result<Session, Error> {
+        Session::open_shaders(artifact, None, device)
+    }
+
+    /// [`Session::open`] with the artifact's SPIR-V, as it is, instead of its WGSL. The device must be
+    /// one of Vulkan.
+    ///
+    /// # Safety
+    ///
+    /// The driver does not check SPIR-V: the artifact must come from someone you trust.
+    #[cfg(feature = "gpu")]
+    pub unsafe fn open_spirv(artifact: &Artifact, device: &Device) -> Result<Session, Error> {
+        let spirv = artifact.spirv();
+        let missing = || Error::Missing { what: "target", name: "spirv".into() };
+        Session::open_shaders(artifact, Some(spirv.ok_or_else(missing)?), device)
+    }
+
+    #[cfg(feature = "gpu")]
+    fn open_shaders(
+        artifact: &Artifact,
+        spirv: Option<Vec<Vec<u32>>>,
+        device: &Device,
+    ) -> Result<Session, Error> {
+        let program = Arc::new(artifact.program());
+        let opened = device.open_shaders(program.clone(), artifact.shaders(), spirv)?;
+        let mut session = Session::with(program, opened);
+        match crate::artifact::initial(artifact)? {
+            Some(params) => session.set_params(&params)?,
+            None => session.initialise(0)?,
+        }
+        Ok(session)
+    }
+
+    fn with(program: Arc<Program>, opened: Opened) -> Session {
+        Session {
             program,
             backend: opened.backend,
             is_software_gpu: opened.is_software_gpu,
             bindings: None,
             given: BTreeSet::new(),
             waiting: BTreeMap::new(),
-        })
+        }
     }
 
     pub fn program(&self) -> &Program {

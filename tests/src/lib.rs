@@ -1,11 +1,13 @@
 //! What the tests of whole programs share.
 
+pub mod browser;
 pub mod program;
 pub mod recipe;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fgi::data::{DataSource, Dataset, Feed};
 use fgi::npz::Arrays;
 use fgi::{Array, Device, evaluate, evaluate_reference};
 use fgi_compiler::graph::interpret::{Tensor, Values};
@@ -50,6 +52,32 @@ pub fn programs() -> Vec<Source> {
         Some(Source { name: file.display().to_string(), text })
     });
     sources.collect()
+}
+
+/// Every graph of the examples and goldens, compiled with its gradients.
+pub fn graphs() -> Vec<Compiled> {
+    let mut graphs = Vec::new();
+    for source in programs() {
+        for head in source.text.lines().filter_map(|line| line.strip_prefix("graph ")) {
+            let name = head.split(['[', '(']).next();
+            let words: Vec<&str> = head.split(|c: char| !c.is_alphanumeric()).collect();
+            let mut dims = vec![("T", 4), ("B", 3), ("K", 5), ("N", 6), ("M", 4)];
+            dims.retain(|(dim, _)| words.contains(dim));
+            graphs.push(compiled(&source.text, &options(name, &dims)));
+        }
+    }
+    assert!(graphs.len() >= 10, "only {} graphs", graphs.len());
+    graphs
+}
+
+/// Batches of the digits as a program takes them.
+pub fn digits(program: &Program, size: usize) -> Vec<Vec<(String, Array)>> {
+    let data = Dataset::load(&DataSource::Digits).unwrap().train;
+    let inputs = program.inputs.iter().filter(|input| !input.name.starts_with("optim."));
+    let inputs: Vec<_> = inputs.cloned().collect();
+    let feed = Feed::new(&inputs, program.time.as_ref(), &data, &[]).unwrap();
+    let samples: Vec<usize> = (0..data.len()).collect();
+    samples.chunks_exact(size).map(|chosen| feed.batch(&data, chosen)).collect()
 }
 
 /// What to compile: a graph with the gradients of `loss` for all parameters.

@@ -121,8 +121,6 @@ const SLOPES: &[(&str, [f64; 6])] = &[
         "sum(sum(if x > 0 then x else 0 * x, axis = 1) * sg(sum(x, axis = 1)))",
         [2.0, 0.0, 2.0, -0.5, 0.0, 0.0],
     ),
-    ("sum(x) + (if sum(x) > 1e6 then sum(log(x - 100) @ transpose(x)) else 0)", [1.0; 6]),
-    ("sum(if x > 100 then prod(sqrt(x - 100), axis = 1, keepdims = true) else 2 * x)", [2.0; 6]),
     ("prod(x, axis = 1) @ sum(one_hot(i, 2), axis = 1)", [0.0, 0.0, 0.0, 0.0, -0.5, 0.0]),
 ];
 

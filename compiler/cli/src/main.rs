@@ -12,7 +12,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, build, check, completions, devices, eval, explain, fmt, gradcheck, plot, train,
+    bench, build, check, completions, devices, eval, explain, fmt, gradcheck, inspect, plot,
+    schema, train,
 };
 use failure::Failure;
 
@@ -41,6 +42,8 @@ enum Command {
     Gradcheck(gradcheck::Args),
     Plot(plot::Args),
     Build(build::Args),
+    Inspect(inspect::Args),
+    Schema(schema::Args),
     Bench(bench::Args),
     Devices(devices::Args),
     Completions(completions::Args),
@@ -56,6 +59,8 @@ fn main() -> ExitCode {
         Command::Gradcheck(args) => gradcheck::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use fgi::{Array, npz};
 use fgi_compiler::calculus::{LAWS, Order, Phase};
+use serde_json::{Value, json};
 
 /// A fenced block of a page.
 struct Block {
@@ -153,21 +154,16 @@ fn stages_and_passes_are_those_of_the_compiler() {
     assert_eq!(rows, [stages, passes].concat());
 }
 
-/// The tables of laws are made of the compiler's own; `INSTA_UPDATE=always` writes them anew.
+/// The tables of laws are made of the compiler's own.
 #[test]
 fn the_book_lists_every_law() {
-    let file = workspace().join("book/src/calculus/laws.md");
     let expected = [
         ("Before differentiation", Phase::Surrogate),
         ("On values and gradients together", Phase::Joint),
     ]
     .map(|(title, phase)| laws(title, phase))
     .concat();
-    if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
-        std::fs::write(&file, &expected).unwrap();
-    }
-    let found = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(found, expected, "book/src/calculus/laws.md; INSTA_UPDATE=always writes it");
+    is_current("book/src/calculus/laws.md", &expected);
 }
 
 /// The laws of a phase as a table.
@@ -183,6 +179,105 @@ fn laws(title: &str, phase: Phase) -> String {
         return rows;
     }
     format!("\n### {title}\n\n| law | | order | class | why |\n|---|---|---|---|---|\n{rows}")
+}
+
+/// The reference of the manifest, and the schema that readers can use.
+#[test]
+fn the_schema_and_its_reference_are_current() {
+    let (json, success) = fgic(&["schema"], &workspace());
+    assert!(success, "{json}");
+    let schema: Value = serde_json::from_str(&json).unwrap();
+    is_current("book/src/manifest.schema.json", &json);
+    is_current("book/src/manifest.md", &reference(&schema));
+}
+
+/// Compares a generated file; `INSTA_UPDATE=always` writes it anew.
+fn is_current(file: &str, text: &str) {
+    let path = workspace().join(file);
+    if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
+        std::fs::write(&path, text).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(found, text, "{file}; INSTA_UPDATE=always writes it");
+}
+
+/// A section for each object of a schema, with a row for each of its fields.
+fn reference(schema: &Value) -> String {
+    let mut text = section("The manifest", schema);
+    for (name, definition) in schema["$defs"].as_object().unwrap() {
+        text += &section(name, definition);
+    }
+    text
+}
+
+fn section(name: &str, definition: &Value) -> String {
+    let about = description(definition);
+    let mut text = format!("### {name}\n\n{about}\n\n");
+    if let Some(fields) = definition["properties"].as_object() {
+        let required = definition["required"].as_array().cloned().unwrap_or_default();
+        text += "| field | type | |\n|---|---|---|\n";
+        for (field, schema) in fields {
+            let optional = if required.contains(&json!(field)) { "" } else { " (optional)" };
+            let (ty, about) = (type_name(schema), description(schema));
+            text += &format!("| `{field}` | {ty}{optional} | {about} |\n");
+        }
+    } else if definition["enum"].is_array() {
+        text += &format!("{}\n", type_name(definition));
+    } else if let Some(choices) = definition["oneOf"].as_array() {
+        text += "| one of | |\n|---|---|\n";
+        for choice in choices {
+            text += &format!("| {} | {} |\n", type_name(choice), description(choice));
+        }
+    }
+    text.trim_end().to_owned() + "\n\n"
+}
+
+fn description(schema: &Value) -> String {
+    schema["description"].as_str().unwrap_or("").replace('\n', " ")
+}
+
+fn type_name(schema: &Value) -> String {
+    if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+        return format!("[{name}](#{})", name.to_lowercase());
+    }
+    if !schema["const"].is_null() {
+        return format!("`{}`", schema["const"]);
+    }
+    if let Some(choices) = schema["enum"].as_array() {
+        return choices.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(" or ");
+    }
+    if let Some(choices) = schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
+        let choices = choices.iter().filter(|choice| choice["type"] != "null");
+        return choices.map(type_name).collect::<Vec<_>>().join(" or ");
+    }
+    if let Some(items) = schema["prefixItems"].as_array() {
+        return format!("[{}]", items.iter().map(type_name).collect::<Vec<_>>().join(", "));
+    }
+    if schema["items"].is_object() {
+        return format!("list of {}", type_name(&schema["items"]));
+    }
+    if let Some(fields) = schema["properties"].as_object() {
+        let fields = fields.iter().map(|(name, value)| format!("`{name}`: {}", type_name(value)));
+        return format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "));
+    }
+    for values in ["additionalProperties", "patternProperties"] {
+        let of = match &schema[values] {
+            Value::Object(map) if values == "patternProperties" => map.values().next().cloned(),
+            Value::Object(_) => Some(schema[values].clone()),
+            _ => None,
+        };
+        if let Some(of) = of {
+            return format!("map to {}", type_name(&of));
+        }
+    }
+    match &schema["type"] {
+        Value::String(name) => name.clone(),
+        Value::Array(names) => {
+            let names = names.iter().filter_map(Value::as_str).filter(|name| *name != "null");
+            names.collect::<Vec<_>>().join(" or ")
+        }
+        _ => "any".to_owned(),
+    }
 }
 
 /// What pages take for granted: the examples, and `in.npz` of the page that makes it in Python.

@@ -3,13 +3,14 @@
 //! The cotangent of the other branch of an `if` is zero, but zero times an infinite derivative is
 //! NaN: `if x > 0 then sqrt(x) else 0` at x = 0. Where an operation before a `select` may have such
 //! a derivative, its zero cotangents give zero. Inputs are taken to be finite, and sums and products
-//! (of matrices too) not to overflow, so that the usual recurrence with a reset needs none.
+//! (of matrices too, which have no guard) not to overflow, so that the usual recurrence with a reset
+//! needs none.
 
 use super::{derivative_operands, reachable};
 use crate::graph::facts::Sums;
-use crate::graph::{Elem, Facts, Graph, Node, NodeId, Op, Pointwise, Reduction};
+use crate::graph::{Elem, Facts, Graph, Node, NodeId, Op, Pointwise};
 
-/// The nodes whose zero cotangents are to be kept zero.
+/// The pointwise nodes whose zero cotangents are to be kept zero.
 pub(super) fn guarded(graph: &Graph, active: &[bool]) -> Vec<bool> {
     let is_active = |id: &NodeId| active[id.0 as usize];
     let is_choice = |id: &NodeId| graph.node(*id).op == Op::Map(Pointwise::Select);
@@ -26,16 +27,11 @@ pub(super) fn guarded(graph: &Graph, active: &[bool]) -> Vec<bool> {
         .ids()
         .map(|id| {
             let node = graph.node(id);
-            let takes_wild = || node.args.iter().any(|arg| is_wild(*arg));
-            let explodes = match node.op {
-                Op::Map(pointwise) => {
-                    let is_plain = has_constant_derivative(pointwise);
-                    !is_plain && (takes_wild() || is_wild(id) || is_steep(graph, &facts, node))
-                }
-                Op::MatMul | Op::Reduce(Reduction::Prod, _) => takes_wild(),
-                _ => false,
-            };
-            before_choice[id.0 as usize] && explodes
+            let Op::Map(pointwise) = node.op else { return false };
+            let explodes = node.args.iter().any(|arg| is_wild(*arg))
+                || is_wild(id)
+                || is_steep(graph, &facts, node);
+            before_choice[id.0 as usize] && !has_constant_derivative(pointwise) && explodes
         })
         .collect()
 }

@@ -244,6 +244,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         });
         for name in &open {
             let dim = self.open_or_given(name, given);
+            self.program.dims.insert(name.text.clone(), dim.clone());
             self.bind_dim(scope, name, VarSource::Fixed(dim));
         }
         for dim in dims {
@@ -262,6 +263,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 self.declare(scope, &dim.name, Value::ERROR);
                 continue;
             }
+            self.program.dims.insert(dim.name.text.clone(), value.clone());
             self.bind_dim(scope, &dim.name, VarSource::Fixed(value));
         }
         for name in given.keys().filter(|name| !scope.values.contains_key(*name)) {

@@ -24,7 +24,7 @@ mod term;
 use std::collections::{BTreeMap, HashSet};
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::graph::Graph;
+use crate::graph::{Dim, Graph};
 use crate::source::{Loader, Sources};
 use crate::syntax::ast::ItemKind;
 use elaborate::Elaborator;
@@ -52,23 +52,25 @@ pub struct Checked {
     pub diagnostics: Vec<Diagnostic>,
     /// There if, and only if, there is no error.
     pub graph: Option<Graph>,
+    /// The dimensions of the graph by name, open or not.
+    pub dims: BTreeMap<String, Dim>,
 }
 
 /// Checks a program, called `name` in messages, and translates one of its graphs.
 pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> Checked {
     let mut modules = Modules::new(loader);
     let program = modules.add(name, text);
-    let graph = match choose(&mut modules, program, options.graph.as_deref()) {
+    let (graph, dims) = match choose(&mut modules, program, options.graph.as_deref()) {
         Some(id) => translate(&mut modules, program, id, options),
         None => {
             check_rest(&mut Elaborator::new(&mut modules), program);
-            None
+            (None, BTreeMap::new())
         }
     };
     let Modules { sources, mut diagnostics, .. } = modules;
     sort(&mut diagnostics);
     let is_fine = diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
-    Checked { sources, diagnostics, graph: graph.filter(|_| is_fine) }
+    Checked { sources, diagnostics, graph: graph.filter(|_| is_fine), dims }
 }
 
 fn translate(
@@ -76,25 +78,21 @@ fn translate(
     program: ModuleId,
     id: DefId,
     options: &Options,
-) -> Option<Graph> {
+) -> (Option<Graph>, BTreeMap<String, Dim>) {
     let name = modules.name(id).to_string();
     let mut elaborator = Elaborator::new(modules);
     elaborator.graph(id, &options.dims);
     if elaborator.is_full() {
-        return None;
+        return (None, BTreeMap::new());
     }
     let (typed, problems) = infer::infer(&mut elaborator.program, options.sized);
     elaborator.modules.diagnostics.extend(problems);
     let is_fine = elaborator.modules.diagnostics.iter().all(|diagnostic| !diagnostic.is_error());
     let graph = is_fine.then(|| emit::emit(&name, &elaborator.program, &typed));
     check_rest(&mut elaborator, program);
-    match graph? {
-        Ok(graph) => Some(graph),
-        Err(problem) => {
-            modules.diagnostics.push(*problem);
-            None
-        }
-    }
+    let dims = std::mem::take(&mut elaborator.program.dims);
+    let graph = graph.and_then(|graph| graph.map_err(|e| modules.diagnostics.push(*e)).ok());
+    (graph, dims)
 }
 
 /// Looks for errors in the functions, layers and constants that the graph does not use.

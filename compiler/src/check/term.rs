@@ -4,6 +4,7 @@
 //! Operands come before their users, except through [`Kind::Forward`], which stands for a binding
 //! mentioned inside `prev` before its definition.
 
+use std::collections::BTreeMap;
 use std::ops::Index;
 use std::sync::Arc;
 
@@ -110,6 +111,8 @@ pub struct Program {
     pub inputs: Vec<InputDecl>,
     /// The length of streams.
     pub time: Option<Dim>,
+    /// The graph's dimensions by name, open or not.
+    pub dims: BTreeMap<String, Dim>,
     pub outputs: Vec<(Name, TermId)>,
 }
 
@@ -120,6 +123,7 @@ impl Program {
             params: Vec::new(),
             inputs: Vec::new(),
             time: None,
+            dims: BTreeMap::new(),
             outputs: Vec::new(),
         }
     }

@@ -1,184 +1,311 @@
 //! The manifest of an artifact: everything about a program that its shaders do not say.
 //!
-//! Sizes, offsets and counts are polynomials in the open dimensions, written as text: terms joined by
-//! ` + ` and ` - `, a term being a number, names joined by `*`, or a number, `*` and names
-//! (`256*B*T + 1`).
+//! Whoever reads it needs nothing else to run the program; the book's chapter on artifacts says how.
+//! [`schema`] describes the format, and the comments here are its reference.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
-use super::wgsl::{self, Chunking, Dispatch, FieldValue, Memory, Shader, Shaders};
-use crate::graph::{Dim, Init, Role};
-use crate::kernel::{BufferId, BufferSource, Direction, Pass, Program};
+use super::wgsl::{Binding, Chunking, Dispatch, Field, Limits, Shader, Shaders};
+use crate::Compiled;
+use crate::graph::{Dim, Elem, Init, Role};
+use crate::kernel::{self, BufferId, BufferSource, Pass, Program};
+use crate::optimizer::{LEARNING_RATE, Optimizer, STEP};
+use crate::source::{Sources, Span};
 
-/// The version of the format that this compiler writes.
+/// What `format` says in every manifest.
+pub const FORMAT: &str = "fgi-artifact";
+
+/// The version of the format that this compiler reads and writes.
 pub const VERSION: u32 = 1;
 
-/// A program as an artifact describes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A program with its shaders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "The manifest of an fgi artifact")]
 pub struct Manifest {
-    /// Of the format.
+    /// Always `fgi-artifact`.
+    pub format: String,
+    /// The version of the format. A reader that does not know it must not go on.
     pub version: u32,
+    /// The compiler that wrote it.
+    pub generator: String,
+    /// The graph's name in the program.
     pub name: String,
-    /// The length of streams.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time: Option<String>,
-    /// The dimensions to be given at run time, by name; the rest is fixed.
-    pub dimensions: Vec<String>,
-    /// GPU buffers, each shared by some of `buffers`.
-    pub memory: Vec<MemoryBlock>,
-    pub buffers: Vec<Buffer>,
-    /// Outputs and gradients, and the buffers that hold them after the passes.
+    /// The device that the shaders are planned for.
+    pub profile: Profile,
+    /// The graph's dimensions.
+    pub dimensions: Dimensions,
+    /// The number of time steps; absent if the program has no streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Dim>,
+    /// What the caller gives before a run.
+    pub inputs: Vec<Input>,
+    /// What is kept from run to run: parameters, and the memory that the optimiser keeps of each.
+    pub params: Vec<Param>,
+    /// What can be read after the passes.
     pub results: Vec<ResultEntry>,
+    /// The optimiser behind the update pass, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<OptimizerEntry>,
+    /// The GPU buffers, each shared by some of `buffers`. All are zero at first.
+    pub memory: Vec<MemoryBlock>,
+    /// The tensors.
+    pub buffers: Vec<Buffer>,
+    /// The shaders.
     pub kernels: Vec<Kernel>,
+    /// Which kernels run.
     pub passes: Passes,
+    /// A file with initial values of all parameters, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial: Option<Initial>,
+    /// The SHA-256 of each text that was compiled, by its name, those of the standard library too.
+    pub sources: BTreeMap<String, String>,
+    /// Every other file of the artifact by its name.
+    pub files: BTreeMap<String, FileEntry>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MemoryBlock {
+/// What a device must offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// As it was asked for.
     pub name: String,
-    /// In elements of 4 bytes. The GPU buffer has at least one.
-    pub size: String,
+    /// The most storage buffers that a kernel binds (WebGPU: `maxStorageBuffersPerShaderStage`).
+    pub storage_buffers: usize,
+    /// The most invocations of a workgroup (WebGPU: `maxComputeInvocationsPerWorkgroup`).
+    pub workgroup_size: u32,
 }
 
-/// A tensor, row-major, 4 bytes an element, little-endian; booleans are u32 0 or 1. Zero at first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Buffer {
+/// The graph's dimensions by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dimensions {
+    /// Those to be given at run time: formulas use them. None is negative.
+    pub open: BTreeSet<String>,
+    /// Those that were fixed when the program was compiled.
+    pub fixed: BTreeMap<String, i64>,
+}
+
+/// An array that the caller gives, row-major, 4 bytes an element, little-endian.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// As in the program.
     pub name: String,
-    pub source: Source,
-    /// `f32`, `i32` or `bool`.
+    /// Of its elements; booleans are u32 0 or 1.
     #[serde(rename = "type")]
-    pub elem: String,
-    /// At one step.
-    pub dims: Vec<String>,
-    /// Time is a further, leading dimension.
+    pub elem: Elem,
+    /// Its axes at one step.
+    pub dims: Vec<Dim>,
+    /// There is a value for each step: time is a further axis, before `dims`.
     pub stream: bool,
-    /// Every element is 0 or 1.
-    pub binary: bool,
-    /// An index into `memory`, and where in it the buffer begins, in elements.
-    pub memory: usize,
-    pub offset: String,
+    /// What the program's comments say about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub docs: String,
+    /// The number of its buffer; absent if nothing depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buffer: Option<usize>,
 }
 
-/// Where a buffer's content comes from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// The caller, under this name.
-    Input {
-        name: String,
-    },
-    Param {
-        path: String,
-        init: Init,
-        /// Kept by projection; an absent end is infinite.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        bounds: Option<(Option<f64>, Option<f64>)>,
-        /// Memory of the optimiser: saved, but not trained.
-        optimizer_state: bool,
-    },
-    Kernel,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ResultEntry {
-    /// `output` or `gradient`.
-    pub role: String,
-    pub name: String,
-    /// An index into `buffers`.
+/// A parameter, or a memory of the optimiser: f32, its dimensions fixed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Param {
+    /// The instance of the layer and the name: `h.w_in`.
+    pub path: String,
+    /// Its axes.
+    pub dims: Vec<Dim>,
+    /// How it starts, then put between its bounds. Fans are those of PyTorch: for `[K, N]`, K in and
+    /// N out.
+    pub init: Init,
+    /// The ends between which the update keeps it; `null` is an end that is infinite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<(Option<f64>, Option<f64>)>,
+    /// Memory of the optimiser: saved like a parameter, but not trained.
+    pub optimizer_state: bool,
+    /// What the program's comments say about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub docs: String,
+    /// The number of its buffer.
     pub buffer: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Kernel {
+/// An output or a gradient.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResultEntry {
+    /// Which of both.
+    pub role: ResultRole,
+    /// The output's name; for a gradient, the path of the parameter or the name of the input.
     pub name: String,
+    /// The number of the buffer that holds it.
+    pub buffer: usize,
+}
+
+/// What a result is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultRole {
+    /// An output of the graph, there after the forward pass.
+    Output,
+    /// A gradient, there after the backward pass.
+    Gradient,
+}
+
+/// What the update pass does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerEntry {
+    /// Its name in the standard library: `adam`.
+    pub name: String,
+    /// The scalar f32 input that holds the learning rate.
+    pub learning_rate: String,
+    /// The scalar f32 input that holds the number of the update, from 1; absent if it needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+}
+
+/// A GPU buffer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryBlock {
+    /// For people.
+    pub name: String,
+    /// In elements of 4 bytes; there is at least one.
+    pub size: Dim,
+}
+
+/// A tensor, row-major, 4 bytes an element, little-endian.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Buffer {
+    /// As in the shaders.
+    pub name: String,
+    /// What fills it.
+    pub role: BufferRole,
+    /// Of its elements; booleans are u32 0 or 1.
+    #[serde(rename = "type")]
+    pub elem: Elem,
+    /// Its axes at one step.
+    pub dims: Vec<Dim>,
+    /// There is a value for each step: time is a further axis, before `dims`.
+    pub stream: bool,
+    /// Every element is 0 or 1.
+    pub binary: bool,
+    /// The number of the GPU buffer that it lies in.
+    pub memory: usize,
+    /// Where in it, in elements of 4 bytes.
+    pub offset: Dim,
+}
+
+/// What fills a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BufferRole {
+    /// The caller.
+    Input,
+    /// An initialiser or a checkpoint, then the update pass.
+    Param,
+    /// A kernel.
+    Kernel,
+}
+
+/// A compute shader with one entry point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// After what it computes.
+    pub name: String,
+    /// The file with the WGSL text.
     pub file: String,
+    /// The name of its entry point.
     pub entry: String,
     /// Invocations in a workgroup, in one dimension.
     pub workgroup_size: u32,
-    /// The i32 fields of the uniform struct at binding 0; without fields there is none.
-    pub uniforms: Vec<Uniform>,
-    /// Storage buffers at bindings 1, 2, …
+    /// The fields of the uniform struct at binding 0, each an i32 of 4 bytes; without fields there is
+    /// no such binding. Its size is rounded up to a multiple of 16 bytes.
+    pub uniforms: Vec<Field>,
+    /// The storage buffers at bindings 1, 2, … of group 0, each bound whole.
     pub bindings: Vec<Binding>,
-    pub dispatch: Count,
-    pub chunking: Chunks,
+    /// How many workgroups run; none if the formula is 0 or less.
+    pub dispatch: Dispatch,
+    /// How it can be cut into several dispatches.
+    pub chunking: Chunking,
+    /// Arithmetic operations of one run, comparisons and choices included, indices not.
+    pub operations: Dim,
+    /// The file and line that it was written as; absent for what no text stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// For lines of the WGSL text, counted from 1, the file and line that they were written as. A line
+    /// that is not here belongs to the last one before it.
+    pub lines: BTreeMap<u32, String>,
+    /// The shader in other languages, by target.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<Target, Translation>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Uniform {
-    pub name: String,
-    pub value: UniformValue,
+/// A language that shaders can be translated to.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// SPIR-V 1.3 for Vulkan 1.1: descriptor set 0, the bindings of the WGSL text.
+    Spirv,
+    /// Metal Shading Language 2.0: the bindings are buffer indices; an argument for sizes at the index
+    /// after them is not used.
+    Msl,
+    /// HLSL for shader model 6.0: `b0`, then `t` registers for what is read and `u` registers for what
+    /// is written, numbered as the bindings.
+    Hlsl,
+    /// GLSL 4.30: the uniform block and the storage blocks have the bindings of the WGSL text.
+    Glsl,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UniformValue {
-    Dim(String),
-    /// The first step of a dispatch, and the first after it.
-    StepStart,
-    StepEnd,
-    /// The range of the reduction loop of this number in a dispatch.
-    LoopStart(usize),
-    LoopEnd(usize),
-    /// 1 in the dispatch that ends all loops, else 0.
-    Last,
+/// A shader in another language.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Translation {
+    /// The file.
+    pub file: String,
+    /// The name of its entry point.
+    pub entry: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Binding {
-    /// An index into `memory`; absent for scratch memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<usize>,
-    /// `read` or `read_write`.
-    pub access: String,
-    /// The buffers that the kernel touches: indices into `buffers`.
-    pub buffers: Vec<usize>,
-}
-
-/// How many workgroups run: beyond 65,535, rows of so many in a second dimension.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Count {
-    /// Rounded up to whole workgroups.
-    Invocations(String),
-    Workgroups(String),
-}
-
-/// How a long kernel is cut into several dispatches, so that none runs for seconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Chunks {
-    Whole,
-    /// By ranges of time steps. A step costs an invocation 1 iteration and, for each stage,
-    /// `ceil(points / lanes) * (1 + iterations)`.
-    Steps {
-        length: String,
-        backward: bool,
-        lanes: u32,
-        stages: Vec<StageWork>,
-    },
-    /// By ranges of the reduction loops, one loop after the other: loops before the current one have
-    /// the empty range at their end, those after it at 0. `slots * points` elements of scratch keep
-    /// partial results; `lanes` invocations share an iteration count.
-    Loops {
-        lengths: Vec<String>,
-        slots: usize,
-        points: String,
-        lanes: u32,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StageWork {
-    pub points: String,
-    pub iterations: String,
-}
-
-/// Indices into `kernels`, in the order in which they run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Which kernels a pass runs: their numbers, in order, each seeing what those before it wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Passes {
+    /// Computes the outputs.
     pub forward: Vec<usize>,
+    /// Computes the gradients; runs after `forward`.
     pub backward: Vec<usize>,
+    /// Writes new parameters in place; runs after `backward`.
     pub update: Vec<usize>,
+}
+
+/// Initial values of the parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Initial {
+    /// A safetensors file with one F32 tensor for each of `params`, by path.
+    pub file: String,
+    /// The seed that they follow from; absent if they were trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+/// What a file must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Its length.
+    pub bytes: u64,
+    /// Its SHA-256 in hexadecimal.
+    pub sha256: String,
 }
 
 impl Manifest {
@@ -188,64 +315,140 @@ impl Manifest {
     }
 }
 
-/// The file of a kernel's shader in an artifact.
-pub fn file_name(shader: &Shader) -> String {
-    format!("{}.wgsl", shader.name)
+impl Passes {
+    /// The kernels of a pass.
+    pub fn of(&self, pass: Pass) -> &[usize] {
+        match pass {
+            Pass::Forward => &self.forward,
+            Pass::Backward => &self.backward,
+            Pass::Update => &self.update,
+        }
+    }
 }
 
-/// Describes a program and its shaders.
-pub fn manifest(program: &Program, shaders: &Shaders) -> Manifest {
+/// The JSON schema of manifests.
+pub fn schema() -> Schema {
+    let mut schema =
+        SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Manifest>();
+    let properties = schema.get_mut("properties");
+    if let Some(properties) = properties.and_then(|properties| properties.as_object_mut()) {
+        properties.insert("format".into(), constant(FORMAT.into(), "Always `fgi-artifact`."));
+        let about = "The version of the format. A reader that does not know it must not go on.";
+        properties.insert("version".into(), constant(VERSION.into(), about));
+    }
+    schema
+}
+
+fn constant(value: serde_json::Value, about: &str) -> serde_json::Value {
+    serde_json::json!({ "description": about, "const": value })
+}
+
+/// The file of a kernel's shader in an artifact.
+pub(super) fn file_name(kernel: &str) -> String {
+    format!("{kernel}.wgsl")
+}
+
+/// Describes a program and its shaders, without files.
+pub(super) fn manifest(
+    compiled: &Compiled,
+    optimizer: Option<&Optimizer>,
+    shaders: &Shaders,
+    (profile, limits): (&str, &Limits),
+) -> Manifest {
+    let program = &compiled.program;
+    let has_input = |name: &str| program.inputs.iter().any(|input| input.name == name);
     let memory = shaders
         .groups
         .iter()
-        .map(|group| MemoryBlock { name: group.name.clone(), size: group.size.to_string() });
-    let results = program.results.iter().map(|(role, name, buffer)| ResultEntry {
-        role: role_name(*role).to_owned(),
-        name: name.clone(),
-        buffer: index(*buffer),
-    });
-    let mut next = 0;
-    let mut pass = |pass| {
-        let start = next;
-        next += program.pass(pass).len();
-        (start..next).collect()
-    };
+        .map(|group| MemoryBlock { name: group.name.clone(), size: group.size.clone() });
+    let kernels = shaders.shaders.iter().zip(program.kernels());
     Manifest {
+        format: FORMAT.to_owned(),
         version: VERSION,
+        generator: concat!("fgic ", env!("CARGO_PKG_VERSION")).to_owned(),
         name: program.name.clone(),
-        time: program.time.as_ref().map(Dim::to_string),
-        dimensions: open_dimensions(program),
+        profile: Profile {
+            name: profile.to_owned(),
+            storage_buffers: limits.storage_buffers,
+            workgroup_size: limits.workgroup_size,
+        },
+        dimensions: dimensions(compiled),
+        time: program.time.clone(),
+        inputs: inputs(program),
+        params: params(program),
+        results: results(program),
+        optimizer: optimizer.map(|optimizer| OptimizerEntry {
+            name: optimizer.name().to_owned(),
+            learning_rate: LEARNING_RATE.to_owned(),
+            step: has_input(STEP).then(|| STEP.to_owned()),
+        }),
         memory: memory.collect(),
         buffers: program.buffer_ids().map(|id| buffer(program, shaders, id)).collect(),
-        results: results.collect(),
-        kernels: shaders.shaders.iter().map(kernel).collect(),
-        passes: Passes {
-            forward: pass(Pass::Forward),
-            backward: pass(Pass::Backward),
-            update: pass(Pass::Update),
-        },
+        kernels: kernels
+            .map(|(shader, kernel)| entry(program, shader, kernel, &compiled.sources))
+            .collect(),
+        passes: passes(shaders),
+        initial: None,
+        sources: BTreeMap::new(),
+        files: BTreeMap::new(),
     }
 }
 
-fn open_dimensions(program: &Program) -> Vec<String> {
-    let dims = program.buffers.iter().flat_map(|buffer| &buffer.dims).chain(&program.time);
-    let mut names: Vec<String> =
-        dims.flat_map(Dim::symbols).map(|symbol| symbol.to_string()).collect();
-    names.sort();
-    names.dedup();
-    names
+fn dimensions(compiled: &Compiled) -> Dimensions {
+    let program = &compiled.program;
+    let types = program.inputs.iter().map(|input| &input.ty.dims);
+    let types = types.chain(program.buffers.iter().map(|buffer| &buffer.dims));
+    let dims = types.flatten().chain(&program.time);
+    let open = dims.flat_map(Dim::symbols).map(|symbol| symbol.to_string()).collect();
+    let named = compiled.dims.iter();
+    let fixed = named.filter_map(|(name, dim)| Some((name.clone(), dim.as_const()?))).collect();
+    Dimensions { open, fixed }
 }
 
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Output => "output",
-        Role::Gradient => "gradient",
-        Role::Update => "update",
-    }
+fn inputs(program: &Program) -> Vec<Input> {
+    let inputs = program.inputs.iter().enumerate();
+    let inputs = inputs.map(|(index, input)| Input {
+        name: input.name.clone(),
+        elem: input.ty.elem,
+        dims: input.ty.dims.clone(),
+        stream: input.ty.is_stream(),
+        docs: input.docs.clone(),
+        buffer: position(program, BufferSource::Input(index)),
+    });
+    inputs.collect()
 }
 
-fn index(buffer: BufferId) -> usize {
-    buffer.0 as usize
+fn params(program: &Program) -> Vec<Param> {
+    let finite = |value: f64| value.is_finite().then_some(value);
+    let params = program.params.iter().enumerate();
+    let params = params.filter_map(|(index, param)| {
+        Some(Param {
+            path: param.path.clone(),
+            dims: param.dims.clone(),
+            init: param.init,
+            bounds: param.bounds.map(|(low, high)| (finite(low), finite(high))),
+            optimizer_state: param.optimizer_state,
+            docs: param.docs.clone(),
+            buffer: position(program, BufferSource::Param(index))?,
+        })
+    });
+    params.collect()
+}
+
+fn position(program: &Program, source: BufferSource) -> Option<usize> {
+    program.buffers.iter().position(|buffer| buffer.source == source)
+}
+
+fn results(program: &Program) -> Vec<ResultEntry> {
+    let results = program.results.iter().filter_map(|(role, name, buffer)| {
+        let role = match role {
+            Role::Output => ResultRole::Output,
+            Role::Gradient => ResultRole::Gradient,
+            Role::Update => return None,
+        };
+        Some(ResultEntry { role, name: name.clone(), buffer: buffer.0 as usize })
+    });
+    results.collect()
 }
 
 fn buffer(program: &Program, shaders: &Shaders, id: BufferId) -> Buffer {
@@ -257,99 +460,55 @@ fn buffer(program: &Program, shaders: &Shaders, id: BufferId) -> Buffer {
     let place = places.find(|(member, ..)| *member == id);
     Buffer {
         name: buffer.name.clone(),
-        source: source(program, buffer.source),
-        elem: buffer.elem.name().to_owned(),
-        dims: texts(&buffer.dims),
+        role: match buffer.source {
+            BufferSource::Input(_) => BufferRole::Input,
+            BufferSource::Param(_) => BufferRole::Param,
+            BufferSource::Kernel => BufferRole::Kernel,
+        },
+        elem: buffer.elem,
+        dims: buffer.dims.clone(),
         stream: buffer.stream,
         binary: buffer.binary,
         memory: place.map_or(0, |(_, number, _)| number),
-        offset: place.map_or_else(|| "0".to_owned(), |(.., offset)| offset.to_string()),
+        offset: place.map_or_else(Dim::zero, |(.., offset)| offset.clone()),
     }
 }
 
-fn source(program: &Program, source: BufferSource) -> Source {
-    let finite = |value: f64| value.is_finite().then_some(value);
-    match source {
-        BufferSource::Input(input) => Source::Input { name: program.inputs[input].name.clone() },
-        BufferSource::Param(param) => {
-            let param = &program.params[param];
-            Source::Param {
-                path: param.path.clone(),
-                init: param.init,
-                bounds: param.bounds.map(|(low, high)| (finite(low), finite(high))),
-                optimizer_state: param.optimizer_state,
-            }
-        }
-        BufferSource::Kernel => Source::Kernel,
-    }
-}
-
-fn texts(dims: &[Dim]) -> Vec<String> {
-    dims.iter().map(Dim::to_string).collect()
-}
-
-fn kernel(shader: &Shader) -> Kernel {
-    let uniforms = shader
-        .uniforms
-        .iter()
-        .map(|field| Uniform { name: field.name.clone(), value: uniform_value(&field.value) });
+fn entry(program: &Program, shader: &Shader, kernel: &kernel::Kernel, sources: &Sources) -> Kernel {
+    let lines =
+        shader.lines.iter().filter_map(|(line, span)| Some((*line, place(*span, sources)?)));
+    let mut lines: Vec<(u32, String)> = lines.collect();
+    lines.dedup_by(|later, earlier| later.1 == earlier.1);
     Kernel {
         name: shader.name.clone(),
-        file: file_name(shader),
+        file: file_name(&shader.name),
         entry: shader.entry.clone(),
         workgroup_size: shader.workgroup_size,
-        uniforms: uniforms.collect(),
-        bindings: shader.bindings.iter().map(binding).collect(),
-        dispatch: match &shader.dispatch {
-            Dispatch::Invocations(count) => Count::Invocations(count.to_string()),
-            Dispatch::Workgroups(count) => Count::Workgroups(count.to_string()),
-        },
-        chunking: chunks(&shader.chunking),
+        uniforms: shader.uniforms.clone(),
+        bindings: shader.bindings.clone(),
+        dispatch: shader.dispatch.clone(),
+        chunking: shader.chunking.clone(),
+        operations: kernel.operations(program),
+        source: kernel.span.and_then(|span| place(span, sources)),
+        lines: lines.into_iter().collect(),
+        targets: BTreeMap::new(),
     }
 }
 
-fn uniform_value(value: &FieldValue) -> UniformValue {
-    match value {
-        FieldValue::Dim(dim) => UniformValue::Dim(dim.to_string()),
-        FieldValue::StepStart => UniformValue::StepStart,
-        FieldValue::StepEnd => UniformValue::StepEnd,
-        FieldValue::LoopStart(index) => UniformValue::LoopStart(*index),
-        FieldValue::LoopEnd(index) => UniformValue::LoopEnd(*index),
-        FieldValue::Last => UniformValue::Last,
-    }
+/// `smnist.fgi:12`
+fn place(span: Span, sources: &Sources) -> Option<String> {
+    let source = sources.get(span.file)?;
+    Some(format!("{}:{}", source.name, sources.line_column(span).0))
 }
 
-fn binding(binding: &wgsl::Binding) -> Binding {
-    Binding {
-        memory: match binding.memory {
-            Memory::Group(group) => Some(group),
-            Memory::Scratch => None,
-        },
-        access: if binding.writable { "read_write" } else { "read" }.to_owned(),
-        buffers: binding.buffers.iter().map(|id| index(*id)).collect(),
-    }
-}
-
-fn chunks(chunking: &Chunking) -> Chunks {
-    match chunking {
-        Chunking::Whole => Chunks::Whole,
-        Chunking::Steps { length, direction, lanes, stages } => Chunks::Steps {
-            length: length.to_string(),
-            backward: *direction == Direction::Backward,
-            lanes: *lanes,
-            stages: stages
-                .iter()
-                .map(|stage| StageWork {
-                    points: stage.points.to_string(),
-                    iterations: stage.iterations.to_string(),
-                })
-                .collect(),
-        },
-        Chunking::Loops { lengths, slots, points, lanes } => Chunks::Loops {
-            lengths: texts(lengths),
-            slots: *slots,
-            points: points.to_string(),
-            lanes: *lanes,
-        },
+fn passes(shaders: &Shaders) -> Passes {
+    let pass = |pass| {
+        let numbered = shaders.shaders.iter().enumerate();
+        numbered.filter(|(_, shader)| shader.pass == pass).map(|(number, _)| number).collect()
+    };
+    Passes {
+        forward: pass(Pass::Forward),
+        backward: pass(Pass::Backward),
+        update: pass(Pass::Update),
     }
 }

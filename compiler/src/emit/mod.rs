@@ -1,8 +1,12 @@
 //! Kernels as native code and as text for devices.
 
+#[cfg(feature = "wgsl")]
+pub mod artifact;
 #[cfg(feature = "clif")]
 pub mod clif;
 #[cfg(feature = "wgsl")]
 pub mod manifest;
+#[cfg(feature = "wgsl")]
+mod targets;
 #[cfg(feature = "wgsl")]
 pub mod wgsl;

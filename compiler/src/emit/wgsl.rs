@@ -26,9 +26,13 @@ mod writer;
 
 pub use storage::Group;
 
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::graph::Dim;
-use crate::kernel::{BufferId, Direction, Kernel, Program, ReduceLoop, Stage};
-use crate::source::Sources;
+use crate::kernel::{BufferId, Direction, Kernel, Pass, Program, ReduceLoop, Stage};
+use crate::source::{Sources, Span};
 
 /// What a device offers to a shader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +62,11 @@ pub struct Shaders {
 pub struct Shader {
     /// The kernel's.
     pub name: String,
+    pub pass: Pass,
     pub entry: String,
     pub text: String,
+    /// From which line of the text on, counted from 1, it says what was written where.
+    pub lines: Vec<(u32, Span)>,
     /// Invocations in a workgroup, in one dimension.
     pub workgroup_size: u32,
     /// The fields of the uniform struct at binding 0, 4 bytes each; without fields there is none.
@@ -71,66 +78,106 @@ pub struct Shader {
 }
 
 /// An i32 of the uniform struct.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Field {
+    /// As in the shader.
     pub name: String,
+    /// What it holds.
     pub value: FieldValue,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a field of the uniform struct holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum FieldValue {
+    /// The value of a formula.
     Dim(Dim),
-    /// The first step of a dispatch of a recurrence, and the first after it.
+    /// The first step of a dispatch of a recurrence.
     StepStart,
+    /// The first step after a dispatch of a recurrence.
     StepEnd,
-    /// The range of a reduction loop in a dispatch.
+    /// Where the range of the reduction loop of this number begins in a dispatch.
     LoopStart(usize),
+    /// Where the range of the reduction loop of this number ends in a dispatch.
     LoopEnd(usize),
     /// 1 in the dispatch that ends all loops, else 0.
     Last,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A storage buffer that a kernel binds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Binding {
+    /// The GPU buffer.
     pub memory: Memory,
+    /// Whether the kernel writes to it: `read_write` instead of `read`.
     pub writable: bool,
-    /// The buffers of the group that the kernel touches.
+    /// The tensors in it that the kernel touches.
     pub buffers: Vec<BufferId>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A GPU buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Memory {
-    /// An index into [`Shaders::groups`].
+    /// One of the program's, by its number.
     Group(usize),
     /// Partial results of reductions, kept from one dispatch of a kernel to its next.
     Scratch,
 }
 
-/// How many workgroups run. Beyond 65,535 they are a grid: the shader counts them row by row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How many workgroups run. Beyond 65,535 they are a grid of rows of so many: the shader counts them
+/// row by row, and those beyond the last return at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Dispatch {
     /// This many invocations, rounded up to whole workgroups.
     Invocations(Dim),
+    /// This many workgroups.
     Workgroups(Dim),
 }
 
-/// How a kernel can be cut into several dispatches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How a kernel can be cut into several dispatches, so that none runs for seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Chunking {
     /// It is short.
     Whole,
     /// By ranges of time steps, in the order of the direction. A step costs an invocation one
     /// iteration, and for each of `stages` one for each point that falls to it with its loops.
-    Steps { length: Dim, direction: Direction, lanes: u32, stages: Vec<StepWork> },
-    /// By ranges of its reduction loops, one loop after the other; a negative length counts as 0.
-    /// A point keeps `slots` elements of scratch; `lanes` invocations share its iterations.
-    Loops { lengths: Vec<Dim>, slots: usize, points: Dim, lanes: u32 },
+    Steps {
+        /// The number of steps.
+        length: Dim,
+        /// The order in which they run: `backward` starts with the last.
+        direction: Direction,
+        /// The invocations that share the points of a stage.
+        lanes: u32,
+        /// What runs in a step, one after the other.
+        stages: Vec<StepWork>,
+    },
+    /// By ranges of its reduction loops, one loop after the other: loops before the current one have
+    /// an empty range at their end, those after it one at 0. A negative length counts as 0.
+    Loops {
+        /// The iterations of each loop.
+        lengths: Vec<Dim>,
+        /// The elements of scratch memory that a point keeps from one dispatch to the next.
+        slots: usize,
+        /// The number of points.
+        points: Dim,
+        /// The invocations that share the iterations of a point.
+        lanes: u32,
+    },
 }
 
-/// What a stage does in a step: points shared by the lanes, iterations of loops for each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a stage does in a step: each of its points costs an invocation one iteration and those of its
+/// loops.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct StepWork {
+    /// Points, shared by the lanes.
     pub points: Dim,
+    /// The iterations of loops at each point.
     pub iterations: Dim,
 }
 
@@ -143,6 +190,8 @@ pub enum EmitError {
         "`{kernel}` needs {needed} storage buffers at once, and the device binds at most {allowed}"
     )]
     TooManyBuffers { kernel: String, needed: usize, allowed: usize },
+    #[error("the shader of `{kernel}` cannot be written as {target}: {message}")]
+    Untranslated { kernel: String, target: &'static str, message: String },
 }
 
 /// Emits a shader for each kernel and validates it.
@@ -160,8 +209,10 @@ pub fn emit_with_sources(
         limits.storage_buffers - usize::from(is_chunked_reduction(program, kernel))
     });
     let mut shaders = Vec::new();
-    for kernel in program.kernels() {
-        let shader = writer::write(program, kernel, &groups, limits, sources);
+    let passes = [Pass::Forward, Pass::Backward, Pass::Update];
+    let kernels = passes.map(|pass| program.pass(pass).iter().map(move |kernel| (pass, kernel)));
+    for (pass, kernel) in kernels.into_iter().flatten() {
+        let shader = writer::write(program, (pass, kernel), &groups, limits, sources);
         let needed = shader.bindings.len();
         if needed > limits.storage_buffers {
             let (kernel, allowed) = (kernel.name.clone(), limits.storage_buffers);
@@ -178,9 +229,8 @@ const SHORT: i64 = 8192;
 
 /// The kernel's reductions are long, or of open length.
 fn is_chunked_reduction(program: &Program, kernel: &Kernel) -> bool {
-    let time = time(program);
     let mut loops = kernel.stages.iter().flat_map(|stage| &stage.loops);
-    let known = |sum, reduce| Some(sum + loop_length(reduce, &time).as_const()?);
+    let known = |sum: i64, reduce: &ReduceLoop| Some(sum + reduce.length(program).as_const()?);
     kernel.recurrence.is_none() && loops.try_fold(0, known).is_none_or(|length| length > SHORT)
 }
 
@@ -189,7 +239,8 @@ fn time(program: &Program) -> Dim {
     program.time.clone().unwrap_or_else(Dim::one)
 }
 
-fn validate(shader: &Shader) -> Result<(), EmitError> {
+/// The shader as naga knows it, found to be valid.
+pub(super) fn validate(shader: &Shader) -> Result<(naga::Module, ModuleInfo), EmitError> {
     let invalid = |message| EmitError::Invalid {
         kernel: shader.name.clone(),
         message,
@@ -197,21 +248,8 @@ fn validate(shader: &Shader) -> Result<(), EmitError> {
     };
     let module = naga::front::wgsl::parse_str(&shader.text)
         .map_err(|error| invalid(error.emit_to_string(&shader.text)))?;
-    let flags = naga::valid::ValidationFlags::all();
-    naga::valid::Validator::new(flags, naga::valid::Capabilities::default())
+    let info = Validator::new(ValidationFlags::all(), Capabilities::default())
         .validate(&module)
         .map_err(|error| invalid(error.emit_to_string(&shader.text)))?;
-    Ok(())
-}
-
-/// The number of iterations of a reduction loop.
-fn loop_length(reduce: &ReduceLoop, time: &Dim) -> Dim {
-    Dim::product(&loop_extents(reduce, time))
-}
-
-/// The extents of a reduction loop, time first.
-fn loop_extents(reduce: &ReduceLoop, time: &Dim) -> Vec<Dim> {
-    let left_out = i64::from(reduce.without_first) + i64::from(reduce.without_last);
-    let steps = reduce.over_time.then(|| time - &Dim::constant(left_out));
-    steps.into_iter().chain(reduce.axes.iter().cloned()).collect()
+    Ok((module, info))
 }

@@ -1,8 +1,12 @@
 //! Symbolic dimensions: integer polynomials in the open dimensions of a program.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The name of an open dimension, such as `B` or `T`.
 pub type Symbol = Arc<str>;
@@ -199,6 +203,37 @@ impl fmt::Display for Dim {
             }
         }
         Ok(())
+    }
+}
+
+/// As text: `2*B*T + 1`.
+impl Serialize for Dim {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Dim {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Dim, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Dim {
+    fn schema_name() -> Cow<'static, str> {
+        "Formula".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let name = "[A-Za-z_][A-Za-z0-9_]*";
+        let term = format!("(?:[0-9]+|{name})(?:\\*{name})*");
+        json_schema!({
+            "type": "string",
+            "description": "A polynomial in the open dimensions: terms joined by ` + ` and ` - `, a term \
+                being a number, names joined by `*`, or a number, `*` and names: `256*B*T + 1`.",
+            "pattern": format!("^-?{term}(?: [+-] {term})*$"),
+        })
     }
 }
 

@@ -29,6 +29,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::source::Span;
 
 /// An index into [`Graph::nodes`].
@@ -41,7 +44,11 @@ impl fmt::Debug for NodeId {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The type of an element.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Elem {
     F32,
     I32,
@@ -144,18 +151,24 @@ pub struct Param {
 }
 
 /// How a parameter starts. Fans are those of PyTorch: for `[K, N]`, K in and N out.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Init {
+    /// This value everywhere.
     Constant(f64),
+    /// Uniform between two ends.
     Uniform(f64, f64),
-    /// Mean and standard deviation.
+    /// Normal: mean and standard deviation.
     Normal(f64, f64),
+    /// Uniform, with variance 2 / (in + out).
     XavierUniform,
+    /// Normal, with variance 2 / (in + out).
     XavierNormal,
+    /// Uniform, with variance 2 / in.
     KaimingUniform,
+    /// Normal, with variance 2 / in.
     KaimingNormal,
-    /// The gain.
+    /// Orthonormal rows or columns, whichever are fewer, times a gain.
     Orthogonal(f64),
 }
 

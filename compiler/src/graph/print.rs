@@ -225,6 +225,20 @@ pub fn parse_graph(text: &str) -> Result<Graph, ParseGraphError> {
 
 type Parsed<T> = Result<T, String>;
 
+/// `2*B*T - N + 1`, as [`Dim`] prints itself.
+impl std::str::FromStr for Dim {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Dim, String> {
+        let mut line = Line { rest: text };
+        let dim = line.dim()?;
+        match line.rest.trim() {
+            "" => Ok(dim),
+            rest => Err(format!("`{text}` is no dimension: `{rest}` is left over")),
+        }
+    }
+}
+
 /// What is left of a line.
 struct Line<'t> {
     rest: &'t str,

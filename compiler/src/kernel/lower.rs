@@ -199,6 +199,8 @@ struct BodyBuilder<'b, 's> {
     /// Index values of the stage's axes.
     axes: Vec<Val>,
     time: Option<Val>,
+    /// What the values that are being computed were written as.
+    span: Option<Span>,
     known: HashMap<Inst, Val>,
     /// The loop that a value is computed in; absent: the body.
     scope: HashMap<Val, usize>,
@@ -243,6 +245,7 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             stage: Stage { axes: ty.dims.clone(), timed: ty.is_stream(), ..Stage::default() },
             axes: Vec::new(),
             time: None,
+            span: None,
             known: HashMap::new(),
             scope: HashMap::new(),
             pulled: HashMap::new(),
@@ -308,8 +311,7 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             Inst::Map(_, args) => args.iter().find_map(|arg| self.scope.get(arg).copied()),
             _ => None,
         };
-        let val = Val(self.stage.insts.len() as u32);
-        self.stage.insts.push(inst.clone());
+        let val = self.push(inst.clone());
         match scope {
             Some(index) => {
                 self.scope.insert(val, index);
@@ -319,6 +321,12 @@ impl<'b, 's> BodyBuilder<'b, 's> {
         }
         self.known.insert(inst, val);
         val
+    }
+
+    fn push(&mut self, inst: Inst) -> Val {
+        self.stage.insts.push(inst);
+        self.stage.spans.push(self.span);
+        Val(self.stage.insts.len() as u32 - 1)
     }
 
     fn int(&mut self, value: i32) -> Val {
@@ -529,6 +537,15 @@ impl<'b, 's> BodyBuilder<'b, 's> {
     }
 
     fn compute(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
+        let span = self.graph.node(id).span;
+        let around = self.span;
+        self.span = span.or(around);
+        let value = self.compute_inside(id, index, time);
+        self.span = around;
+        value
+    }
+
+    fn compute_inside(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
         let graph = self.graph;
         let node = graph.node(id);
         match &node.op {
@@ -821,9 +838,7 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             return value;
         }
         // The same at each iteration; a choice that depends on nothing keeps it inside.
-        let inst = Inst::Map(Pointwise::Max, vec![value, value]);
-        let val = Val(self.stage.insts.len() as u32);
-        self.stage.insts.push(inst);
+        let val = self.push(Inst::Map(Pointwise::Max, vec![value, value]));
         self.scope.insert(val, number);
         self.stage.loops[number].body.push(val);
         val

@@ -21,12 +21,17 @@ mod print;
 #[cfg(test)]
 mod tests;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::graph::op::Signature;
 use crate::graph::{Dim, Elem, Input, Param, Pointwise, Reduction, Role};
 use crate::source::Span;
 
-/// An index into [`Program::buffers`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The number of a buffer.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub struct BufferId(pub u32);
 
 /// A tensor in memory, row-major, 4 bytes an element (booleans are u32 0 or 1). A stream has time as
@@ -99,9 +104,12 @@ pub struct Kernel {
 }
 
 /// The order in which a recurrence visits the steps of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
+    /// The first step first.
     Forward,
+    /// The last step first.
     Backward,
 }
 
@@ -115,6 +123,8 @@ pub struct Stage {
     pub timed: bool,
     /// All values; a value's operands come before it.
     pub insts: Vec<Inst>,
+    /// For each value, what it was written as.
+    pub spans: Vec<Option<Span>>,
     pub loops: Vec<ReduceLoop>,
     /// The values of the body outside of reduction loops, in order; an [`Inst::Reduce`] among them
     /// is where its loop runs.
@@ -246,6 +256,21 @@ impl Program {
     }
 }
 
+impl ReduceLoop {
+    /// The extents, time first.
+    pub fn extents(&self, program: &Program) -> Vec<Dim> {
+        let left_out = i64::from(self.without_first) + i64::from(self.without_last);
+        let time = program.time.clone().unwrap_or_else(Dim::one);
+        let steps = self.over_time.then(|| &time - &Dim::constant(left_out));
+        steps.into_iter().chain(self.axes.iter().cloned()).collect()
+    }
+
+    /// The number of iterations.
+    pub fn length(&self, program: &Program) -> Dim {
+        Dim::product(&self.extents(program))
+    }
+}
+
 impl Kernel {
     pub fn stores(&self, buffer: BufferId) -> bool {
         self.stages.iter().flat_map(|stage| &stage.stores).any(|store| store.buffer == buffer)
@@ -255,9 +280,34 @@ impl Kernel {
         let mut insts = self.stages.iter().flat_map(|stage| &stage.insts);
         insts.any(|inst| matches!(inst, Inst::Load(from, _) if *from == buffer))
     }
+
+    /// Pointwise operations and steps of reductions, comparisons and choices included and indices
+    /// not, all points and steps together.
+    pub fn operations(&self, program: &Program) -> Dim {
+        let steps = program.time.clone().unwrap_or_else(Dim::one);
+        self.stages.iter().fold(Dim::zero(), |sum, stage| {
+            let times = if stage.timed { &steps } else { &Dim::one() };
+            &sum + &(&(times * &Dim::product(&stage.axes)) * &stage.operations(program))
+        })
+    }
 }
 
 impl Stage {
+    /// The operations of a point at a step.
+    fn operations(&self, program: &Program) -> Dim {
+        let counted = |body: &[Val]| {
+            let is_number = |val: &&Val| match self.inst(**val) {
+                Inst::Map(_, args) => self.elem(args[args.len() - 1], program) != Elem::I32,
+                _ => false,
+            };
+            Dim::constant(body.iter().filter(is_number).count() as i64)
+        };
+        self.loops.iter().fold(counted(&self.body), |sum, reduce| {
+            let each = &counted(&reduce.body) + &Dim::one();
+            &sum + &(&each * &reduce.length(program))
+        })
+    }
+
     pub fn inst(&self, val: Val) -> &Inst {
         &self.insts[val.0 as usize]
     }

@@ -25,6 +25,8 @@ use plan::{Budget, Plan, UNIFORM_ALIGNMENT, plan};
 pub(crate) struct GpuBackend {
     program: Arc<Program>,
     shaders: Shaders,
+    /// The shaders in SPIR-V, where they go to the driver as they are.
+    spirv: Option<Vec<Vec<u32>>>,
     info: AdapterInfo,
     budget: Budget,
     device: wgpu::Device,
@@ -63,22 +65,43 @@ struct Fault {
 const SUBMISSION_ITERATIONS: i64 = 4_000_000;
 
 impl GpuBackend {
-    /// Opens the device and compiles the program's shaders for it.
+    /// Opens a device and compiles the program's kernels for it.
     pub(crate) fn new(program: Arc<Program>, choice: AdapterChoice) -> Result<Self, Error> {
-        let (info, adapter) = adapter::choose(&choice)?;
-        let (device, queue) = open(&info, &adapter)?;
-        let fault = Arc::default();
-        watch(&device, &fault);
-        let storage_buffers = info.max_storage_buffers as usize;
+        let found = adapter::choose(&choice)?;
+        let storage_buffers = found.0.max_storage_buffers as usize;
         let limits = Limits::default();
         let limits =
             Limits { storage_buffers: limits.storage_buffers.min(storage_buffers), ..limits };
         let shaders = emit(&program, &limits).map_err(|error| Error::Compile(error.to_string()))?;
+        Self::open(program, shaders, None, found)
+    }
+
+    /// Opens a device for a program whose kernels are these shaders. SPIR-V goes to the driver
+    /// unchecked: it must be a translation of the shaders.
+    pub(crate) fn with_shaders(
+        program: Arc<Program>,
+        shaders: Shaders,
+        spirv: Option<Vec<Vec<u32>>>,
+        choice: AdapterChoice,
+    ) -> Result<Self, Error> {
+        Self::open(program, shaders, spirv, adapter::choose(&choice)?)
+    }
+
+    fn open(
+        program: Arc<Program>,
+        shaders: Shaders,
+        spirv: Option<Vec<Vec<u32>>>,
+        (info, adapter): (AdapterInfo, wgpu::Adapter),
+    ) -> Result<Self, Error> {
+        let (device, queue) = open(&info, &adapter, &shaders, spirv.is_some())?;
+        let fault = Arc::default();
+        watch(&device, &fault);
         let budget = budget(&info);
         let pipelines = Vec::new();
         let mut backend = GpuBackend {
             program,
             shaders,
+            spirv,
             info,
             budget,
             device,
@@ -87,8 +110,8 @@ impl GpuBackend {
             bound: None,
             fault,
         };
-        let shaders = backend.shaders.shaders.iter();
-        backend.pipelines = shaders.map(|s| backend.pipeline(s)).collect::<Result<_, _>>()?;
+        let numbers = 0..backend.shaders.shaders.len();
+        backend.pipelines = numbers.map(|n| backend.pipeline(n)).collect::<Result<_, _>>()?;
         Ok(backend)
     }
 
@@ -97,18 +120,35 @@ impl GpuBackend {
         self.info.kind == AdapterKind::Software
     }
 
-    fn pipeline(&self, shader: &Shader) -> Result<Pipeline, Error> {
+    fn pipeline(&self, number: usize) -> Result<Pipeline, Error> {
         let device = &self.device;
+        let shader = &self.shaders.shaders[number];
         let label = Some(shader.name.as_str());
         self.checked(&format!("compiling `{}`", shader.name), || {
             let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
                 label,
-                entries: &layout_entries(shader),
+                entries: &layout_entries(shader, self.spirv.is_some()),
             });
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label,
-                source: wgpu::ShaderSource::Wgsl(shader.text.as_str().into()),
-            });
+            let module = match &self.spirv {
+                None => device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                    label,
+                    source: wgpu::ShaderSource::Wgsl(shader.text.as_str().into()),
+                }),
+                Some(spirv) => {
+                    let entry = wgpu::PassthroughShaderEntryPoint {
+                        name: shader.entry.as_str().into(),
+                        workgroup_size: (shader.workgroup_size, 1, 1),
+                    };
+                    let descriptor = wgpu::ShaderModuleDescriptorPassthrough {
+                        label,
+                        entry_points: vec![entry].into(),
+                        spirv: Some(spirv[number].as_slice().into()),
+                        ..Default::default()
+                    };
+                    // SAFETY: who opens an artifact's SPIR-V vouches for it.
+                    unsafe { device.create_shader_module_passthrough(descriptor) }
+                }
+            };
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label,
                 bind_group_layouts: &[Some(&layout)],
@@ -208,7 +248,7 @@ impl GpuBackend {
         uniforms: &wgpu::Buffer,
     ) -> wgpu::BindGroup {
         let shader = &self.shaders.shaders[number];
-        let uniform = (!shader.uniforms.is_empty()).then(|| wgpu::BindGroupEntry {
+        let uniform = has_binding_0(shader, self.spirv.is_some()).then(|| wgpu::BindGroupEntry {
             binding: 0,
             resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer: uniforms,
@@ -262,7 +302,8 @@ impl GpuBackend {
                     pass.set_pipeline(&self.pipelines[number].pipeline);
                     current = Some(number);
                 }
-                let has_uniform = !self.shaders.shaders[number].uniforms.is_empty();
+                let has_uniform =
+                    has_binding_0(&self.shaders.shaders[number], self.spirv.is_some());
                 let offset = has_uniform.then_some(dispatch.uniform);
                 pass.set_bind_group(0, &bound.bind_groups[number], offset.as_slice());
                 pass.dispatch_workgroups(dispatch.workgroups.0, dispatch.workgroups.1, 1);
@@ -325,7 +366,7 @@ impl Backend for GpuBackend {
         if self.bound.as_ref().is_some_and(|bound| bound.bindings == *bindings) {
             return Ok(());
         }
-        let mut plan = plan(&self.program, &self.shaders, bindings, self.budget)?;
+        let mut plan = plan(&self.shaders, bindings, self.budget)?;
         let bound = self.checked("allocating buffers", || -> Result<Bound, Error> {
             let memory = self.memory(bindings)?;
             // The last struct is bound with its full size.
@@ -405,16 +446,45 @@ const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
 
 const UNIFORM: wgpu::BufferUsages = wgpu::BufferUsages::UNIFORM.union(wgpu::BufferUsages::COPY_DST);
 
-/// Opens a device with WebGPU's default limits, but for buffers as large as the adapter has.
-fn open(info: &AdapterInfo, adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue), Error> {
+/// Opens a device with WebGPU's default limits, but for buffers as large as the adapter has, and for
+/// what the shaders need beyond.
+fn open(
+    info: &AdapterInfo,
+    adapter: &wgpu::Adapter,
+    shaders: &Shaders,
+    is_spirv: bool,
+) -> Result<(wgpu::Device, wgpu::Queue), Error> {
     let available = adapter.limits();
+    let passthrough = wgpu::Features::PASSTHROUGH_SHADERS;
+    if is_spirv && !adapter.features().contains(passthrough) {
+        return Err(Error::Device(format!("{} takes no SPIR-V", info.name)));
+    }
+    let required_features = if is_spirv { passthrough } else { wgpu::Features::empty() };
+    let bindings = shaders.shaders.iter().map(|shader| shader.bindings.len() as u32).max();
+    let bindings = bindings.unwrap_or(0);
+    if bindings > available.max_storage_buffers_per_shader_stage {
+        let most = available.max_storage_buffers_per_shader_stage;
+        let name = &info.name;
+        let message = format!(
+            "the shaders need {bindings} storage buffers at once, and {name} binds at most {most}"
+        );
+        return Err(Error::Device(message));
+    }
+    let limits = wgpu::Limits::default().or_worse_values_from(&available);
     let required_limits = wgpu::Limits {
         max_buffer_size: available.max_buffer_size,
         max_storage_buffer_binding_size: available.max_storage_buffer_binding_size,
-        ..wgpu::Limits::default().or_worse_values_from(&available)
+        max_storage_buffers_per_shader_stage: limits
+            .max_storage_buffers_per_shader_stage
+            .max(bindings),
+        ..limits
     };
-    let descriptor =
-        wgpu::DeviceDescriptor { label: Some("fgi"), required_limits, ..Default::default() };
+    let descriptor = wgpu::DeviceDescriptor {
+        label: Some("fgi"),
+        required_features,
+        required_limits,
+        ..Default::default()
+    };
     pollster::block_on(adapter.request_device(&descriptor))
         .map_err(|error| Error::Device(format!("{}: {error}", info.name)))
 }
@@ -451,14 +521,19 @@ fn budget(info: &AdapterInfo) -> Budget {
     }
 }
 
-fn layout_entries(shader: &Shader) -> Vec<wgpu::BindGroupLayoutEntry> {
+/// wgpu closes the gap that a missing binding 0 leaves, which SPIR-V that goes past it does not see.
+fn has_binding_0(shader: &Shader, is_spirv: bool) -> bool {
+    is_spirv || !shader.uniforms.is_empty()
+}
+
+fn layout_entries(shader: &Shader, is_spirv: bool) -> Vec<wgpu::BindGroupLayoutEntry> {
     let entry = |binding, ty, has_dynamic_offset, min_binding_size| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size },
         count: None,
     };
-    let uniform = (!shader.uniforms.is_empty())
+    let uniform = has_binding_0(shader, is_spirv)
         .then(|| entry(0, wgpu::BufferBindingType::Uniform, true, uniform_bytes(shader)));
     let storage = shader.bindings.iter().zip(1..).map(|(binding, number)| {
         let ty = wgpu::BufferBindingType::Storage { read_only: !binding.writable };
@@ -469,7 +544,7 @@ fn layout_entries(shader: &Shader) -> Vec<wgpu::BindGroupLayoutEntry> {
 
 /// The size of a shader's uniform struct.
 fn uniform_bytes(shader: &Shader) -> Option<NonZeroU64> {
-    NonZeroU64::new((4 * shader.uniforms.len() as u64).next_multiple_of(16))
+    NonZeroU64::new((4 * shader.uniforms.len().max(1) as u64).next_multiple_of(16))
 }
 
 fn mebibytes(bytes: u64) -> String {

@@ -4,7 +4,7 @@ use fgi_compiler::emit::wgsl::{
     Chunking, Dispatch as Formula, FieldValue, Shader, Shaders, StepWork,
 };
 use fgi_compiler::graph::{Bindings, Dim, DimError};
-use fgi_compiler::kernel::{Direction, Pass, Program};
+use fgi_compiler::kernel::{Direction, Pass};
 
 use crate::Error;
 
@@ -52,19 +52,10 @@ pub(super) fn index(pass: Pass) -> usize {
 }
 
 /// Plans all passes.
-pub(super) fn plan(
-    program: &Program,
-    shaders: &Shaders,
-    bindings: &Bindings,
-    budget: Budget,
-) -> Result<Plan, Error> {
+pub(super) fn plan(shaders: &Shaders, bindings: &Bindings, budget: Budget) -> Result<Plan, Error> {
     let mut plan = Plan::default();
-    let mut shader = 0;
-    for pass in [Pass::Forward, Pass::Backward, Pass::Update] {
-        for _ in program.pass(pass) {
-            plan_shader(&mut plan, pass, shader, &shaders.shaders[shader], bindings, budget)?;
-            shader += 1;
-        }
+    for number in 0..shaders.shaders.len() {
+        plan_shader(&mut plan, number, &shaders.shaders[number], bindings, budget)?;
     }
     Ok(plan)
 }
@@ -80,7 +71,6 @@ struct Part {
 
 fn plan_shader(
     plan: &mut Plan,
-    pass: Pass,
     number: usize,
     shader: &Shader,
     bindings: &Bindings,
@@ -116,7 +106,7 @@ fn plan_shader(
         let uniform = u32::try_from(uniform).map_err(|_| too_many_dispatches(&shader.name))?;
         let dispatch =
             Dispatch { shader: number, uniform, workgroups, iterations: part.iterations };
-        plan.passes[index(pass)].push(dispatch);
+        plan.passes[index(shader.pass)].push(dispatch);
     }
     Ok(())
 }

@@ -3,8 +3,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use fgi::artifact;
+use fgi::checkpoint::Checkpoint;
+use fgi_compiler::emit::artifact::{Artifact, BuildError, BuildOptions, PROFILES};
 use fgi_compiler::emit::clif;
-use fgi_compiler::emit::manifest::manifest;
+use fgi_compiler::emit::manifest;
 use fgi_compiler::emit::wgsl::{self, Limits, Shaders};
 use fgi_compiler::optimizer::Optimizer;
 use fgi_compiler::source::FileId;
@@ -21,7 +24,8 @@ use crate::render;
 pub struct Args {
     #[command(flatten)]
     program: ProgramArgs,
-    /// The directory to write, all or nothing: shaders (WGSL) and manifest.json
+    /// The directory to write, all or nothing: a shader (WGSL) for each kernel, and manifest.json,
+    /// which says how to run them
     #[arg(short, long, value_name = "DIR", required_unless_present_any = ["emit", "time_passes"])]
     output: Option<PathBuf>,
     /// Prints this form of the program (repeatable)
@@ -37,9 +41,34 @@ pub struct Args {
     /// Includes Adam's updates of the parameters
     #[arg(long, requires = "grad")]
     adam: bool,
+    /// Adds the shaders in other languages (comma-separated)
+    #[arg(long, value_enum, value_name = "LANGUAGE", value_delimiter = ',', requires = "output")]
+    target: Vec<Target>,
+    /// The device that the shaders are planned for: how many buffers a kernel binds, and how large a
+    /// workgroup is
+    #[arg(long, value_name = "NAME", value_parser = profile, default_value = PROFILES[0].0)]
+    profile: (String, Limits),
+    /// Adds the initial parameters of this seed (safetensors)
+    #[arg(long, value_name = "SEED", requires = "output")]
+    seed: Option<u64>,
+    /// Adds the parameters of this checkpoint (safetensors)
+    #[arg(long, value_name = "FILE", requires = "output", conflicts_with = "seed")]
+    checkpoint: Option<PathBuf>,
     /// Prints how long each pass took
     #[arg(long)]
     time_passes: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Target {
+    /// SPIR-V 1.3, for Vulkan
+    Spirv,
+    /// Metal Shading Language 2.0
+    Msl,
+    /// HLSL for shader model 6.0
+    Hlsl,
+    /// GLSL 4.30
+    Glsl,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -89,13 +118,12 @@ pub fn run(args: &Args) -> Outcome {
         })?;
     render::to_stderr(&compiled.sources, &compiled.warnings);
     for stage in &args.emit {
-        print(*stage, &program, &compiled)?;
+        print(*stage, &program, &compiled, &args.profile.1)?;
     }
     if let Some(directory) = &args.output {
-        let shaders = shaders(&compiled)?;
-        times.push(("wgsl", start.elapsed()));
-        write(directory, &compiled, &shaders)
-            .map_err(|error| Failure::Run(format!("{}: {error}", directory.display())))?;
+        start = Instant::now();
+        write(directory, args, compiled, options.optimizer)?;
+        times.push(("artifact", start.elapsed()));
     }
     if args.time_passes {
         for (pass, time) in times {
@@ -105,7 +133,53 @@ pub fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-fn print(stage: Stage, program: &ProgramText, compiled: &Compiled) -> Outcome {
+/// Writes the artifact. Its texts are named from the program's folder on, so that its bytes do not
+/// depend on where that is.
+fn write(
+    directory: &Path,
+    args: &Args,
+    mut compiled: Compiled,
+    optimizer: Option<Optimizer>,
+) -> Outcome {
+    let folder = args.program.file.parent().unwrap_or(Path::new("")).to_path_buf();
+    let beside = |name: &str| match Path::new(name).strip_prefix(&folder) {
+        Ok(rest) => rest.to_string_lossy().replace('\\', "/"),
+        Err(_) => name.to_owned(),
+    };
+    compiled.sources = compiled.sources.renamed(beside);
+    let targets = args.target.iter().map(|target| match target {
+        Target::Spirv => manifest::Target::Spirv,
+        Target::Msl => manifest::Target::Msl,
+        Target::Hlsl => manifest::Target::Hlsl,
+        Target::Glsl => manifest::Target::Glsl,
+    });
+    let options =
+        BuildOptions { profile: args.profile.clone(), targets: targets.collect(), optimizer };
+    let mut artifact = Artifact::build(&compiled, &options).map_err(refused)?;
+    if let Some(seed) = args.seed {
+        artifact::add_seed(&mut artifact, &compiled.program, seed)?;
+    }
+    if let Some(path) = &args.checkpoint {
+        let trained = Checkpoint::load(path)?.params;
+        artifact::add_params(&mut artifact, &compiled.program, &trained)
+            .map_err(|error| Failure::Run(format!("{}: {error}", path.display())))?;
+    }
+    Ok(artifact::write(&artifact, directory)?)
+}
+
+fn refused(error: BuildError) -> Failure {
+    Failure::Program(error.to_string())
+}
+
+fn profile(name: &str) -> Result<(String, Limits), String> {
+    let found = PROFILES.iter().find(|(known, _)| *known == name);
+    found.map(|(name, limits)| ((*name).to_owned(), *limits)).ok_or_else(|| {
+        let names: Vec<_> = PROFILES.iter().map(|(name, _)| *name).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+fn print(stage: Stage, program: &ProgramText, compiled: &Compiled, limits: &Limits) -> Outcome {
     let graph = |name: &str| {
         let found = compiled.graphs.iter().find(|(pass, _)| *pass == name);
         found.map(|(_, graph)| graph.to_string()).unwrap_or_default()
@@ -122,7 +196,7 @@ fn print(stage: Stage, program: &ProgramText, compiled: &Compiled) -> Outcome {
         Stage::Schedule => compiled.schedule.to_string(),
         Stage::Kernels => compiled.program.to_string(),
         Stage::Wgsl => {
-            let shaders = shaders(compiled)?.shaders;
+            let shaders = shaders(compiled, limits)?.shaders;
             shaders.into_iter().map(|shader| shader.text).collect::<Vec<_>>().join("\n")
         }
         Stage::Clif => clif::text(&compiled.program),
@@ -140,38 +214,7 @@ fn print_ast(program: &ProgramText) -> Outcome {
     Ok(io::stdout().write_all(print_module(&module).as_bytes())?)
 }
 
-fn shaders(compiled: &Compiled) -> Result<Shaders, Failure> {
-    wgsl::emit_with_sources(&compiled.program, &Limits::default(), &compiled.sources)
+fn shaders(compiled: &Compiled, limits: &Limits) -> Result<Shaders, Failure> {
+    wgsl::emit_with_sources(&compiled.program, limits, &compiled.sources)
         .map_err(|error| Failure::Program(error.to_string()))
 }
-
-/// Writes the artifact beside its place and moves it there when it is complete. An older artifact of
-/// this name is replaced; anything else is not.
-fn write(directory: &Path, compiled: &Compiled, shaders: &Shaders) -> io::Result<()> {
-    let is_taken = directory.exists() && !directory.join(MANIFEST).is_file();
-    if is_taken && directory.read_dir()?.next().is_some() {
-        return Err(io::Error::other("is there and is no artifact: it is not replaced"));
-    }
-    let parent = match directory.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let temporary = tempfile::Builder::new().prefix(".fgic-").tempdir_in(parent)?;
-    let new = temporary.path().join("new");
-    std::fs::create_dir(&new)?;
-    let manifest = manifest(&compiled.program, shaders);
-    std::fs::write(new.join(MANIFEST), manifest.to_json()?)?;
-    for (shader, kernel) in shaders.shaders.iter().zip(&manifest.kernels) {
-        std::fs::write(new.join(&kernel.file), &shader.text)?;
-    }
-    let old = temporary.path().join("old");
-    if directory.exists() {
-        std::fs::rename(directory, &old)?;
-    }
-    std::fs::rename(&new, directory).inspect_err(|_| {
-        // The old one, if there was one, goes back to its place.
-        let _ = std::fs::rename(&old, directory);
-    })
-}
-
-const MANIFEST: &str = "manifest.json";

@@ -7,5 +7,7 @@ pub mod eval;
 pub mod explain;
 pub mod fmt;
 pub mod gradcheck;
+pub mod inspect;
 pub mod plot;
+pub mod schema;
 pub mod train;

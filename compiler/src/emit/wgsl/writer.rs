@@ -12,7 +12,7 @@ use crate::kernel::{Affine, Inst, ReduceLoop, Store, Val};
 /// Writes a kernel as a WGSL module.
 pub(super) fn write(
     program: &Program,
-    kernel: &Kernel,
+    (pass, kernel): (Pass, &Kernel),
     groups: &[Group],
     limits: &Limits,
     sources: &Sources,
@@ -24,7 +24,7 @@ pub(super) fn write(
         Form::Elements => writer.elements(),
         Form::Rows => writer.rows(),
     };
-    writer.finish(dispatch, chunking, sources)
+    writer.finish(pass, dispatch, chunking, sources)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,9 @@ struct Writer<'a> {
     words: Words,
     text: String,
     depth: usize,
+    /// What the next lines stand for, and the lines of `text` at which that changes, from 0.
+    span: Option<Span>,
+    marks: Vec<(usize, Span)>,
 }
 
 /// A group that the kernel binds.
@@ -138,6 +141,8 @@ impl<'a> Writer<'a> {
             words,
             text: String::new(),
             depth: 1,
+            span: None,
+            marks: Vec::new(),
         }
     }
 
@@ -185,7 +190,7 @@ impl<'a> Writer<'a> {
     }
 
     fn ranges(&self, stage: &Stage, points: &Dim, lanes: u32) -> Chunking {
-        let lengths = stage.loops.iter().map(|reduce| loop_length(reduce, &self.time)).collect();
+        let lengths = stage.loops.iter().map(|reduce| reduce.length(self.program)).collect();
         Chunking::Loops { lengths, slots: slots(stage), points: points.clone(), lanes }
     }
 
@@ -345,6 +350,7 @@ impl<'a> Writer<'a> {
 
     /// Defines a value, unless it is written out where it is used.
     fn value(&mut self, stage: &Stage, values: &mut Values, val: Val) {
+        self.span = stage.spans.get(val.0 as usize).copied().flatten().or(self.span);
         if let Inst::Reduce(index) = stage.inst(val) {
             return self.reduce(stage, values, val, *index);
         }
@@ -512,7 +518,7 @@ impl<'a> Writer<'a> {
 
     fn reduce(&mut self, stage: &Stage, values: &mut Values, val: Val, index: usize) {
         let reduce = &stage.loops[index];
-        let extents = loop_extents(reduce, &self.time);
+        let extents = reduce.extents(self.program);
         let unrolled = self.unrolled(reduce);
         let k = self.names.take("k");
         let accumulators = self.accumulators(reduce.reduction);
@@ -522,7 +528,7 @@ impl<'a> Writer<'a> {
             self.load_partials(stage, index, &accumulators, &start);
             (start, end)
         } else {
-            let length = loop_length(reduce, &self.time);
+            let length = reduce.length(self.program);
             ("0".to_owned(), self.dim(&length))
         };
         let is_team = self.form == Form::Teams;
@@ -630,7 +636,7 @@ impl<'a> Writer<'a> {
     /// How many iterations of a loop are written out. Drivers overlap them; and the one that ends
     /// long loops counts them once.
     fn unrolled(&self, reduce: &ReduceLoop) -> i64 {
-        let length = loop_length(reduce, &self.time).as_const();
+        let length = reduce.length(self.program).as_const();
         let varying = reduce.axes.iter().filter(|dim| !dim.is_one()).count();
         let is_simple = self.form == Form::Rows && varying <= 1 && !reduce.over_time;
         let fits = length.is_some_and(|length| length >= 16 && length % 4 == 0);
@@ -647,7 +653,7 @@ impl<'a> Writer<'a> {
     /// The iterations of a stage's loops in a step.
     fn iterations(&self, stage: &Stage) -> Dim {
         stage.loops.iter().fold(Dim::zero(), |sum, reduce| {
-            let length = loop_length(reduce, &self.time);
+            let length = reduce.length(self.program);
             let unrolled = Dim::constant(self.unrolled(reduce));
             &sum + &length.exact_div(&unrolled).unwrap_or(length)
         })
@@ -798,6 +804,9 @@ impl<'a> Writer<'a> {
             _ if value.is_nan() => "nan",
             f32::INFINITY => "infinity",
             f32::NEG_INFINITY => "minus_infinity",
+            // The shortest number that means the greatest is greater than it, which browsers refuse.
+            f32::MIN => return format!("({:?})", f64::from(value)),
+            f32::MAX => return format!("{:?}", f64::from(value)),
             _ if value.is_sign_negative() => return format!("({value:?})"),
             _ => return format!("{value:?}"),
         };
@@ -830,6 +839,10 @@ impl<'a> Writer<'a> {
     }
 
     fn line(&mut self, text: &str) {
+        if let Some(span) = self.span.filter(|span| self.marks.last().is_none_or(|m| m.1 != *span))
+        {
+            self.marks.push((self.text.matches('\n').count(), span));
+        }
         let _ = writeln!(self.text, "{:width$}{text}", "", width = 4 * self.depth);
     }
 
@@ -845,7 +858,13 @@ impl<'a> Writer<'a> {
 
     // ---- the module ----
 
-    fn finish(self, dispatch: Dispatch, chunking: Chunking, sources: &Sources) -> Shader {
+    fn finish(
+        self,
+        pass: Pass,
+        dispatch: Dispatch,
+        chunking: Chunking,
+        sources: &Sources,
+    ) -> Shader {
         let mut text = self.comment(sources);
         if !self.fields.is_empty() {
             let name = &self.words.args;
@@ -901,11 +920,14 @@ impl<'a> Writer<'a> {
             "\n@compute @workgroup_size({size})\nfn {entry}(\n    \
              @builtin(workgroup_id) {group}: vec3<u32>,\n    \
              @builtin(num_workgroups) {groups}: vec3<u32>,\n    \
-             @builtin(local_invocation_index) {lane}: u32,\n) {{\n{body}}}\n",
+             @builtin(local_invocation_index) {lane}: u32,\n) {{\n",
             size = self.workgroup_size,
             entry = self.entry,
-            body = self.text,
         );
+        let first = text.matches('\n').count() + 1;
+        let lines = self.marks.iter().map(|(line, span)| ((first + line) as u32, *span)).collect();
+        text.push_str(&self.text);
+        text.push_str("}\n");
         let groups = self.bound.into_iter().map(|(group, bound)| Binding {
             memory: Memory::Group(group),
             writable: bound.writable,
@@ -915,8 +937,10 @@ impl<'a> Writer<'a> {
         let scratch = self.is_chunked_reduction.then_some(scratch);
         Shader {
             name: self.kernel.name.clone(),
+            pass,
             entry: self.entry,
             text,
+            lines,
             workgroup_size: self.workgroup_size,
             uniforms: self.fields,
             bindings: groups.chain(scratch).collect(),
