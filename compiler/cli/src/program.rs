@@ -76,7 +76,7 @@ fn read_stdin() -> std::io::Result<String> {
     Ok(text)
 }
 
-fn dimension(text: &str) -> Result<(String, i64), String> {
+pub fn dimension(text: &str) -> Result<(String, i64), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     let value = value.trim().parse::<i64>().map_err(|_| format!("`{value}` is no whole number"))?;
     if value < 0 {

@@ -200,6 +200,22 @@ fn explain_shows_a_page_once() {
 }
 
 #[test]
+fn explain_shows_bindings_and_laws() {
+    let directory = place();
+    let shown = done(&directory, "explain net.fgi::h.z");
+    let parts =
+        ["h.z at net.fgi:", "\nnormal form\n    bypass(", "\nbackward, where dz is", "\nproof"];
+    assert!(parts.iter().all(|part| shown.contains(part)), "{shown}");
+    let likely = fails(&directory, "explain net.fgi::h.zz", 1);
+    assert!(likely.contains("did you mean `h.z`?"), "{likely}");
+    assert!(done(&directory, "explain rule:").lines().count() > 20);
+    assert!(done(&directory, "explain rule:bypass-left").contains("bypass(bypass(a, b), c)"));
+    let likely = fails(&directory, "explain rule:bypass-lift", 2);
+    assert!(likely.contains("did you mean `rule:bypass-left`?"), "{likely}");
+    assert!(fails(&directory, "explain none.fgi::z", 3).contains("none.fgi"));
+}
+
+#[test]
 fn colours_are_for_terminals() {
     let directory = place();
     write(&directory, "wrong.fgi", "graph g(x: [B]) -> y { let y = z; }");

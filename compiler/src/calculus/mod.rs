@@ -19,6 +19,7 @@
 
 pub mod analysis;
 pub mod encode;
+pub mod explain;
 mod extract;
 pub mod language;
 pub mod rules;

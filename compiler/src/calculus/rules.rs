@@ -51,6 +51,46 @@ pub enum Numeric {
     Approximate,
 }
 
+impl Phase {
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Surrogate => "before gradients are appended",
+            Phase::Joint => "on values and gradients together",
+        }
+    }
+}
+
+impl Order {
+    pub fn name(self) -> &'static str {
+        match self {
+            Order::First => "first derivatives",
+            Order::All => "derivatives of all orders",
+        }
+    }
+}
+
+impl Numeric {
+    pub fn name(self) -> &'static str {
+        match self {
+            Numeric::Exact => "exact",
+            Numeric::Finite => "finite",
+            Numeric::Reassociating => "reassociating",
+            Numeric::Approximate => "approximate",
+        }
+    }
+
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Numeric::Exact => "exact: the same bits for all operands",
+            Numeric::Finite => {
+                "finite: the same bits where no NaN, infinity or negative zero takes part"
+            }
+            Numeric::Reassociating => "reassociating: equal but for the order of rounding",
+            Numeric::Approximate => "approximate: equal over the real numbers",
+        }
+    }
+}
+
 pub struct Law {
     pub name: &'static str,
     pub phases: &'static [Phase],

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::modules::{DefId, ModuleId, Modules, PRELUDE, Unresolved};
 use super::term::{
-    Frame, FrameId, InputDecl, Kind, ParamDecl, Program, Static, Term, TermId, Terms, VarId,
-    VarSource,
+    BindingDecl, Frame, FrameId, InputDecl, Kind, ParamDecl, Program, Static, Term, TermId, Terms,
+    VarId, VarSource,
 };
 use super::{builtins, report};
 use crate::diagnostic::Diagnostic;
@@ -477,6 +477,10 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 }
                 if let Value::Term(term) = value {
                     self.name_term(scope, term, &name.text);
+                    if scope.has_memory() {
+                        let path = format!("{}{}", scope.path, name.text);
+                        self.program.bindings.push(BindingDecl { path, term, span });
+                    }
                 }
                 scope.values.insert(name.text.clone(), value);
             }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use super::infer::{Typed, elem_name};
 use super::shape::Rules;
 use super::term::{Kind, OverTime, Program, Reduce, Static, TermId};
+use super::{Binding, Places};
 use crate::diagnostic::Diagnostic;
 use crate::graph::op::{Number, Signature};
 use crate::graph::{
     Builder, Clock, Dim, Elem, Graph, Input, NodeId, Op, Param, Pointwise, Reduction, Role, Root,
     Type,
 };
+use crate::source::Span;
 
-/// The graph of terms that have been checked.
-pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<Graph> {
+/// The graph of terms that have been checked, and where it is written.
+pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<(Graph, Places)> {
     let mut graph = Graph::default();
     graph.name = name.to_string();
     graph.time = program.time.clone();
@@ -52,6 +54,7 @@ pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<Graph> {
         builder: Builder::new(&mut graph),
         nodes: vec![None; program.terms.len()],
         delays: Vec::new(),
+        places: Vec::new(),
     };
     let mut roots = Vec::new();
     for (name, term) in &program.outputs {
@@ -59,8 +62,18 @@ pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<Graph> {
         roots.push(Root { name: name.text.clone(), role: Role::Output, node });
     }
     emitter.close()?;
+    let bindings = program.bindings.iter().map(|binding| Binding {
+        path: binding.path.clone(),
+        node: emitter.nodes[binding.term.0 as usize],
+        span: binding.span,
+    });
+    let places = Places {
+        bindings: bindings.collect(),
+        params: program.params.iter().map(|param| param.span).collect(),
+        nodes: emitter.places,
+    };
     graph.roots = roots;
-    Ok(graph)
+    Ok((graph, places))
 }
 
 struct Emitter<'a, 'g> {
@@ -70,6 +83,8 @@ struct Emitter<'a, 'g> {
     nodes: Vec<Option<NodeId>>,
     /// The `prev` nodes whose operands are emitted at the end.
     delays: Vec<(NodeId, TermId)>,
+    /// Of each node.
+    places: Vec<Vec<Span>>,
 }
 
 type Result<T> = std::result::Result<T, Box<Diagnostic>>;
@@ -93,9 +108,23 @@ impl<'a> Emitter<'a, '_> {
             self.builder.span = Some(term.span);
             let node = self.emit(id, &args)?;
             self.name(node, &term.name);
+            let place = self.place(id);
+            self.places.resize(self.builder.graph().len(), place);
             self.nodes[id.0 as usize] = Some(node);
         }
         self.done(id)
+    }
+
+    /// Where a term is written, and the calls around it from the inside out.
+    fn place(&self, id: TermId) -> Vec<Span> {
+        let term = &self.program.terms[id];
+        let mut spans = vec![term.span];
+        let mut next = term.frame;
+        while let Some(frame) = next.map(|frame| self.program.terms.frame(frame)) {
+            spans.push(frame.span);
+            next = frame.parent;
+        }
+        spans
     }
 
     fn done(&self, id: TermId) -> Result<NodeId> {

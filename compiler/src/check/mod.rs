@@ -24,8 +24,8 @@ mod term;
 use std::collections::{BTreeMap, HashSet};
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::graph::{Dim, Graph};
-use crate::source::{Loader, Sources};
+use crate::graph::{Dim, Graph, NodeId};
+use crate::source::{Loader, Sources, Span};
 use crate::syntax::ast::ItemKind;
 use elaborate::Elaborator;
 pub use heads::{DimHead, FunctionHead, GraphHead, Heads, InputHead, bind_dims, heads};
@@ -54,13 +54,36 @@ pub struct Checked {
     pub graph: Option<Graph>,
     /// The dimensions of the graph by name, open or not.
     pub dims: BTreeMap<String, Dim>,
+    pub places: Places,
+}
+
+/// Where the graph is written.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Those of the graph's body and of its layers' instances.
+    pub bindings: Vec<Binding>,
+    /// The name of each parameter where it is declared.
+    pub params: Vec<Span>,
+    /// For each node, what it was written as, and the calls around it from the inside out.
+    pub nodes: Vec<Vec<Span>>,
+}
+
+/// A name for a value.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// The path of instances and the name: `h.u`.
+    pub path: String,
+    /// `None` where no output needs it.
+    pub node: Option<NodeId>,
+    /// The expression that it is bound to.
+    pub span: Span,
 }
 
 /// Checks a program, called `name` in messages, and translates one of its graphs.
 pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> Checked {
     let mut modules = Modules::new(loader);
     let program = modules.add(name, text);
-    let (graph, dims) = match choose(&mut modules, program, options.graph.as_deref()) {
+    let (translated, dims) = match choose(&mut modules, program, options.graph.as_deref()) {
         Some(id) => translate(&mut modules, program, id, options),
         None => {
             check_rest(&mut Elaborator::new(&mut modules), program);
@@ -70,7 +93,8 @@ pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> 
     let Modules { sources, mut diagnostics, .. } = modules;
     sort(&mut diagnostics);
     let is_fine = diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
-    Checked { sources, diagnostics, graph: graph.filter(|_| is_fine), dims }
+    let (graph, places) = translated.filter(|_| is_fine).unzip();
+    Checked { sources, diagnostics, graph, dims, places: places.unwrap_or_default() }
 }
 
 fn translate(
@@ -78,7 +102,7 @@ fn translate(
     program: ModuleId,
     id: DefId,
     options: &Options,
-) -> (Option<Graph>, BTreeMap<String, Dim>) {
+) -> (Option<(Graph, Places)>, BTreeMap<String, Dim>) {
     let name = modules.name(id).to_string();
     let mut elaborator = Elaborator::new(modules);
     elaborator.graph(id, &options.dims);

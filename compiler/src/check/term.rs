@@ -114,6 +114,7 @@ pub struct Program {
     /// The graph's dimensions by name, open or not.
     pub dims: BTreeMap<String, Dim>,
     pub outputs: Vec<(Name, TermId)>,
+    pub bindings: Vec<BindingDecl>,
 }
 
 impl Program {
@@ -125,8 +126,16 @@ impl Program {
             time: None,
             dims: BTreeMap::new(),
             outputs: Vec::new(),
+            bindings: Vec::new(),
         }
     }
+}
+
+/// A binding of a layer's instance or of the graph, with the place of its value.
+pub struct BindingDecl {
+    pub path: String,
+    pub term: TermId,
+    pub span: Span,
 }
 
 /// A parameter of an instance. Dimensions, initialiser and bounds are numbers once types are known.

@@ -14,6 +14,7 @@ mod infer;
 pub mod interpret;
 pub mod op;
 mod print;
+pub mod syntax;
 pub mod verify;
 
 pub use build::Builder;

@@ -52,7 +52,12 @@ pub fn print_module(module: &Module) -> String {
 
 /// An expression on one line.
 pub fn expr_to_string(expr: &Expr) -> String {
-    Printer::default().expr(expr).render(usize::MAX)
+    expr_to_lines(expr, usize::MAX)
+}
+
+/// An expression on lines of so many columns.
+pub fn expr_to_lines(expr: &Expr, width: usize) -> String {
+    Printer::default().expr(expr).render(width)
 }
 
 /// Where a comment stands on its line.

@@ -14,7 +14,7 @@ mod recover;
 mod tokens;
 
 use actions::Context;
-pub use format::{expr_to_string, format, print_module};
+pub use format::{expr_to_lines, expr_to_string, format, print_module};
 
 lalrpop_mod!(
     #[allow(clippy::all, clippy::pedantic, unused_qualifications, dead_code)]

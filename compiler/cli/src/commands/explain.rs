@@ -1,29 +1,99 @@
 use std::io::{self, Write};
+use std::path::PathBuf;
 
+use fgi_compiler::calculus::explain::explain;
+use fgi_compiler::calculus::{LAWS, Law};
+use fgi_compiler::check::{self, closest};
 use fgi_compiler::codes::{self, CODES};
 
 use crate::failure::{Failure, Outcome};
+use crate::program::ProgramArgs;
+use crate::render;
 
-/// Explains an error code: what it means, a wrong program, the right one
+/// Explains what the compiler makes of a program, a law of its calculus, or an error code
+///
+/// For a binding: its normal form, what is computed forward and sent backward, and the proof that this is
+/// what was written. For a code: what it means, a wrong program, the right one.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The code, such as E040; all codes are listed if not given
-    #[arg(value_name = "CODE")]
-    code: Option<String>,
+    /// FILE.fgi::BINDING with the path of instances (h.z), rule:NAME, or a code such as E040; all codes
+    /// are listed if not given, all laws for rule:
+    #[arg(value_name = "WHAT")]
+    what: Option<String>,
+    /// The graph to take, where the program has several
+    #[arg(long, value_name = "NAME")]
+    graph: Option<String>,
+    /// Gives a dimension its value (repeatable)
+    #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = crate::program::dimension)]
+    dims: Vec<(String, i64)>,
 }
+
+const EXAMPLES: &str = "Examples:
+  fgic explain dsl-examples/smnist.fgi::h.z
+  fgic explain rule:cancel
+  fgic explain E040";
 
 pub fn run(args: &Args) -> Outcome {
     let mut out = io::stdout();
-    let Some(asked) = &args.code else {
+    let Some(asked) = &args.what else {
         for code in CODES {
             writeln!(out, "{}  {}", code.code, code.title)?;
         }
         return Ok(());
     };
-    match codes::find(asked) {
-        Some(code) => Ok(writeln!(out, "{}", code.page.trim())?),
+    if let Some(name) = asked.strip_prefix("rule:") {
+        return explain_law(name);
+    }
+    if let Some(code) = codes::find(asked) {
+        return Ok(writeln!(out, "{}", code.page.trim())?);
+    }
+    match asked.rsplit_once("::") {
+        Some((file, binding)) => explain_binding(file.into(), binding, args),
+        None => Err(Failure::Usage(format!(
+            "`{asked}` is no code, which `fgic explain` lists, no rule:NAME and no FILE.fgi::BINDING"
+        ))),
+    }
+}
+
+fn explain_law(name: &str) -> Outcome {
+    let mut out = io::stdout();
+    if name.is_empty() {
+        let width = LAWS.iter().map(|law| law.name.len()).max().unwrap_or(0);
+        for Law { name, equation, .. } in LAWS {
+            writeln!(out, "{name:width$}  {equation}")?;
+        }
+        return Ok(());
+    }
+    match LAWS.iter().find(|law| law.name == name) {
+        Some(law) => Ok(write!(out, "{law}")?),
         None => {
-            Err(Failure::Usage(format!("there is no code `{asked}`; `fgic explain` lists all")))
+            let likely = closest(name, LAWS.iter().map(|law| law.name));
+            let hint = likely.map(|likely| format!("did you mean `rule:{likely}`? "));
+            Err(Failure::Usage(format!(
+                "there is no law `{name}`; {}`fgic explain rule:` lists all",
+                hint.unwrap_or_default()
+            )))
         }
     }
+}
+
+fn explain_binding(file: PathBuf, binding: &str, args: &Args) -> Outcome {
+    let program = ProgramArgs { file, graph: args.graph.clone(), dims: args.dims.clone() };
+    let text = program.read()?;
+    let options =
+        check::Options { graph: program.graph.clone(), dims: program.dims()?, sized: false };
+    let checked = check::check(&text.name, &text.text, &text, &options);
+    render::to_stderr(&checked.sources, &checked.diagnostics);
+    let graph = checked.graph.ok_or(Failure::Reported)?;
+    let explanation = explain(&graph, &checked.places, binding)
+        .map_err(|error| Failure::Program(error.to_string()))?;
+    let mut out = io::stdout();
+    let (line, _) = checked.sources.line_column(explanation.span);
+    let file = checked.sources.get(explanation.span.file).map_or("", |file| &file.name);
+    writeln!(out, "{} at {file}:{line}", explanation.path)?;
+    for line in checked.sources.text(explanation.span).lines() {
+        writeln!(out, "    {}", line.trim())?;
+    }
+    Ok(write!(out, "\n{explanation}")?)
 }
