@@ -20,8 +20,9 @@ pub(crate) trait Backend: Send {
     /// Copies a buffer out.
     fn read(&mut self, buffer: BufferId) -> Result<Vec<u8>, Error>;
 
-    /// Runs the kernels of a pass in order. The device may still be at work when this returns.
-    fn run(&mut self, pass: Pass) -> Result<(), Error>;
+    /// Runs passes after each other. What only these passes use need not be there afterwards. The
+    /// device may still be at work when this returns.
+    fn run(&mut self, passes: &[Pass]) -> Result<(), Error>;
 
     /// Waits until everything is done.
     fn wait(&mut self) -> Result<(), Error>;

@@ -16,11 +16,9 @@ pub struct Spread {
 
 /// A training step, part by part.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TrainingTimes {
+pub struct Parts {
     pub forward: Spread,
     pub backward: Spread,
-    /// Forward and backward together.
-    pub training: Spread,
     /// `None` if the program has no update.
     pub update: Option<Spread>,
 }
@@ -83,29 +81,37 @@ pub fn median(numbers: &[f64]) -> f64 {
     }
 }
 
-/// The times of a training step; inputs must be given. The update comes last, so that all other runs
-/// see the same parameters.
-pub fn training(session: &mut Session, runs: Runs) -> Result<TrainingTimes, Error> {
-    let [training] = runs.of(|| Ok([timed(session, &[Pass::Forward, Pass::Backward])?]))?;
-    let [forward, backward] =
-        runs.of(|| Ok([timed(session, &[Pass::Forward])?, timed(session, &[Pass::Backward])?]))?;
+/// The times of training steps, forward and backward together; inputs must be given.
+pub fn training(session: &mut Session, runs: Runs) -> Result<Spread, Error> {
+    Ok(runs.of(|| Ok([timed(session, Session::run_gradients)?]))?[0])
+}
+
+/// The times of the parts of a training step, one after the other; inputs must be given. The update
+/// comes last, so that all other runs see the same parameters.
+pub fn parts(session: &mut Session, runs: Runs) -> Result<Parts, Error> {
+    let mut run = |pass| timed(session, |session| session.run(pass));
+    let [forward, backward] = runs.of(|| Ok([run(Pass::Forward)?, run(Pass::Backward)?]))?;
     let update = match session.program().update.is_empty() {
         true => None,
-        false => Some(runs.of(|| Ok([timed(session, &[Pass::Update])?]))?[0]),
+        false => {
+            let update = || Ok([timed(session, |session| session.run(Pass::Update))?]);
+            Some(runs.of(update)?[0])
+        }
     };
-    Ok(TrainingTimes { forward, backward, training, update })
+    Ok(Parts { forward, backward, update })
 }
 
 /// The times of a forward pass; inputs must be given.
 pub fn inference(session: &mut Session, runs: Runs) -> Result<Spread, Error> {
-    Ok(runs.of(|| Ok([timed(session, &[Pass::Forward])?]))?[0])
+    Ok(runs.of(|| Ok([timed(session, |session| session.run(Pass::Forward))?]))?[0])
 }
 
-fn timed(session: &mut Session, passes: &[Pass]) -> Result<Duration, Error> {
+fn timed(
+    session: &mut Session,
+    run: impl FnOnce(&mut Session) -> Result<(), Error>,
+) -> Result<Duration, Error> {
     let start = Instant::now();
-    for pass in passes {
-        session.run(*pass)?;
-    }
+    run(session)?;
     session.wait()?;
     Ok(start.elapsed())
 }

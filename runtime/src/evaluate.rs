@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fgi_compiler::graph::interpret::{Results, Tensor, Values, interpret};
 use fgi_compiler::graph::{Bindings, Dim, Elem, Graph, Input, Param, Role, Symbol};
-use fgi_compiler::kernel::{Pass, Program};
+use fgi_compiler::kernel::Program;
 
 use crate::array::shape_name;
 use crate::npz::Arrays;
@@ -32,8 +32,7 @@ pub fn evaluate(
     }
     let inputs = program.inputs.iter().map(|input| (input.name.as_str(), &arrays[&input.name]));
     session.set_inputs(inputs)?;
-    session.run(Pass::Forward)?;
-    session.run(Pass::Backward)?;
+    session.run_gradients()?;
     let mut results = Arrays::new();
     for (role, name, _) in &program.results {
         match role {

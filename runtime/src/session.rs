@@ -178,6 +178,16 @@ impl Session {
 
     /// Runs a pass. Backward comes after forward, update after backward.
     pub fn run(&mut self, pass: Pass) -> Result<(), Error> {
+        self.run_passes(&[pass])
+    }
+
+    /// Runs the forward and the backward pass. That is faster than one after the other, and takes less
+    /// memory: what one leaves for the other need not be kept for the whole batch at once.
+    pub fn run_gradients(&mut self) -> Result<(), Error> {
+        self.run_passes(&[Pass::Forward, Pass::Backward])
+    }
+
+    fn run_passes(&mut self, passes: &[Pass]) -> Result<(), Error> {
         let missing = self.program.inputs.iter().find(|input| !self.given.contains(&input.name));
         if let Some(input) = missing {
             return Err(Error::Missing { what: "input", name: input.name.clone() });
@@ -185,7 +195,7 @@ impl Session {
         if self.bindings.is_none() {
             self.bind(Bindings::new())?;
         }
-        self.backend.run(pass)
+        self.backend.run(passes)
     }
 
     /// Waits until the device has done all that it was asked for.

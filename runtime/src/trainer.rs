@@ -264,13 +264,12 @@ impl Trainer {
         let batch = self.feed.batch(samples, &self.order[start..end]);
         self.progress.step += 1;
         self.set_inputs(&batch)?;
-        self.session.run(Pass::Forward)?;
+        self.session.run_gradients()?;
         let (loss, correct) = self.outcome(&batch)?;
         if !loss.is_finite() {
             let (step, epoch) = (self.progress.step, self.progress.epoch + 1);
             return Err(Error::Diverged { loss, step, epoch });
         }
-        self.session.run(Pass::Backward)?;
         self.session.run(Pass::Update)?;
         Ok((loss, correct))
     }

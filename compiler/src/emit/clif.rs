@@ -14,7 +14,6 @@ mod math;
 mod pointwise;
 mod product;
 mod reduce;
-mod short;
 mod values;
 
 use std::cell::{RefCell, RefMut};
@@ -26,29 +25,38 @@ use cranelift::codegen::isa::CallConv;
 use cranelift::prelude::*;
 
 use crate::graph::{Dim, Elem};
-use crate::kernel::{BufferId, Direction, Kernel, Program, Stage};
+use crate::kernel::{BufferId, Direction, Kernel, Program, Stage, tile};
 use facts::Facts;
 use math::{Code, Vector, vconst};
-pub use short::short_streams;
 use values::Place;
 
 /// A kernel's function and what it must be called with.
 ///
 /// The function is `extern "C" fn(frame: *const Frame, lo: i64, hi: i64, first: i64, end: i64)`. It
 /// runs the points `lo..hi` of axis 0 (unless [`Kernel::local_axes`] of a recurrence is 0: then all)
-/// at the steps `first..end` (without time: ignored).
+/// at the steps `first..end`. Without time these are the steps that loops over time run, where they
+/// are not left out: the function then computes that part of the sums.
 pub struct NativeKernel {
     pub function: Function,
     /// The dimensions whose values [`Frame::dims`] holds.
-    pub dims: Vec<Dim>,
+    pub dims: Vec<Size>,
     /// The matrix products that it asks for.
     pub products: Vec<Product>,
+}
+
+/// A dimension of which a function needs the value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Size {
+    pub dim: Dim,
+    /// The value is a number of the program, like the divisor of a mean, and no matter of where things
+    /// are: where the function runs for a part of the batch, it is that of the whole.
+    pub is_data: bool,
 }
 
 /// What the function finds its data by.
 #[repr(C)]
 pub struct Frame {
-    /// The program's buffers, by [`BufferId`]; see also [`short_streams`].
+    /// The program's buffers, by [`BufferId`]; see also [`tile::windows`].
     pub buffers: *const *mut u8,
     pub dims: *const i64,
     /// For each product, where the result is put: row-major over [`Product::axes`], in the ranges
@@ -80,6 +88,13 @@ pub struct Product {
     pub right: BufferId,
     /// The first of `axes` is time: the steps `first..end`.
     pub over_steps: bool,
+    /// The first of `loops` is time.
+    pub time_loop: Option<TimeLoop>,
+    /// How many steps of each operand there is room for; see [`tile::windows`].
+    pub windows: (Option<i64>, Option<i64>),
+    /// The result is what the kernel stores, and all that it does; the flat indices at which the
+    /// operands start.
+    pub whole_kernel: Option<(Dim, Dim)>,
     /// The axes of the result: the steps, if they are among them, and the axes of the stage.
     pub axes: Vec<ProductAxis>,
     /// The axes that are summed over.
@@ -87,6 +102,15 @@ pub struct Product {
     /// The flat index at which the right operand starts, if that is all the same while the kernel
     /// runs, and so are its elements: it may be rearranged beforehand.
     pub fixed_right: Option<Dim>,
+}
+
+/// The steps that are summed over.
+#[derive(Clone, Debug)]
+pub struct TimeLoop {
+    pub first: Dim,
+    pub end: Dim,
+    /// Of these the steps `first..end` that the function is called with; else all.
+    pub in_parts: bool,
 }
 
 /// An axis and by how much a step along it moves in each operand.
@@ -97,11 +121,11 @@ pub struct ProductAxis {
     pub right: Dim,
 }
 
-/// The function of a kernel; `short` are the program's [`short_streams`].
+/// The function of a kernel; `windows` are those of the program, [`tile::windows`].
 pub fn emit(
     program: &Program,
     kernel: &Kernel,
-    short: &[bool],
+    windows: &[Option<i64>],
     call_conv: CallConv,
 ) -> NativeKernel {
     let mut function = Function::with_name_signature(
@@ -110,7 +134,7 @@ pub fn emit(
     );
     let mut context = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(&mut function, &mut context);
-    let emitter = Emitter::new(program, kernel, short, builder, call_conv);
+    let emitter = Emitter::new(program, kernel, windows, builder, call_conv);
     emitter.kernel();
     let (dims, products) = emitter.finish();
     NativeKernel { function, dims, products }
@@ -118,11 +142,12 @@ pub fn emit(
 
 /// All functions of a program as text.
 pub fn text(program: &Program) -> String {
-    let short = short_streams(program);
+    let program = &tile::split(program);
+    let windows = tile::windows(program);
     let functions = program.kernels().map(|kernel| {
-        let native = emit(program, kernel, &short, CallConv::SystemV);
+        let native = emit(program, kernel, &windows, CallConv::SystemV);
         let dims = native.dims.iter().enumerate();
-        let dims: String = dims.map(|(at, dim)| format!("; dims[{at}] = {dim}\n")).collect();
+        let dims: String = dims.map(|(at, dim)| format!("; dims[{at}] = {}\n", dim.dim)).collect();
         format!("; {}\n{dims}{}", kernel.name, native.function.display())
     });
     functions.collect::<Vec<_>>().join("\n")
@@ -143,9 +168,9 @@ struct Emitter<'a, 'f> {
     rows: (Value, Value),
     steps: (Value, Value),
     call_conv: CallConv,
-    /// See [`short_streams`].
-    short_streams: &'a [bool],
-    dims: RefCell<Vec<Dim>>,
+    /// See [`tile::windows`].
+    windows: &'a [Option<i64>],
+    dims: RefCell<Vec<Size>>,
     products: RefCell<Vec<Product>>,
 }
 
@@ -181,7 +206,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
     fn new(
         program: &'a Program,
         kernel: &'a Kernel,
-        short_streams: &'a [bool],
+        windows: &'a [Option<i64>],
         mut builder: FunctionBuilder<'f>,
         call_conv: CallConv,
     ) -> Emitter<'a, 'f> {
@@ -198,13 +223,13 @@ impl<'a, 'f> Emitter<'a, 'f> {
             rows: (params[1], params[2]),
             steps: (params[3], params[4]),
             call_conv,
-            short_streams,
+            windows,
             dims: RefCell::default(),
             products: RefCell::default(),
         }
     }
 
-    fn finish(self) -> (Vec<Dim>, Vec<Product>) {
+    fn finish(self) -> (Vec<Size>, Vec<Product>) {
         let mut builder = self.code.into_inner();
         builder.ins().return_(&[]);
         (self.dims.into_inner(), self.products.into_inner())
@@ -414,12 +439,18 @@ impl<'a, 'f> Emitter<'a, 'f> {
     }
 
     fn dim(&self, dim: &Dim) -> Value {
+        self.size(dim, false)
+    }
+
+    /// The value of a dimension; see [`Size`].
+    fn size(&self, dim: &Dim, is_data: bool) -> Value {
         if let Some(number) = dim.as_const() {
             return self.int(number);
         }
+        let size = Size { dim: dim.clone(), is_data };
         let mut dims = self.dims.borrow_mut();
-        let at = dims.iter().position(|known| known == dim).unwrap_or_else(|| {
-            dims.push(dim.clone());
+        let at = dims.iter().position(|known| *known == size).unwrap_or_else(|| {
+            dims.push(size);
             dims.len() - 1
         });
         let table = self.constant_pointer(self.frame, offset_of!(Frame, dims));

@@ -404,6 +404,11 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             Pointwise::Add if is(self, args[0], 0.0) => return args[1],
             Pointwise::Add | Pointwise::Sub if is(self, args[1], 0.0) => return args[0],
             Pointwise::Select if args[1] == args[2] => return args[1],
+            Pointwise::Div => {
+                if let Some(inverse) = self.exact_inverse(args[1]) {
+                    return self.map(Pointwise::Mul, vec![args[0], inverse]);
+                }
+            }
             Pointwise::Pow => {
                 if let Inst::F32(bits) = self.stage.inst(args[1]) {
                     let exponent = f32::from_bits(*bits);
@@ -442,6 +447,14 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             Elem::Bool => Some(self.inst(Inst::Bool(value != 0.0))),
             _ => None,
         }
+    }
+
+    /// The inverse of a literal that is a power of two: multiplying with it is the same, but faster.
+    fn exact_inverse(&mut self, val: Val) -> Option<Val> {
+        let Inst::F32(bits) = self.stage.inst(val) else { return None };
+        let inverse = 1.0 / f32::from_bits(*bits);
+        let is_power = bits & 0x007f_ffff == 0 && f32::from_bits(*bits).is_normal();
+        (is_power && inverse.is_normal()).then(|| self.float(f64::from(inverse)))
     }
 
     /// x^n by squaring: exact powers of negative numbers, and faster.

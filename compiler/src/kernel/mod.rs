@@ -18,8 +18,12 @@
 pub mod evaluate;
 pub mod lower;
 mod print;
+mod short;
 #[cfg(test)]
 mod tests;
+pub mod tile;
+
+pub use short::step_size;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,7 @@
 //! 2. [`storage`] decides which values are stored. What is not stored is computed where it is used.
 //! 3. The stored values are ordered; those of a recurrence are grouped into stages.
 
+mod cut;
 mod facts;
 mod recurrence;
 mod rewrite;

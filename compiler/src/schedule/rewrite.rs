@@ -1,22 +1,97 @@
-//! Prepares a graph for scheduling: a product with a delayed operand that starts from something else
-//! than zero is split, so that the product inside the loop always starts from zero:
+//! Prepares a graph for scheduling.
+//!
+//! A product with a delayed operand that starts from something else than zero is split, so that the
+//! product inside the loop always starts from zero:
 //!
 //! - `prev(x, init) @ w = if first step then init @ w else prev(x, 0) @ w`
 //! - `time_sum(prev(x, init)ᵀ @ y) = time_sum(prev(x, 0)ᵀ @ y) + initᵀ @ first(y)`
 //!
-//! and the same for `next` and the last step. Nothing is rounded differently but one addition.
+//! and the same for `next` and the last step. Sums over time are distributed over the terms that are
+//! sums themselves, so that no partial sum of each step is stored:
+//!
+//! - `time_sum(sum(x) - sum(y)) = time_sum(sum(x)) - time_sum(sum(y))`
+//!
+//! Nothing is rounded differently but additions.
 
+use super::facts::is_sum;
 use crate::graph::{Builder, Elem, Graph, Node, NodeId, Op, Pointwise, Reduction, Type};
 
 pub fn prepare(graph: &Graph) -> Graph {
     let mut graph = graph.compact();
     let mut changed = false;
     for id in graph.ids() {
-        changed |= split_step_product(&mut graph, id) || split_time_sum(&mut graph, id);
+        changed |= fold(&mut graph, id)
+            || split_step_product(&mut graph, id)
+            || split_time_sum(&mut graph, id);
+    }
+    // What is distributed makes sums that may be distributed further.
+    let mut at = 0;
+    while at < graph.len() {
+        changed |= distribute_time_sum(&mut graph, NodeId(at as u32));
+        at += 1;
     }
     // Replaced nodes now stand before their operands: put everything in order again.
     if changed { graph.compact() } else { graph }
 }
+
+/// A pointwise operation on literals is one.
+fn fold(graph: &mut Graph, id: NodeId) -> bool {
+    let node = graph.node(id).clone();
+    let Op::Map(op) = node.op else { return false };
+    let numbers = node.args.iter().map(|arg| match graph.ty(*arg).elem {
+        Elem::F32 => graph.as_number(*arg),
+        _ => None,
+    });
+    let Some(numbers) = numbers.collect::<Option<Vec<f64>>>() else { return false };
+    let value = (op.row().value)(&numbers);
+    if node.ty.elem != Elem::F32 || node.ty.is_stream() || !(value as f32).is_finite() {
+        return false;
+    }
+    let literal = Builder::new(graph).number(value);
+    let ty = Type { clock: graph.ty(literal).clock, ..node.ty.clone() };
+    let op = Op::Broadcast(ty.dims.clone());
+    *graph.node_mut(id) = Node { op, args: vec![literal], ty, ..node };
+    true
+}
+
+/// A sum over time of terms, of which some are sums themselves, is the sum of their sums over time: each
+/// becomes one reduction.
+fn distribute_time_sum(graph: &mut Graph, id: NodeId) -> bool {
+    let node = graph.node(id).clone();
+    if node.op != Op::TimeReduce(Reduction::Sum) {
+        return false;
+    }
+    let inner = graph.node(node.args[0]).clone();
+    let Op::Map(op @ (Pointwise::Neg | Pointwise::Add | Pointwise::Sub)) = inner.op else {
+        return false;
+    };
+    let is_stream = |arg: &NodeId| graph.ty(*arg).is_stream();
+    if !inner.args.iter().all(is_stream) || !inner.args.iter().any(|arg| has_sum(graph, *arg)) {
+        return false;
+    }
+    let mut b = Builder::new(graph);
+    b.span = node.span;
+    let sums = inner.args.iter().map(|arg| b.push(node.op.clone(), vec![*arg]));
+    let args = sums.collect();
+    *graph.node_mut(id) = Node { op: Op::Map(op), args, ..node };
+    true
+}
+
+/// Among the terms that a value is the sum of, some are sums themselves. Only so many are looked at.
+fn has_sum(graph: &Graph, id: NodeId) -> bool {
+    let mut open = vec![id];
+    for _ in 0..MOST_TERMS {
+        let Some(node) = open.pop().map(|id| graph.node(id)) else { return false };
+        match node.op {
+            Op::Map(Pointwise::Neg | Pointwise::Add | Pointwise::Sub) => open.extend(&node.args),
+            _ if is_sum(&node.op) => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+const MOST_TERMS: usize = 32;
 
 /// A delay that does not start from zero, under transpositions.
 struct Delayed {

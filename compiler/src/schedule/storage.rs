@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::cut::Ways;
 use super::facts::{is_leaf, is_reduction, is_resident, is_sum, is_view, own_cost};
 use super::recurrence::Recurrences;
 use crate::graph::{Dim, Graph, NodeId, Op, Pointwise};
@@ -136,6 +137,7 @@ impl Choice<'_> {
     /// follows from others of the same step. If only the delay uses it, it is then computed one
     /// step off; otherwise it would be computed twice, so it must be cheap.
     fn states(&mut self) {
+        self.cut_states();
         for id in self.needed() {
             if let Some(state) = self.state_of(id)
                 && self.recurrences.of(id).is_some()
@@ -153,6 +155,60 @@ impl Choice<'_> {
             {
                 self.store(state);
             }
+        }
+    }
+
+    /// What is delayed often follows from a few other values: `next(a * x)` and `next(b * x)` need `x` of
+    /// the step before. So the fewest values are stored that cut all ways within a step from a delay,
+    /// or from a value that is costly to compute again, to what is delayed.
+    fn cut_states(&mut self) {
+        let ids: Vec<NodeId> =
+            self.needed().filter(|id| self.recurrences.of(*id).is_some()).collect();
+        let place: HashMap<NodeId, usize> = ids.iter().copied().zip(0..).collect();
+        let is_delay = |id: NodeId| matches!(self.graph.node(id).op, Op::Prev | Op::Next);
+        let same = |a: NodeId, b: NodeId| self.recurrences.of(a) == self.recurrences.of(b);
+        let users = |id: NodeId| &self.users[id.0 as usize];
+        // Whether a value serves delays alone, be it through others; users come after operands.
+        let mut only_delayed = vec![false; self.graph.len()];
+        for &id in ids.iter().rev() {
+            let serves = |user: &NodeId| is_delay(*user) || only_delayed[user.0 as usize];
+            only_delayed[id.0 as usize] = !is_delay(id) && users(id).iter().all(serves);
+        }
+        // What is used elsewhere too will most likely be stored in any case.
+        let cost = |id: &NodeId| match users(*id).iter().all(|user| same(*user, *id)) {
+            _ if is_delay(*id) => None,
+            true => Some(2),
+            false => Some(1),
+        };
+        let mut ways = Ways {
+            next: vec![Vec::new(); ids.len()],
+            starts: vec![false; ids.len()],
+            ends: vec![false; ids.len()],
+            cost: ids.iter().map(cost).collect(),
+        };
+        for (at, &id) in ids.iter().enumerate() {
+            let node = self.graph.node(id);
+            let is_decision = matches!(node.op, Op::Map(op) if op.row().is_decision());
+            let is_costly = own_cost(self.graph, id) > COSTLY || is_reduction(&node.op);
+            // Computed one step off, and not twice.
+            let is_free = only_delayed[id.0 as usize] && !is_decision;
+            ways.starts[at] = is_delay(id) || ((is_costly || is_decision) && !is_free);
+            for arg in node.args.iter().filter(|arg| same(**arg, id)) {
+                let Some(&from) = place.get(arg) else { continue };
+                match is_delay(id) {
+                    true => ways.ends[from] = true,
+                    // A stored value is cut already.
+                    false if self.has_buffer(*arg) => {}
+                    false => ways.next[from].push(at),
+                }
+            }
+        }
+        let stored = |at: usize| self.has_buffer(ids[at]);
+        let starts = (0..ids.len()).map(|at| ways.starts[at] && !stored(at)).collect();
+        let ends = (0..ids.len()).map(|at| ways.ends[at] && !stored(at)).collect();
+        (ways.starts, ways.ends) = (starts, ends);
+        for at in ways.min_cut().unwrap_or_default() {
+            self.store(ids[at]);
         }
     }
 

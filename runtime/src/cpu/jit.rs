@@ -3,8 +3,7 @@
 use cranelift_codegen::settings::{Configurable, Flags, builder};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
-use fgi_compiler::emit::clif::{Frame, NativeKernel, emit};
-use fgi_compiler::graph::Dim;
+use fgi_compiler::emit::clif::{Frame, NativeKernel, Product, Size, emit};
 use fgi_compiler::kernel::Program;
 
 use crate::Error;
@@ -15,21 +14,24 @@ pub(super) type Entry = unsafe extern "C" fn(*const Frame, i64, i64, i64, i64);
 /// A kernel that can be called as long as its [`Code`] lives.
 pub(super) struct Function {
     pub entry: Entry,
-    pub dims: Vec<Dim>,
-    pub products: Vec<fgi_compiler::emit::clif::Product>,
+    pub dims: Vec<Size>,
+    pub products: Vec<Product>,
 }
 
 /// The memory of compiled functions.
 pub(super) struct Code(Option<JITModule>);
 
 /// Compiles all kernels of a program, in the order of [`Program::kernels`].
-pub(super) fn compile(program: &Program, short: &[bool]) -> Result<(Code, Vec<Function>), Error> {
+pub(super) fn compile(
+    program: &Program,
+    windows: &[Option<i64>],
+) -> Result<(Code, Vec<Function>), Error> {
     let mut code = Code(Some(module()?));
     let Some(module) = &mut code.0 else { return Ok((code, Vec::new())) };
     let call_conv = module.isa().default_call_conv();
     let mut compiled = Vec::new();
     for kernel in program.kernels() {
-        let NativeKernel { function, dims, products } = emit(program, kernel, short, call_conv);
+        let NativeKernel { function, dims, products } = emit(program, kernel, windows, call_conv);
         let failed = |error| Error::Compile(format!("kernel {}: {error:?}", kernel.name));
         let id = module
             .declare_function(&kernel.name, Linkage::Export, &function.signature)

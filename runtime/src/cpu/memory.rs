@@ -11,6 +11,8 @@ pub(super) struct Memory {
 
 // SAFETY: the memory belongs to this value alone.
 unsafe impl Send for Memory {}
+// SAFETY: a shared reference only reads.
+unsafe impl Sync for Memory {}
 
 impl Memory {
     pub fn empty() -> Memory {
@@ -39,6 +41,14 @@ impl Memory {
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: all bytes were set when they were allocated.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len()) }
+    }
+
+    pub fn floats(&self) -> &[f32] {
+        bytemuck::cast_slice(self.bytes())
+    }
+
+    pub fn floats_mut(&mut self) -> &mut [f32] {
+        bytemuck::cast_slice_mut(self.bytes_mut())
     }
 
     pub fn bytes_mut(&mut self) -> &mut [u8] {

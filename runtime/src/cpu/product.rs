@@ -6,29 +6,43 @@ use std::ffi::c_void;
 
 use fgi_compiler::emit::clif::{Product, ProductAxis};
 use fgi_compiler::graph::{Bindings, DimError};
+use fgi_compiler::kernel::{BufferId, Program};
 
-use super::rows::{Rows, Sizes, add_rows, add_to_rows};
+use super::rows::{
+    BLOCK, Left, PANEL, Rows, Sizes, Target, add_rows, find_nonzero, multiply_panel,
+};
 
 /// A [`Product`] with numbers for its dimensions.
 pub(super) struct BoundProduct {
-    left: Side,
-    right: Side,
+    left: Operand,
+    right: Operand,
     over_steps: bool,
+    /// The steps of the loop over time, and whether only those that are asked for count.
+    time_loop: Option<(isize, isize, bool)>,
     axes: Vec<Axis>,
     loops: Vec<Axis>,
     /// See [`Product::fixed_right`].
     fixed_right: Option<isize>,
+    /// See [`Product::whole_kernel`].
+    pub whole_kernel: Option<(i64, i64)>,
 }
 
-/// A right operand, rearranged so that its rows are contiguous: read in place, columns would have to be
-/// gathered anew in every call.
+/// A right operand, rearranged into panels of [`PANEL`] columns, each with its rows after each other.
 pub(super) struct Packed(Vec<f32>);
 
-/// An operand.
+#[derive(Clone, Copy)]
+struct Operand {
+    buffer: BufferId,
+    /// All elements are 0 or 1.
+    binary: bool,
+    /// Steps are found at their number under this mask.
+    steps: isize,
+}
+
+/// An operand in memory.
 #[derive(Clone, Copy)]
 struct Side {
     start: *const f32,
-    /// All elements are 0 or 1.
     binary: bool,
 }
 
@@ -45,8 +59,16 @@ struct Axis {
 pub(super) struct Context<'a> {
     pub products: &'a [BoundProduct],
     pub packed: &'a [Option<Packed>],
+    pub buffers: &'a [*mut u8],
     /// For each product, where its result goes.
     pub scratch: &'a [*mut f32],
+}
+
+/// Points of axis 0 and steps.
+#[derive(Clone, Copy)]
+pub(super) struct Ranges {
+    pub rows: (i64, i64),
+    pub steps: (i64, i64),
 }
 
 /// See [`fgi_compiler::emit::clif::Multiply`].
@@ -63,20 +85,40 @@ pub(super) extern "C" fn multiply(
     // SAFETY: the task put a `Context` there, which outlives the call of the kernel.
     let context = unsafe { &*context.cast::<Context>() };
     let at = product as usize;
-    let (product, packed) = (&context.products[at], context.packed[at].as_ref());
-    let (out, starts) = (context.scratch[at], (left as isize, right as isize));
+    let ranges = Ranges { rows: (lo, hi), steps: (first, end) };
     // SAFETY: the form of kernels promises that indices lie inside of the buffers, and the task
     // gave as much scratch memory as the ranges need.
-    unsafe { product.run(out, starts, packed, (lo, hi), (first, end)) }
+    unsafe { context.multiply(at, (left, right), ranges, context.scratch[at], false) }
+}
+
+impl Context<'_> {
+    /// # Safety
+    /// The operands have elements at all indices, `out` has room for [`BoundProduct::elements`].
+    pub unsafe fn multiply(
+        &self,
+        at: usize,
+        (left, right): (i64, i64),
+        ranges: Ranges,
+        out: *mut f32,
+        accumulate: bool,
+    ) {
+        let product = &self.products[at];
+        let starts = (left as isize, right as isize);
+        // SAFETY: by the contract.
+        unsafe { product.run(self, self.packed[at].as_ref(), starts, ranges, out, accumulate) }
+    }
+
+    fn start(&self, operand: Operand, at: isize) -> Side {
+        let start = self.buffers[operand.buffer.0 as usize].cast::<f32>().cast_const();
+        Side { start: start.wrapping_offset(at), binary: operand.binary }
+    }
 }
 
 impl BoundProduct {
-    /// Operands are given as the starts of their buffers, and whether they are 0 or 1.
     pub fn new(
         product: &Product,
+        program: &Program,
         bindings: &Bindings,
-        left: (*const f32, bool),
-        right: (*const f32, bool),
     ) -> Result<BoundProduct, DimError> {
         let bind = |axes: &[ProductAxis]| -> Result<Vec<Axis>, DimError> {
             let bound = axes.iter().map(|axis| {
@@ -86,32 +128,52 @@ impl BoundProduct {
             });
             bound.collect()
         };
-        let side = |(start, binary): (*const f32, bool)| Side { start, binary };
+        let operand = |buffer: BufferId, window: Option<i64>| Operand {
+            buffer,
+            binary: program.buffer(buffer).binary,
+            steps: window.map_or(-1, |window| window as isize - 1),
+        };
+        let pair = |(a, b): &(_, _)| -> Result<(i64, i64), DimError> {
+            let eval = |dim: &fgi_compiler::graph::Dim| dim.eval(bindings);
+            Ok((eval(a)?, eval(b)?))
+        };
+        let fixed_right = product.fixed_right.as_ref().map(|start| start.eval(bindings));
         Ok(BoundProduct {
-            left: side(left),
-            right: side(right),
+            left: operand(product.left, product.windows.0),
+            right: operand(product.right, product.windows.1),
             over_steps: product.over_steps,
-            axes: bind(&product.axes)?,
-            loops: bind(&product.loops)?,
-            fixed_right: match &product.fixed_right {
-                Some(start) => Some(start.eval(bindings)? as isize),
+            time_loop: match &product.time_loop {
+                Some(time) => {
+                    let (first, end) = (time.first.eval(bindings)?, time.end.eval(bindings)?);
+                    Some((first as isize, end as isize, time.in_parts))
+                }
                 None => None,
             },
+            axes: bind(&product.axes)?,
+            loops: bind(&product.loops)?,
+            fixed_right: fixed_right.transpose()?.map(|start| start as isize),
+            whole_kernel: product.whole_kernel.as_ref().map(pair).transpose()?,
         })
     }
 
+    /// The right operand, if it stays the same while the kernel runs.
+    pub fn fixed_buffer(&self) -> Option<BufferId> {
+        self.fixed_right.map(|_| self.right.buffer)
+    }
+
     /// The right operand rearranged, where that pays: it stays the same through many calls, and has
-    /// rows and columns, of which the columns are contiguous.
-    pub fn pack(&self) -> Option<Packed> {
-        let start = self.right.start.wrapping_offset(self.fixed_right?);
+    /// rows and columns. Zeros fill up the last panel.
+    pub fn pack(&self, buffers: &[*mut u8]) -> Option<Packed> {
+        let start = buffers[self.right.buffer.0 as usize].cast::<f32>();
+        let start = start.wrapping_offset(self.fixed_right?);
         let (column, depth) = self.packed_axes()?;
         let (columns, depths) = (column.extent as usize, depth.extent as usize);
-        let mut packed = vec![0.0; columns * depths];
-        // In blocks, so that lines of the cache are used whole.
-        for first in (0..columns).step_by(16) {
-            for (k, row) in packed.chunks_exact_mut(columns).enumerate() {
-                for (n, element) in row.iter_mut().enumerate().skip(first).take(16) {
-                    let at = k as isize * depth.right + n as isize * column.right;
+        let mut packed = vec![0.0; columns.next_multiple_of(PANEL) * depths];
+        for (panel, elements) in packed.chunks_exact_mut(PANEL * depths).enumerate() {
+            let first = panel * PANEL;
+            for (k, row) in elements.chunks_exact_mut(PANEL).enumerate() {
+                for (n, element) in row.iter_mut().enumerate().take(columns - first) {
+                    let at = k as isize * depth.right + (first + n) as isize * column.right;
                     // SAFETY: the operand has elements at all indices.
                     *element = unsafe { *start.wrapping_offset(at) };
                 }
@@ -120,13 +182,14 @@ impl BoundProduct {
         Some(Packed(packed))
     }
 
-    /// The axes of the columns and of the sum, if there is one of each and packing pays.
+    /// The axes of the columns and of the sum, if there is one of each and packing pays: not where the
+    /// left side selects rows, which must stay in one piece.
     fn packed_axes(&self) -> Option<(Axis, Axis)> {
         let mut columns = self.axes.iter().filter(|axis| axis.right != 0);
         let (Some(column), None) = (columns.next(), columns.next()) else { return None };
         let [depth] = self.loops.as_slice() else { return None };
-        let pays = depth.right == 1 && column.right != 1 && column.left == 0;
-        pays.then_some((*column, *depth))
+        let selects = self.left.binary && column.right == 1;
+        (column.left == 0 && depth.right != 0 && !selects).then_some((*column, *depth))
     }
 
     /// The number of elements of the result for so many points of axis 0 and steps.
@@ -141,27 +204,31 @@ impl BoundProduct {
     /// The operands have elements at all indices, `out` has room for [`BoundProduct::elements`].
     unsafe fn run(
         &self,
-        out: *mut f32,
-        mut starts: (isize, isize),
+        context: &Context,
         packed: Option<&Packed>,
-        rows: (i64, i64),
-        steps: (i64, i64),
+        mut starts: (isize, isize),
+        ranges: Ranges,
+        out: *mut f32,
+        accumulate: bool,
     ) {
         let (mut axes, mut loops) = (self.axes.clone(), self.loops.clone());
-        let mut right = self.right;
-        if let (Some(Packed(elements)), Some((column, _))) = (packed, self.packed_axes()) {
-            (right.start, starts.1) = (elements.as_ptr(), 0);
-            axes.iter_mut().filter(|axis| axis.right != 0).for_each(|axis| axis.right = 1);
-            loops.iter_mut().for_each(|axis| axis.right = column.extent);
+        let (first, end) = (ranges.steps.0 as isize, ranges.steps.1 as isize);
+        let mut restrict = |axis: &mut Axis, from: isize, to: isize, is_time: bool| {
+            axis.extent = to - from;
+            let step = |mask: isize| if is_time { from & mask } else { from };
+            starts.0 += axis.left * step(self.left.steps);
+            starts.1 += axis.right * step(self.right.steps);
+        };
+        if let Some((mut from, mut to, in_parts)) = self.time_loop {
+            if in_parts {
+                (from, to) = (from.max(first), to.min(end));
+            }
+            restrict(&mut loops[0], from, to.max(from), true);
         }
-        let mut ranges = vec![rows];
-        if self.over_steps {
-            ranges.insert(0, steps);
-        }
-        for (axis, (from, to)) in axes.iter_mut().zip(ranges) {
-            axis.extent = (to - from) as isize;
-            starts.0 += axis.left * from as isize;
-            starts.1 += axis.right * from as isize;
+        let (time, rows) = axes.split_at_mut(usize::from(self.over_steps));
+        time.iter_mut().for_each(|axis| restrict(axis, first, end, true));
+        if let Some(axis) = rows.first_mut() {
+            restrict(axis, ranges.rows.0 as isize, ranges.rows.1 as isize, false);
         }
         let mut stride = 1;
         for axis in axes.iter_mut().rev() {
@@ -169,16 +236,64 @@ impl BoundProduct {
             stride *= axis.extent;
         }
         if loops.iter().any(|axis| axis.extent <= 0) {
-            // SAFETY: `out` has as many elements.
-            unsafe { std::slice::from_raw_parts_mut(out, stride as usize) }.fill(0.0);
+            if !accumulate {
+                // SAFETY: `out` has as many elements.
+                unsafe { std::slice::from_raw_parts_mut(out, stride as usize) }.fill(0.0);
+            }
             return;
         }
-        let start = |side: Side, at: isize| Side { start: side.start.wrapping_offset(at), ..side };
-        let (left, right) = (start(self.left, starts.0), start(right, starts.1));
-        let plan = Plan::new(axes, loops);
-        // SAFETY: by the contract.
-        unsafe { plan.run(out, left, right) }
+        let left = context.start(self.left, starts.0);
+        // SAFETY: by the contract, for both.
+        unsafe {
+            match packed {
+                Some(packed) => run_packed(axes, loops[0], out, left, packed, accumulate),
+                None => {
+                    let right = context.start(self.right, starts.1);
+                    Plan::new(axes, loops).run(out, left, right, accumulate);
+                }
+            }
+        }
     }
+}
+
+/// A product with a rearranged right operand.
+///
+/// # Safety
+/// As for [`BoundProduct::run`].
+unsafe fn run_packed(
+    axes: Vec<Axis>,
+    depth: Axis,
+    out: *mut f32,
+    left: Side,
+    packed: &Packed,
+    accumulate: bool,
+) {
+    let (columns, mut outer): (Vec<Axis>, Vec<Axis>) =
+        axes.into_iter().partition(|axis| axis.right != 0);
+    let Some(column) = columns.first().copied() else { return };
+    outer = merge(outer);
+    let rows = take_longest(&mut outer, |_| true);
+    let size = PANEL * depth.extent as usize;
+    for_each(&outer, |l, _, o| {
+        for (panel, elements) in packed.0.chunks_exact(size).enumerate() {
+            let first = panel * PANEL;
+            let out = Target {
+                start: out.wrapping_offset(o + first as isize * column.out),
+                stride: rows.out,
+                accumulate,
+            };
+            let left =
+                Left { start: left.start.wrapping_offset(l), row: rows.left, column: depth.left };
+            let sizes = Sizes {
+                rows: rows.extent as usize,
+                columns: (column.extent as usize - first).min(PANEL),
+                depth: depth.extent as usize,
+            };
+            let right = Rows { start: elements.as_ptr(), stride: PANEL as isize };
+            // SAFETY: by the contract; columns of the result are contiguous, being its last axis.
+            unsafe { multiply_panel(out, left, right, sizes) }
+        }
+    });
 }
 
 /// One product as products of matrices.
@@ -203,9 +318,9 @@ impl Plan {
 
     /// # Safety
     /// As for [`BoundProduct::run`].
-    unsafe fn run(&self, out: *mut f32, left: Side, right: Side) {
+    unsafe fn run(&self, out: *mut f32, left: Side, right: Side, accumulate: bool) {
         for_each(&self.outer, |l, r, o| {
-            let mut accumulate = false;
+            let mut accumulate = accumulate;
             for_each(&self.outer_depth, |dl, dr, _| {
                 let matrices = Matrices {
                     out: out.wrapping_offset(o),
@@ -282,20 +397,32 @@ impl Matrices {
     /// The operands and the result have elements at all indices.
     unsafe fn multiply(&self, left_binary: bool, right_binary: bool) {
         let transposed = self.transposed();
-        // SAFETY: by the contract, for all three.
-        if left_binary && self.can_sum_rows() {
-            unsafe { self.sum_rows() }
-        } else if right_binary && transposed.can_sum_rows() {
-            unsafe { transposed.sum_rows() }
-        } else {
-            unsafe { self.dense() }
+        // SAFETY: by the contract, for all.
+        unsafe {
+            if left_binary && self.has_row_sums() {
+                self.sum_rows();
+            } else if right_binary && transposed.has_row_sums() {
+                transposed.sum_rows();
+            } else if self.has_panels() {
+                self.panels();
+            } else {
+                self.dense();
+            }
         }
     }
 
-    /// Rows are contiguous, and long enough to be worth it.
-    fn can_sum_rows(&self) -> bool {
+    /// Rows are contiguous.
+    fn has_row_sums(&self) -> bool {
+        let Axis { right, out, .. } = self.columns;
+        right == 1 && out == 1 && self.depth.extent <= u32::MAX as isize
+    }
+
+    /// Rows are contiguous, and there are too few of anything for `gemm` to make up for rearranging
+    /// the operands.
+    fn has_panels(&self) -> bool {
         let Axis { extent, right, out, .. } = self.columns;
-        right == 1 && out == 1 && extent >= 32 && self.depth.extent <= u32::MAX as isize
+        let is_small = self.rows.extent <= 12 || self.depth.extent <= 12;
+        right == 1 && out == 1 && extent % PANEL as isize == 0 && is_small
     }
 
     fn transposed(&self) -> Matrices {
@@ -308,6 +435,29 @@ impl Matrices {
             columns: swap(self.rows),
             depth: swap(self.depth),
             accumulate: self.accumulate,
+        }
+    }
+
+    fn sizes(&self) -> Sizes {
+        let [rows, columns, depth] = [self.rows, self.columns, self.depth];
+        let size = |axis: Axis| axis.extent as usize;
+        Sizes { rows: size(rows), columns: size(columns), depth: size(depth) }
+    }
+
+    /// # Safety
+    /// As for [`Matrices::multiply`]; there are whole panels of contiguous columns.
+    unsafe fn panels(&self) {
+        let left = Left { start: self.left, row: self.rows.left, column: self.depth.left };
+        let right = Rows { start: self.right, stride: self.depth.right };
+        let sizes = Sizes { columns: PANEL, ..self.sizes() };
+        for first in (0..self.columns.extent as usize).step_by(PANEL) {
+            let out = Target {
+                start: self.out.wrapping_add(first),
+                stride: self.rows.out,
+                accumulate: self.accumulate,
+            };
+            // SAFETY: by the contract.
+            unsafe { multiply_panel(out, left, right.starting_at(first), sizes) }
         }
     }
 
@@ -342,51 +492,139 @@ impl Matrices {
     }
 
     /// The left side is 0 or 1, and the rows of the right side and of the result are contiguous: adds
-    /// the rows that it selects, in ascending order.
+    /// the rows that it selects, in ascending order. Where it selects most of them, a dense product
+    /// is faster.
     ///
     /// # Safety
     /// As for [`Matrices::multiply`].
     unsafe fn sum_rows(&self) {
-        if !self.accumulate {
-            for row in 0..self.rows.extent {
-                // SAFETY: by the contract.
-                unsafe { self.result_row(row) }.fill(0.0);
-            }
-        }
-        let right = Rows { start: self.right, stride: self.depth.right };
-        if self.rows.left == 1 && self.depth.left != 1 {
-            let choices = Rows { start: self.left, stride: self.depth.left };
-            let sizes = Sizes {
-                rows: self.rows.extent as usize,
-                columns: self.columns.extent as usize,
-                depth: self.depth.extent as usize,
-            };
-            // SAFETY: by the contract.
-            return unsafe { add_to_rows(self.out, self.rows.out, sizes, choices, right) };
-        }
         thread_local! {
-            static INDICES: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+            static CHOICES: RefCell<Choices> = RefCell::new(Choices::default());
         }
-        INDICES.with_borrow_mut(|indices| {
-            for row in 0..self.rows.extent {
-                let left = self.left.wrapping_offset(row * self.rows.left);
-                let is_one = |k: &u32| {
-                    // SAFETY: by the contract.
-                    unsafe { *left.wrapping_offset(*k as isize * self.depth.left) != 0.0 }
-                };
-                indices.clear();
-                indices.extend((0..self.depth.extent as u32).filter(is_one));
-                // SAFETY: by the contract.
-                unsafe { add_rows(self.result_row(row), right, indices) }
+        CHOICES.with_borrow_mut(|choices| {
+            // SAFETY: by the contract, for all.
+            unsafe {
+                choices.collect(self);
+                if choices.indices.len() > self.sizes().rows * self.sizes().depth / 2 {
+                    return self.dense();
+                }
+                if !self.accumulate {
+                    for row in 0..self.sizes().rows {
+                        self.result_row(row).fill(0.0);
+                    }
+                }
+                let right = Rows { start: self.right, stride: self.depth.right };
+                for first in (0..self.sizes().columns).step_by(BLOCK) {
+                    let last = self.sizes().columns.min(first + BLOCK);
+                    for row in 0..self.sizes().rows {
+                        let sum = &mut self.result_row(row)[first..last];
+                        add_rows(sum, right.starting_at(first), choices.of(row));
+                    }
+                }
             }
         });
     }
 
     /// # Safety
     /// As for [`Matrices::multiply`]; the result's columns are contiguous, and the row is not in use.
-    unsafe fn result_row<'a>(&self, row: isize) -> &'a mut [f32] {
-        let start = self.out.wrapping_offset(row * self.rows.out);
+    unsafe fn result_row<'a>(&self, row: usize) -> &'a mut [f32] {
+        let start = self.out.wrapping_offset(row as isize * self.rows.out);
         // SAFETY: by the contract.
         unsafe { std::slice::from_raw_parts_mut(start, self.columns.extent as usize) }
+    }
+}
+
+/// For each row of a matrix of 0 and 1, where it is 1.
+#[derive(Default)]
+struct Choices {
+    /// One row after the other, ascending.
+    indices: Vec<u32>,
+    /// Where each row starts and the last one ends.
+    starts: Vec<usize>,
+    /// The elements that are 1 in lines of the matrix, 64 a word.
+    bits: Vec<u64>,
+    line: Vec<f32>,
+}
+
+impl Choices {
+    fn of(&self, row: usize) -> &[u32] {
+        &self.indices[self.starts[row]..self.starts[row + 1]]
+    }
+
+    /// # Safety
+    /// The left side has elements at all indices.
+    unsafe fn collect(&mut self, matrices: &Matrices) {
+        let Sizes { rows, depth, .. } = matrices.sizes();
+        let (row, k) = (matrices.rows.left, matrices.depth.left);
+        self.indices.clear();
+        self.starts.clear();
+        self.starts.push(0);
+        if row != 1 || k == 1 {
+            for m in 0..rows {
+                let start = matrices.left.wrapping_offset(m as isize * row);
+                // SAFETY: by the contract.
+                unsafe { self.find(start, k, depth) };
+                let Choices { indices, bits, .. } = self;
+                for_each_bit(bits, |at| indices.push(at as u32));
+                self.starts.push(self.indices.len());
+            }
+            return;
+        }
+        // Columns are contiguous: count, then fill.
+        let words = rows.div_ceil(64);
+        let mut all = std::mem::take(&mut self.bits);
+        all.clear();
+        all.resize(words * depth, 0);
+        self.starts.resize(rows + 2, 0);
+        for (at, bits) in all.chunks_exact_mut(words).enumerate() {
+            let start = matrices.left.wrapping_offset(at as isize * k);
+            // SAFETY: by the contract.
+            find_nonzero(unsafe { std::slice::from_raw_parts(start, rows) }, bits);
+            for_each_bit(bits, |m| self.starts[m + 2] += 1);
+        }
+        for m in 2..rows + 2 {
+            self.starts[m] += self.starts[m - 1];
+        }
+        self.indices.resize(self.starts[rows + 1], 0);
+        for (at, bits) in all.chunks_exact(words).enumerate() {
+            for_each_bit(bits, |m| {
+                self.indices[self.starts[m + 1]] = at as u32;
+                self.starts[m + 1] += 1;
+            });
+        }
+        self.starts.truncate(rows + 1);
+        self.bits = all;
+    }
+
+    /// The bits of one line.
+    ///
+    /// # Safety
+    /// There are as many elements, so far from each other.
+    unsafe fn find(&mut self, start: *const f32, stride: isize, count: usize) {
+        self.bits.clear();
+        self.bits.resize(count.div_ceil(64), 0);
+        if stride == 1 {
+            // SAFETY: by the contract; there is a bit for each element.
+            return unsafe {
+                find_nonzero(std::slice::from_raw_parts(start, count), &mut self.bits)
+            };
+        }
+        self.line.clear();
+        // SAFETY: by the contract.
+        let element = |at: usize| unsafe { *start.wrapping_offset(at as isize * stride) };
+        self.line.extend((0..count).map(element));
+        find_nonzero(&self.line, &mut self.bits);
+    }
+}
+
+/// The numbers of the bits that are set, ascending.
+#[inline(always)]
+fn for_each_bit(bits: &[u64], mut visit: impl FnMut(usize)) {
+    for (word, bits) in bits.iter().enumerate() {
+        let mut rest = *bits;
+        while rest != 0 {
+            visit(64 * word + rest.trailing_zeros() as usize);
+            rest &= rest - 1;
+        }
     }
 }

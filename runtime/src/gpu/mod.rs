@@ -290,6 +290,24 @@ impl GpuBackend {
         self.bound.as_ref().ok_or_else(|| self.error("the dimensions are not bound"))
     }
 
+    fn run_pass(&self, pass: Pass) -> Result<(), Error> {
+        let bound = self.bound()?;
+        let mut rest = bound.plan.passes[plan::index(pass)].as_slice();
+        while !rest.is_empty() {
+            let mut iterations = 0;
+            let fitting = rest.iter().take_while(|dispatch| {
+                iterations += dispatch.iterations;
+                iterations <= SUBMISSION_ITERATIONS
+            });
+            let (now, later) = rest.split_at(fitting.count().max(1));
+            let names = self.describe(now);
+            self.fault.lock().unwrap_or_else(PoisonError::into_inner).running.clone_from(&names);
+            self.checked(&format!("running {names}"), || self.submit(bound, now))?;
+            rest = later;
+        }
+        Ok(())
+    }
+
     /// Submits a few dispatches of a pass.
     fn submit(&self, bound: &Bound, dispatches: &[plan::Dispatch]) {
         let mut encoder = self.device.create_command_encoder(&Default::default());
@@ -415,22 +433,8 @@ impl Backend for GpuBackend {
         Ok(view.to_vec())
     }
 
-    fn run(&mut self, pass: Pass) -> Result<(), Error> {
-        let bound = self.bound()?;
-        let mut rest = bound.plan.passes[plan::index(pass)].as_slice();
-        while !rest.is_empty() {
-            let mut iterations = 0;
-            let fitting = rest.iter().take_while(|dispatch| {
-                iterations += dispatch.iterations;
-                iterations <= SUBMISSION_ITERATIONS
-            });
-            let (now, later) = rest.split_at(fitting.count().max(1));
-            let names = self.describe(now);
-            self.fault.lock().unwrap_or_else(PoisonError::into_inner).running.clone_from(&names);
-            self.checked(&format!("running {names}"), || self.submit(bound, now))?;
-            rest = later;
-        }
-        Ok(())
+    fn run(&mut self, passes: &[Pass]) -> Result<(), Error> {
+        passes.iter().try_for_each(|pass| self.run_pass(*pass))
     }
 
     fn wait(&mut self) -> Result<(), Error> {

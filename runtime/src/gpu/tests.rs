@@ -105,7 +105,7 @@ impl GpuBackend {
     }
 
     fn forward(&mut self) {
-        self.run(Pass::Forward).unwrap();
+        self.run(&[Pass::Forward]).unwrap();
     }
 }
 
@@ -535,8 +535,8 @@ fn gradients_are_those_of_the_interpreter() {
         let expected = interpret(&graph, &bindings, &values).unwrap();
         // A second run must not see anything of the first.
         for _ in 0..2 {
-            gpu.run(Pass::Forward).unwrap();
-            gpu.run(Pass::Backward).unwrap();
+            gpu.run(&[Pass::Forward]).unwrap();
+            gpu.run(&[Pass::Backward]).unwrap();
         }
         for (root, tensor) in &expected.0 {
             let id = gpu.program.result(root.role, &root.name).unwrap();

@@ -9,6 +9,7 @@ use fgi_compiler::emit::artifact::{Artifact, BuildError, BuildOptions, PROFILES}
 use fgi_compiler::emit::clif;
 use fgi_compiler::emit::manifest;
 use fgi_compiler::emit::wgsl::{self, Limits, Shaders};
+use fgi_compiler::kernel::tile::Order;
 use fgi_compiler::optimizer::Optimizer;
 use fgi_compiler::source::FileId;
 use fgi_compiler::syntax::{parse, print_module};
@@ -81,7 +82,7 @@ enum Stage {
     Calculus,
     /// With gradients and updates, as it is scheduled
     Joint,
-    /// Which values are stored, and the order of kernels
+    /// Which values are stored, the order of kernels, and how the CPU runs them tile by tile
     Schedule,
     /// The kernels' loops and bodies
     Kernels,
@@ -193,7 +194,7 @@ fn print(stage: Stage, program: &ProgramText, compiled: &Compiled, limits: &Limi
             reports.collect::<String>() + &graph("calculus")
         }
         Stage::Joint => graph("optimizer"),
-        Stage::Schedule => compiled.schedule.to_string(),
+        Stage::Schedule => format!("{}\n{}", compiled.schedule, Order(&compiled.program)),
         Stage::Kernels => compiled.program.to_string(),
         Stage::Wgsl => {
             let shaders = shaders(compiled, limits)?.shaders;

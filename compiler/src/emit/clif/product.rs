@@ -6,9 +6,9 @@ use std::mem::offset_of;
 use cranelift::prelude::*;
 
 use super::facts::Facts;
-use super::{Emitter, Frame, Lanes, Product, ProductAxis, Scope, memory, signature};
+use super::{Emitter, Frame, Lanes, Product, ProductAxis, Scope, TimeLoop, memory, signature};
 use crate::graph::Dim;
-use crate::kernel::{Affine, BufferId, Inst, ReduceLoop, Stage, Val};
+use crate::kernel::{Affine, BufferId, Inst, Stage, Val};
 
 /// How the operands of a product are found.
 pub(super) struct ProductPlan {
@@ -72,14 +72,6 @@ impl Form {
         Some(())
     }
 
-    /// The constant, where a loop over time starts.
-    fn start(&self, reduce: &ReduceLoop) -> Dim {
-        match reduce.without_first {
-            true => &self.constant + &self.factor(Variable::LoopTime),
-            false => self.constant.clone(),
-        }
-    }
-
     fn factor(&self, variable: Variable) -> Dim {
         self.variables.get(&variable).cloned().unwrap_or_else(Dim::zero)
     }
@@ -109,9 +101,12 @@ impl Emitter<'_, '_> {
         let own = stage.axes.iter().enumerate().map(|(at, dim)| axis(dim, Variable::Axis(at)));
         let steps = over_steps.then(|| axis(&time, Variable::Time));
         let axes: Vec<ProductAxis> = steps.into_iter().chain(own).collect();
-        let left_out = i64::from(reduce.without_first) + i64::from(reduce.without_last);
-        let looped_time = &time - &Dim::constant(left_out);
-        let steps = reduce.over_time.then(|| axis(&looped_time, Variable::LoopTime));
+        let steps = reduce.over_time.then(|| axis(&time, Variable::LoopTime));
+        let time_loop = reduce.over_time.then(|| TimeLoop {
+            first: Dim::constant(i64::from(reduce.without_first)),
+            end: &time - &Dim::constant(i64::from(reduce.without_last)),
+            in_parts: !stage.timed,
+        });
         let summed = reduce.axes.iter().enumerate();
         let summed = summed.map(|(at, dim)| axis(dim, Variable::LoopAxis(at)));
         let loops: Vec<ProductAxis> = steps.into_iter().chain(summed).collect();
@@ -120,12 +115,22 @@ impl Emitter<'_, '_> {
         if !has_rows || !has_columns || loops.is_empty() || stage.axes.is_empty() {
             return None;
         }
-        let is_fixed = right.rest.is_empty() && right.factor(Variable::Time).is_zero();
-        let (operand, start) = (contraction.right.0, right.start(reduce));
-        let fixed_right = (is_fixed && !self.writes(operand)).then_some(start);
+        let is_fixed = |form: &Form| form.rest.is_empty() && form.factor(Variable::Time).is_zero();
+        let fixed_right = is_fixed(&right) && !self.writes(right.buffer);
+        let is_whole = is_fixed(&left)
+            && is_fixed(&right)
+            && !stage.timed
+            && stage.loops.len() == 1
+            && self.kernel.stages.len() == 1
+            && matches!(stage.stores.as_slice(), [store]
+                if *stage.inst(store.value) == Inst::Reduce(index));
+        let window = |form: &Form| self.windows[form.buffer.0 as usize];
         let mut products = self.products.borrow_mut();
         products.push(Product {
-            fixed_right,
+            fixed_right: fixed_right.then(|| right.constant.clone()),
+            whole_kernel: is_whole.then(|| (left.constant.clone(), right.constant.clone())),
+            windows: (window(&left), window(&right)),
+            time_loop,
             left: contraction.left.0,
             right: contraction.right.0,
             over_steps,
@@ -138,19 +143,19 @@ impl Emitter<'_, '_> {
     /// Asks for the products of a stage: those of all steps at once, or those of each step.
     pub(super) fn call_products(&self, scope: &mut Scope, each_step: bool) {
         let facts = scope.facts;
-        for (index, plan) in facts.products.iter().enumerate() {
+        for plan in &facts.products {
             match plan {
                 Some(plan) if plan.each_step == each_step => {
-                    self.call_product(scope, &scope.stage.loops[index], plan);
+                    self.call_product(scope, plan);
                 }
                 _ => {}
             }
         }
     }
 
-    fn call_product(&self, scope: &mut Scope, reduce: &ReduceLoop, plan: &ProductPlan) {
-        let left = self.product_start(scope, reduce, plan, &plan.left);
-        let right = self.product_start(scope, reduce, plan, &plan.right);
+    fn call_product(&self, scope: &mut Scope, plan: &ProductPlan) {
+        let left = self.product_start(scope, plan, &plan.left);
+        let right = self.product_start(scope, plan, &plan.right);
         let (lo, hi) = self.range(scope.stage, 0);
         let multiply = self.constant_pointer(self.frame, offset_of!(Frame, multiply));
         let context = self.constant_pointer(self.frame, offset_of!(Frame, context));
@@ -163,14 +168,8 @@ impl Emitter<'_, '_> {
     }
 
     /// The flat index of an operand where all of the product's axes are at 0.
-    fn product_start(
-        &self,
-        scope: &mut Scope,
-        reduce: &ReduceLoop,
-        plan: &ProductPlan,
-        form: &Form,
-    ) -> Value {
-        let mut start = self.dim(&form.start(reduce));
+    fn product_start(&self, scope: &mut Scope, plan: &ProductPlan, form: &Form) -> Value {
+        let mut start = self.dim(&form.constant);
         for (val, by) in &form.rest {
             let value = self.scalar(scope, *val);
             let value = self.step_in(form.buffer, value, by);

@@ -34,8 +34,12 @@ impl Emitter<'_, '_> {
             return self.reduce_over_axes(scope, index, in_lanes, state);
         }
         let time = self.program.time.clone().unwrap_or_else(Dim::one);
-        let first = self.int(i64::from(reduce.without_first));
-        let end = self.dim(&(&time - &Dim::constant(i64::from(reduce.without_last))));
+        let mut first = self.int(i64::from(reduce.without_first));
+        let mut end = self.dim(&(&time - &Dim::constant(i64::from(reduce.without_last))));
+        if !scope.stage.timed {
+            first = self.code().ins().smax(first, self.steps.0);
+            end = self.code().ins().smin(end, self.steps.1);
+        }
         self.fold(first, end, 1, state, |step, state| {
             let mut inner = scope.clone();
             inner.loop_time = Some(step);

@@ -5,10 +5,9 @@ use std::mem::offset_of;
 use cranelift::prelude::*;
 
 use super::math::vconst;
-use super::short::step_size;
 use super::{Emitter, Frame, Scope, memory};
 use crate::graph::{Dim, Elem, Pointwise};
-use crate::kernel::{Affine, BufferId, Inst, Val};
+use crate::kernel::{Affine, BufferId, Inst, Val, step_size};
 
 /// Where the lanes of an access are.
 pub(super) enum Place {
@@ -118,7 +117,7 @@ impl<'f> Emitter<'_, 'f> {
         let stage = scope.stage;
         let scalar = match stage.inst(val) {
             Inst::I32(number) => self.int(i64::from(*number)),
-            Inst::Dim(dim) => self.dim(dim),
+            Inst::Dim(dim) => self.size(dim, true),
             Inst::Axis(axis) => scope.axes[*axis],
             Inst::Time => scope.time.unwrap_or_else(|| self.int(0)),
             Inst::LoopAxis(_, axis) => scope.loop_axes[*axis],
@@ -161,19 +160,20 @@ impl<'f> Emitter<'_, 'f> {
 
     /// The flat index of lane 0 in a buffer.
     fn flat(&self, scope: &mut Scope, buffer: BufferId, at: &Affine) -> Value {
-        self.sum(scope, at, |is_step, value, by| match is_step {
-            true => self.step_in(buffer, value, by),
-            false => value,
+        let stage = scope.stage;
+        self.sum(scope, at, |val, value, by| match stage.inst(val) {
+            Inst::Axis(_) | Inst::LoopAxis(..) => value,
+            _ => self.step_in(buffer, value, by),
         })
     }
 
     /// Terms of outer loops are added first, so that their sum is the same in the inner ones. `change`
-    /// is given whether a term changes with time alone.
+    /// may give a term's value another form.
     fn sum(
         &self,
         scope: &mut Scope,
         at: &Affine,
-        change: impl Fn(bool, Value, &Dim) -> Value,
+        change: impl Fn(Val, Value, &Dim) -> Value,
     ) -> Value {
         let facts = scope.facts;
         let mut terms: Vec<&(Val, Dim)> = at.terms.iter().collect();
@@ -183,19 +183,19 @@ impl<'f> Emitter<'_, 'f> {
         });
         let mut sum = self.dim(&at.constant);
         for (val, by) in terms {
-            let is_step = facts.level(*val) == 1 && !facts.in_loop[val.0 as usize];
             let value = self.scalar(scope, *val);
-            sum = self.add_scaled(sum, change(is_step, value, by), by);
+            sum = self.add_scaled(sum, change(*val, value, by), by);
         }
         sum
     }
 
-    /// Where a buffer has a step: in a short stream, by turns.
+    /// Where a buffer has a step: in a window, by turns.
     pub(super) fn step_in(&self, buffer: BufferId, step: Value, by: &Dim) -> Value {
-        let is_short = self.short_streams[buffer.0 as usize];
-        match is_short && *by == step_size(self.program, buffer) {
-            true => self.code().ins().band_imm_u(step, 1),
-            false => step,
+        match self.windows[buffer.0 as usize] {
+            Some(window) if *by == step_size(self.program, buffer) => {
+                self.code().ins().band_imm_u(step, window - 1)
+            }
+            _ => step,
         }
     }
 

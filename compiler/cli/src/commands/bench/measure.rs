@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fgi::bench::{self, Runs, Spread, TrainingTimes};
+use fgi::bench::{self, Parts, Runs, Spread};
 use fgi::npz::{self, Arrays};
 use fgi::{Array, Session};
 use fgi_compiler::activity::{SPIKE_RATE, spike_rate};
@@ -53,7 +53,8 @@ pub(super) struct Facts {
 /// The times of one round.
 #[derive(Clone)]
 pub(super) struct Measured {
-    training: Option<TrainingTimes>,
+    /// A whole step, and its parts.
+    training: Option<(Spread, Parts)>,
     inference: Spread,
 }
 
@@ -61,10 +62,10 @@ impl Measured {
     /// By the names that peers use too.
     pub fn spreads(&self) -> Vec<(&'static str, Spread)> {
         let mut spreads = Vec::new();
-        if let Some(times) = &self.training {
-            spreads.extend([("fwd", times.forward), ("bwd", times.backward)]);
-            spreads.push(("train", times.training));
-            spreads.extend(times.update.map(|update| ("update", update)));
+        if let Some((training, parts)) = &self.training {
+            spreads.extend([("fwd", parts.forward), ("bwd", parts.backward)]);
+            spreads.push(("train", *training));
+            spreads.extend(parts.update.map(|update| ("update", update)));
         }
         spreads.push(("infer", self.inference));
         spreads
@@ -91,8 +92,7 @@ impl Subject {
         let mut session = Session::new(program.clone(), &args.device())?;
         stages.push(("native", ms(start)));
         give(&mut session, &arrays, args.seed)?;
-        session.run(Pass::Forward)?;
-        session.run(Pass::Backward)?;
+        session.run_gradients()?;
         session.wait()?;
         let first_step_ms = compile_ms + ms(start);
         if session.is_software_gpu() {
@@ -114,8 +114,10 @@ impl Subject {
         let mut times = None;
         let mut graph = compiled.graphs.into_iter().last();
         if options.gradients.is_some() {
-            times = Some(bench::training(&mut subject.inference, subject.runs)?);
+            let training = bench::training(&mut subject.inference, subject.runs)?;
+            // The parts one after the other take more.
             subject.facts.memory = memory_since(idle);
+            times = Some((training, bench::parts(&mut subject.inference, subject.runs)?));
             let options = Options { gradients: None, optimizer: None, ..options };
             let compiled = self::compiled(&text, &options, &mut Vec::new())?;
             graph = compiled.graphs.into_iter().last();
@@ -133,8 +135,13 @@ impl Subject {
 
     /// All times once more.
     pub fn measure(&mut self) -> Result<Measured, Failure> {
-        let training = self.training.as_mut();
-        let training = training.map(|session| bench::training(session, self.runs)).transpose()?;
+        let training = match &mut self.training {
+            Some(session) => {
+                let training = bench::training(session, self.runs)?;
+                Some((training, bench::parts(session, self.runs)?))
+            }
+            None => None,
+        };
         let inference = bench::inference(&mut self.inference, self.runs)?;
         Ok(Measured { training, inference })
     }

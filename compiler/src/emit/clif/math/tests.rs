@@ -69,7 +69,7 @@ fn run(op: Pointwise, inputs: &[Vec<f32>]) -> Vec<f32> {
     let flags = [("opt_level", "speed")];
     let builder = JITBuilder::with_flags(&flags, default_libcall_names()).unwrap();
     let mut module = JITModule::new(builder);
-    let native = emit(&program, &program.forward[0], &[false; 3], module.isa().default_call_conv());
+    let native = emit(&program, &program.forward[0], &[None; 3], module.isa().default_call_conv());
     assert!(native.dims.is_empty() && native.products.is_empty());
     let id =
         module.declare_function("kernel", Linkage::Export, &native.function.signature).unwrap();

@@ -1,7 +1,7 @@
 //! Streams that are kept for two steps only.
 
+use super::{Affine, BufferId, BufferSource, Direction, Inst, Kernel, Program, Stage, Val};
 use crate::graph::{Dim, Pointwise};
-use crate::kernel::{Affine, BufferId, BufferSource, Direction, Inst, Kernel, Program, Stage, Val};
 
 /// For each buffer, whether it is a stream of which only the step being computed and the one computed
 /// before are used, by the one recurrence that fills it. It needs room for two steps, an even and an
@@ -27,7 +27,7 @@ pub fn short_streams(program: &Program) -> Vec<bool> {
 }
 
 /// Elements from step to step.
-pub(super) fn step_size(program: &Program, buffer: BufferId) -> Dim {
+pub fn step_size(program: &Program, buffer: BufferId) -> Dim {
     Dim::product(&program.buffer(buffer).dims)
 }
 
