@@ -1,7 +1,9 @@
 //! What the compiler says about a program: a code, labelled places, what was expected and found, a hint.
 //! Front ends render it; `codes.rs` has the page of each code.
 
-use crate::source::Span;
+use std::fmt::Write;
+
+use crate::source::{Sources, Span};
 
 /// How bad it is: an error stops the compilation after the stage, a warning does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,5 +81,25 @@ impl Diagnostic {
 
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
+    }
+
+    /// All that it says as plain text: the message and its code, then a line for each place and
+    /// remark.
+    pub fn to_text(&self, sources: &Sources) -> String {
+        let mut text = format!("{} [{}]", self.message, self.code);
+        for Label { span, text: label } in &self.labels {
+            let (line, column) = sources.line_column(*span);
+            let file = sources.get(span.file).map_or("", |source| &source.name);
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n{file}:{line}:{column}: {label}");
+        }
+        let remarks = [("expected", &self.expected), ("found", &self.found)].into_iter();
+        let remarks = remarks.filter_map(|(what, said)| Some((what, said.as_ref()?)));
+        let notes = self.notes.iter().map(|note| ("note:", note));
+        let hint = self.hint.iter().map(|hint| ("help:", hint));
+        for (what, said) in remarks.chain(notes).chain(hint) {
+            let _ = write!(text, "\n{what} {said}");
+        }
+        text
     }
 }

@@ -113,7 +113,7 @@ pub struct Compiled {
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// The program has errors.
-    #[error("the program has errors")]
+    #[error("{}", errors(sources, diagnostics))]
     Program { sources: Sources, diagnostics: Vec<Diagnostic> },
     #[error(transparent)]
     Differentiate(#[from] autodiff::DifferentiateError),
@@ -174,6 +174,12 @@ pub fn differentiate(graph: &Graph, gradients: Option<&Gradients>) -> Result<Gra
     let all = || graph.params.iter().map(|param| param.path.clone()).collect();
     let wrt = wrt.clone().unwrap_or_else(all);
     Ok(autodiff::differentiate(graph, output, &wrt)?)
+}
+
+/// The errors among diagnostics, as plain text.
+fn errors(sources: &Sources, diagnostics: &[Diagnostic]) -> String {
+    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
+    errors.map(|error| error.to_text(sources)).collect::<Vec<_>>().join("\n\n")
 }
 
 fn verified(pass: &'static str, graph: Graph) -> Result<Graph, CompileError> {

@@ -9,18 +9,26 @@ use crate::Error;
 /// The numbers of an [`Array`], the last axis fastest.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
+    /// What programs compute with.
     F32(Vec<f32>),
+    /// Of files; becomes f32 where it fits.
     F64(Vec<f64>),
+    /// Integers of programs.
     I32(Vec<i32>),
+    /// Of files; becomes i32 where it fits.
     I64(Vec<i64>),
+    /// Of files; becomes i32, or bool where it is 0 or 1.
     U8(Vec<u8>),
+    /// Results of comparisons.
     Bool(Vec<bool>),
 }
 
 /// A dense array. Without axes it is a scalar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
+    /// The sizes of the axes, the slowest first.
     pub shape: Vec<usize>,
+    /// As many numbers as the shape says.
     pub data: Data,
 }
 
@@ -124,6 +132,7 @@ impl Array {
 }
 
 impl Data {
+    /// How many numbers there are.
     pub fn len(&self) -> usize {
         match self {
             Data::F32(values) => values.len(),
@@ -135,10 +144,12 @@ impl Data {
         }
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// The type of the numbers: `f32`.
     pub fn type_name(&self) -> &'static str {
         match self {
             Data::F32(_) => "f32",

@@ -9,15 +9,20 @@ use crate::{Error, Session};
 /// Milliseconds of one thing done several times.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
+    /// Half of the runs take no longer.
     pub median: f64,
+    /// The shortest run.
     pub min: f64,
+    /// The longest run.
     pub max: f64,
 }
 
 /// A training step, part by part.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Parts {
+    /// The forward pass.
     pub forward: Spread,
+    /// The backward pass.
     pub backward: Spread,
     /// `None` if the program has no update.
     pub update: Option<Spread>,
@@ -26,13 +31,17 @@ pub struct Parts {
 /// How often things are done: as often as fit into a second, but so many times at least and at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Runs {
+    /// At least so many.
     pub least: usize,
+    /// At most so many.
     pub most: usize,
 }
 
 impl Runs {
+    /// Enough for a steady median.
     pub const ENOUGH: Runs = Runs { least: 7, most: 300 };
 
+    /// So many, whatever they take.
     pub fn exactly(count: usize) -> Runs {
         Runs { least: count, most: count }
     }

@@ -17,6 +17,7 @@ use crate::{Array, Data, Error};
 pub struct Checkpoint {
     /// f32 arrays by path.
     pub params: Arrays,
+    /// How far training had come.
     pub progress: Progress,
 }
 
@@ -25,8 +26,11 @@ pub struct Checkpoint {
 pub struct Progress {
     /// The graph's name.
     pub graph: String,
+    /// The optimiser's name.
     pub optimizer: String,
+    /// Of the initial parameters and the order of samples.
     pub seed: u64,
+    /// Samples in a batch.
     pub batch: usize,
     /// Complete epochs.
     pub epoch: u64,
@@ -71,6 +75,7 @@ impl Checkpoint {
         write_whole(path, |file| file.write_all(&bytes))
     }
 
+    /// Reads a file that [`Checkpoint::save`] wrote; a damaged one is an error.
     pub fn load(path: &Path) -> Result<Checkpoint, Error> {
         Checkpoint::from_bytes(&read(path)?).map_err(|message| failed(path, message))
     }

@@ -14,7 +14,9 @@ use crate::{Array, Data, Error, init, npz};
 /// Samples to train with and samples to test with, of the same fields.
 #[derive(Clone, Debug)]
 pub struct Dataset {
+    /// To train with.
     pub train: Samples,
+    /// To test with, held out of training.
     pub test: Samples,
 }
 
@@ -50,6 +52,7 @@ impl std::str::FromStr for DataSource {
 }
 
 impl Dataset {
+    /// Reads and checks all samples.
     pub fn load(source: &DataSource) -> Result<Dataset, Error> {
         match source {
             DataSource::Digits => digits(),
@@ -89,14 +92,17 @@ impl Samples {
         }
     }
 
+    /// How many samples there are.
     pub fn len(&self) -> usize {
         self.count
     }
 
+    /// Whether there are none; never so for what [`Samples::new`] gives.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
+    /// The fields by name, all samples of each in one array.
     pub fn fields(&self) -> &BTreeMap<String, Array> {
         &self.fields
     }

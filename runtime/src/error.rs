@@ -7,13 +7,33 @@ use std::path::PathBuf;
 pub enum Error {
     /// A value that the program needs was not given.
     #[error("{what} `{name}` is missing")]
-    Missing { what: &'static str, name: String },
+    Missing {
+        /// An `input`, a `parameter`, an `output`.
+        what: &'static str,
+        /// Its name or path.
+        name: String,
+    },
     /// A name that the program does not have.
     #[error("the program has no {what} named `{name}`{hint}")]
-    Unknown { what: &'static str, name: String, hint: String },
+    Unknown {
+        /// An `input`, a `parameter`, an `output`, a `gradient`, a `data field`.
+        what: &'static str,
+        /// As it was given.
+        name: String,
+        /// A known name that is like it, in a half-sentence, or nothing.
+        hint: String,
+    },
     /// A value of the wrong shape or type.
     #[error("`{name}`: expected {expected}, found {found}")]
-    Shape { name: String, expected: String, found: String },
+    Shape {
+        /// Of the input, parameter or output.
+        name: String,
+        /// What would fit.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// An open dimension has no value, or too large a one.
     #[error(transparent)]
     Dimension(#[from] fgi_compiler::graph::DimError),
     /// There is no such device, or it lacks what the program needs.
@@ -21,9 +41,21 @@ pub enum Error {
     Device(String),
     /// The device refused or lost the work.
     #[error("{device}: {message}")]
-    Run { device: String, message: String },
+    Run {
+        /// What people call the device.
+        device: String,
+        /// What it or its driver said.
+        message: String,
+    },
+    /// A file cannot be read, written or used.
     #[error("{}: {message}", path.display())]
-    File { path: PathBuf, message: String },
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+    /// The program has errors, or a device cannot have its kernels.
     #[error("{0}")]
     Compile(String),
     /// The interpreter cannot run the program.
@@ -32,9 +64,27 @@ pub enum Error {
     /// The data does not fit the program.
     #[error("{0}")]
     Data(String),
+    /// The backward pass was asked for before the forward pass.
+    #[error("the forward pass must run before the backward pass, with the parameters as they are")]
+    NoForward,
+    /// A step of training was not done.
+    #[error("the loss is {loss} at step {step}, which was not done; try a smaller learning rate")]
+    NotFinite {
+        /// Infinite or no number.
+        loss: f32,
+        /// From 1.
+        step: u64,
+    },
     /// Training has lost its numbers.
     #[error("the loss is {loss} at step {step} (epoch {epoch}); try a smaller --lr")]
-    Diverged { loss: f32, step: u64, epoch: u64 },
+    Diverged {
+        /// Infinite or no number.
+        loss: f32,
+        /// From 1.
+        step: u64,
+        /// From 1.
+        epoch: u64,
+    },
 }
 
 impl Error {

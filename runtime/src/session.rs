@@ -30,8 +30,10 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(program: Arc<Program>, device: &Device) -> Result<Session, Error> {
-        let mut session = Session::without_values(program, device)?;
+    /// Opens the device for a program, which has its kernels compiled there. Without such a device, or
+    /// with one that lacks what the program needs, it is an error.
+    pub fn new(program: impl Into<Arc<Program>>, device: &Device) -> Result<Session, Error> {
+        let mut session = Session::without_values(program.into(), device)?;
         session.initialise(0)?;
         Ok(session)
     }
@@ -89,6 +91,7 @@ impl Session {
         }
     }
 
+    /// What runs.
     pub fn program(&self) -> &Program {
         &self.program
     }
@@ -213,6 +216,7 @@ impl Session {
         self.result(Role::Gradient, "gradient", path)
     }
 
+    /// The value of a parameter, or of a memory of the optimiser, by path.
     pub fn param(&mut self, path: &str) -> Result<Array, Error> {
         let buffer = self.param_buffer(path)?;
         match self.waiting.get(&buffer) {

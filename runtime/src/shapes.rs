@@ -22,17 +22,35 @@ pub fn bind<'a>(
         let pairs = axes.into_iter().zip(shape.iter().map(|size| *size as i64));
         equations.extend(pairs.map(|(dim, size)| (dim, size, input, shape)));
     }
-    // Each round solves at least one dimension, or nothing more can be solved.
-    let mut known = usize::MAX;
-    while known != bindings.len() {
-        known = bindings.len();
-        for (dim, size, ..) in &equations {
-            solve(&dim.substitute(&bindings), *size, &mut bindings);
-        }
-    }
+    solve_all(equations.iter().map(|(dim, size, ..)| (dim, *size)), &mut bindings);
     for (dim, size, input, shape) in equations {
         if dim.eval(&bindings)? != size {
             return Err(mismatch(input, time, &bindings, shape));
+        }
+    }
+    Ok(bindings)
+}
+
+/// As [`bind`], where only the number of elements is known of each array.
+pub fn bind_lengths<'a>(
+    inputs: impl IntoIterator<Item = (&'a Input, usize)>,
+    time: Option<&Dim>,
+    given: &Bindings,
+) -> Result<Bindings, Error> {
+    let mut bindings = given.clone();
+    let length = |input: &Input| Dim::product(&axes(&input.ty, time));
+    let equations: Vec<_> =
+        inputs.into_iter().map(|(input, found)| (length(input), found as i64, input)).collect();
+    solve_all(equations.iter().map(|(length, found, _)| (length, *found)), &mut bindings);
+    for (length, found, input) in equations {
+        if length.eval(&bindings)? != found {
+            let shape = expected_shape(input, time, &bindings);
+            let length = length.substitute(&bindings);
+            return Err(Error::Shape {
+                name: input.name.clone(),
+                expected: format!("{length} numbers, for an array of shape {shape}"),
+                found: found.to_string(),
+            });
         }
     }
     Ok(bindings)
@@ -55,6 +73,18 @@ pub(crate) fn shape(
     Ok(sizes.into_iter().map(|size| size.max(0) as usize).collect())
 }
 
+/// Solves what can be solved of equations `dim = size`.
+fn solve_all<'a>(equations: impl Iterator<Item = (&'a Dim, i64)> + Clone, bindings: &mut Bindings) {
+    // Each round solves at least one dimension, or nothing more can be solved.
+    let mut known = usize::MAX;
+    while known != bindings.len() {
+        known = bindings.len();
+        for (dim, size) in equations.clone() {
+            solve(&dim.substitute(bindings), size, bindings);
+        }
+    }
+}
+
 /// `dim = size`, where one open dimension is left in `dim`, once.
 fn solve(dim: &Dim, size: i64, bindings: &mut Bindings) {
     let (mut factor, mut rest) = (None, size);
@@ -73,13 +103,18 @@ fn solve(dim: &Dim, size: i64, bindings: &mut Bindings) {
 }
 
 fn mismatch(input: &Input, time: Option<&Dim>, bindings: &Bindings, found: &[usize]) -> Error {
-    let axes = axes(&input.ty, time);
-    let expected: Vec<_> = axes.iter().map(|dim| dim.substitute(bindings).to_string()).collect();
+    let shape = expected_shape(input, time, bindings);
     Error::Shape {
         name: input.name.clone(),
-        expected: format!("an array of shape [{}], for {}", expected.join(", "), input.ty),
+        expected: format!("an array of shape {shape}, for {}", input.ty),
         found: shape_name(found),
     }
+}
+
+fn expected_shape(input: &Input, time: Option<&Dim>, bindings: &Bindings) -> String {
+    let axes = axes(&input.ty, time);
+    let sizes: Vec<_> = axes.iter().map(|dim| dim.substitute(bindings).to_string()).collect();
+    format!("[{}]", sizes.join(", "))
 }
 
 #[cfg(test)]
@@ -116,5 +151,28 @@ mod tests {
         );
         assert!(bound([&[28, 4, 7], &[4]], &[]).is_err());
         assert!(bound([&[4, 6], &[4]], &[]).is_err());
+    }
+
+    #[test]
+    fn lengths_decide_what_they_can() {
+        let input = |name: &str, dims: &[&str], clock| Input {
+            name: name.into(),
+            ty: Type::new(Elem::F32, dims.iter().map(|dim| Dim::symbol(dim)).collect(), clock),
+            docs: String::new(),
+        };
+        let (x, y) = (input("x", &["B"], Clock::Stream), input("y", &["B"], Clock::Static));
+        let bound = |lengths: &[(&Input, usize)], given: &[(&str, i64)]| {
+            let given = given.iter().map(|(name, size)| ((*name).into(), *size)).collect();
+            bind_lengths(lengths.iter().copied(), Some(&Dim::symbol("T")), &given)
+                .map_err(|error| error.to_string())
+        };
+        let expected = Bindings::from([("B".into(), 4), ("T".into(), 7)]);
+        assert_eq!(bound(&[(&x, 28), (&y, 4)], &[]), Ok(expected.clone()));
+        assert_eq!(bound(&[(&x, 28)], &[("T", 7)]), Ok(expected));
+        assert_eq!(bound(&[(&x, 28)], &[]).unwrap_err(), "the dimension B is not given");
+        assert_eq!(
+            bound(&[(&x, 28), (&y, 5)], &[("T", 7)]).unwrap_err(),
+            "`y`: expected 4 numbers, for an array of shape [4], found 5"
+        );
     }
 }

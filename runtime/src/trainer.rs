@@ -21,6 +21,7 @@ pub struct TrainOptions {
     pub batch: usize,
     /// The greatest learning rate.
     pub learning_rate: f32,
+    /// How the learning rate goes on after the warm-up.
     pub schedule: Schedule,
     /// Over so many steps at the start the learning rate rises in a line.
     pub warmup: u64,
@@ -40,6 +41,7 @@ pub enum Schedule {
     Inverse,
     /// Down to 0 at the end of the last epoch, along half a cosine (Loshchilov and Hutter 2017).
     Cosine,
+    /// It stays.
     Constant,
 }
 
@@ -106,7 +108,9 @@ pub struct BatchReport {
     pub loss: f32,
     /// The epoch's means so far.
     pub train_loss: f64,
+    /// The part of the samples classified right, where the program has classes.
     pub train_accuracy: Option<f64>,
+    /// Training samples a second.
     pub samples_per_s: f64,
 }
 
@@ -115,9 +119,13 @@ pub struct BatchReport {
 pub struct EpochReport {
     /// From 1.
     pub epoch: u64,
+    /// Over the batches, each before its update.
     pub train_loss: f64,
+    /// The part of the training samples classified right, where the program has classes.
     pub train_accuracy: Option<f64>,
+    /// After the epoch.
     pub test_loss: f64,
+    /// The part of the test samples classified right, where the program has classes.
     pub test_accuracy: Option<f64>,
     /// Training samples a second.
     pub samples_per_s: f64,
@@ -233,14 +241,17 @@ impl Trainer {
         self.checkpoint()?.save(path)
     }
 
+    /// The program on its device.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
+    /// What it trains with.
     pub fn data(&self) -> &Dataset {
         &self.data
     }
 
+    /// How far it has come.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }

@@ -4,6 +4,7 @@
 pub mod artifact;
 #[cfg(feature = "clif")]
 pub mod clif;
+pub mod embedded;
 #[cfg(feature = "wgsl")]
 pub mod manifest;
 #[cfg(feature = "wgsl")]

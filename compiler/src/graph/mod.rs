@@ -68,14 +68,14 @@ impl Elem {
 
 /// When a value exists: once, or at each step of time. Whether a stream is computed in the order of
 /// time or against it follows from the `prev` and `next` that it depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Clock {
     Static,
     Stream,
 }
 
 /// Element, dimensions at one step, clock.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Type {
     pub elem: Elem,
     pub dims: Vec<Dim>,
@@ -130,7 +130,7 @@ pub struct Node {
 }
 
 /// A value that the caller gives.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Input {
     pub name: String,
     pub ty: Type,
@@ -138,7 +138,7 @@ pub struct Input {
 }
 
 /// A trained value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Param {
     /// The path of instances and the name: `h.w_in`.
     pub path: String,
@@ -174,7 +174,7 @@ pub enum Init {
 }
 
 /// What a result of the graph is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// An output of the program.
     Output,

@@ -9,6 +9,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::build::Builder;
 use super::facts::{Fact, range};
 use super::{Dim, Elem, NodeId};
@@ -135,7 +137,7 @@ impl Op {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reduction {
     Sum,
     Max,
@@ -161,7 +163,7 @@ impl Reduction {
 }
 
 /// Pointwise operations. [`TABLE`] says everything about them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Pointwise {
     Neg,
     Exp,

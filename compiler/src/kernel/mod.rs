@@ -40,7 +40,7 @@ pub struct BufferId(pub u32);
 
 /// A tensor in memory, row-major, 4 bytes an element (booleans are u32 0 or 1). A stream has time as
 /// its leading dimension.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
     /// Named as in the source where a binding stands for it; unique in the program, an identifier
     /// in WGSL and C.
@@ -55,7 +55,7 @@ pub struct Buffer {
 }
 
 /// Where a buffer's content comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BufferSource {
     /// The caller; an index into [`Program::inputs`].
     Input(usize),
@@ -67,7 +67,7 @@ pub enum BufferSource {
 
 /// The compiled form of a graph. Open dimensions (the batch) and the number of time steps are given
 /// when it runs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Program {
     pub name: String,
     /// The length of streams.
@@ -92,7 +92,7 @@ pub enum Pass {
     Update,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kernel {
     /// Unique in the program, an identifier in WGSL and C.
     pub name: String,
@@ -104,6 +104,7 @@ pub struct Kernel {
     /// At least one; exactly one if there is no recurrence.
     pub stages: Vec<Stage>,
     /// What the kernel was written as, for the comment in the shader.
+    #[serde(skip)]
     pub span: Option<Span>,
 }
 
@@ -118,7 +119,7 @@ pub enum Direction {
 }
 
 /// A loop nest with a scalar body.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Stage {
     /// The extents of the index axes, outermost first.
     pub axes: Vec<Dim>,
@@ -128,6 +129,7 @@ pub struct Stage {
     /// All values; a value's operands come before it.
     pub insts: Vec<Inst>,
     /// For each value, what it was written as.
+    #[serde(skip)]
     pub spans: Vec<Option<Span>>,
     pub loops: Vec<ReduceLoop>,
     /// The values of the body outside of reduction loops, in order; an [`Inst::Reduce`] among them
@@ -137,11 +139,11 @@ pub struct Stage {
 }
 
 /// An index into [`Stage::insts`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Val(pub u32);
 
 /// A reduction: a loop nest inside the body.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReduceLoop {
     pub reduction: Reduction,
     /// Extents, outermost first. May be empty only if `over_time`.
@@ -160,7 +162,7 @@ pub struct ReduceLoop {
 }
 
 /// A scalar value: an f32, an i32 or a boolean.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Inst {
     /// An f32, by its bits.
     F32(u32),
@@ -191,14 +193,14 @@ pub enum Inst {
 }
 
 /// `constant + sum of value · coefficient`, i32. Values are distinct and sorted, coefficients not zero.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Affine {
     pub terms: Vec<(Val, Dim)>,
     pub constant: Dim,
 }
 
 /// Writes a value to a buffer at the flat index `at`. Each element is written by one point.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Store {
     pub buffer: BufferId,
     pub at: Affine,

@@ -17,9 +17,11 @@ pub enum AdapterChoice {
 /// A GPU of this machine, or a driver that imitates one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdapterInfo {
+    /// As the driver calls it.
     pub name: String,
     /// `vulkan`, `metal` or `dx12`.
     pub backend: String,
+    /// Whether it is hardware.
     pub kind: AdapterKind,
     /// The name and version of the driver, as far as it tells.
     pub driver: String,
@@ -32,14 +34,20 @@ pub struct AdapterInfo {
 /// Best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdapterKind {
+    /// A card of its own.
     Discrete,
+    /// A part of the processor.
     Integrated,
+    /// Of a virtual machine.
     Virtual,
+    /// The driver does not say.
     Other,
+    /// A driver that computes on the processor.
     Software,
 }
 
 impl AdapterKind {
+    /// In a word.
     pub fn name(self) -> &'static str {
         match self {
             AdapterKind::Discrete => "discrete",
