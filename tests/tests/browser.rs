@@ -131,7 +131,7 @@ fn training_goes_as_on_the_cpu() {
     let compiled = compiled(&text, &Options { optimizer, ..dims });
     let build = BuildOptions { optimizer, ..BuildOptions::default() };
     write(&compiled, &build, &site.path().join("smnist"));
-    let mut session = Session::new(compiled.program.clone().into(), &Device::cpu()).unwrap();
+    let mut session = Session::new(compiled.program.clone(), &Device::cpu()).unwrap();
     let mut expected = Vec::new();
     let mut batches = Vec::new();
     for (number, batch) in digits(session.program(), 32).into_iter().take(10).enumerate() {
