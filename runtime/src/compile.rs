@@ -11,7 +11,7 @@ use crate::Error;
 ///
 /// ```
 /// let error = fgi::compile("graph g(x: [3]) -> (y) { let y = x + z; }", &Default::default());
-/// assert!(error.unwrap_err().to_string().starts_with("there is no `z`"));
+/// assert!(error.unwrap_err().to_string().contains("the name `z` is not known"));
 /// ```
 pub fn compile(source: &str, options: &Options) -> Result<Program, Error> {
     let compiled = fgi_compiler::compile("program", source, &NoFiles, options, &mut |_| {});

@@ -40,7 +40,7 @@
 //! assert!(model.forward(&inputs)?.loss < 0.5 * before);
 //!
 //! let gradients = model.backward()?;
-//! assert_eq!(gradients.h.w.len(), net::params::H::W.iter().product());
+//! assert_eq!(gradients.h.w.len(), net::params::H::W.iter().product::<usize>());
 //! # Ok(())
 //! # }
 //! ```
