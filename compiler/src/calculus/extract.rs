@@ -157,6 +157,7 @@ impl Normal<'_> {
                     value: canonical.clone(),
                     has_derivative,
                     stop: None,
+                    is_cut: false,
                     surrogate: None,
                     opens: self.opens(id),
                     is_shortened: false,
@@ -220,6 +221,10 @@ impl Normal<'_> {
         let mut reading = match node.op {
             Op::Sg => {
                 let x = self.reading(node.args[0]).clone();
+                // A literal has nothing to stop, so it stays a part of an ordinary sum.
+                if x.derivative.is_none() && x.canonical.as_number().is_some() {
+                    return x;
+                }
                 let tree = x.tree.map(|tree| tree.stopped(id));
                 self.finish(id, x.value, None, x.canonical, tree)
             }
@@ -249,6 +254,7 @@ impl Normal<'_> {
                 value: reading.canonical.clone(),
                 has_derivative,
                 stop: (!has_derivative).then_some(id),
+                is_cut: !has_derivative && self.is_live(value),
                 surrogate: has_derivative.then_some(reading.dual),
                 opens: self.opens(id),
                 is_shortened: false,
@@ -293,11 +299,11 @@ impl Normal<'_> {
             }
             _ => (combine(&node.op, trees), false, false),
         };
-        let derivative = match is_shorter {
-            true => self.shortest_sum(&node.op, derivatives),
-            false => self.sum(&node.op, derivatives),
-        };
         let as_written = !is_shorter && args.iter().all(|arg| arg.value.is_some());
+        let derivative = match as_written {
+            true => self.sum(&node.op, derivatives),
+            false => self.shortest_sum(&node.op, derivatives),
+        };
         let value = match as_written {
             true => self.sum(&node.op, args.iter().map(|arg| arg.value).collect()),
             false => tree.as_ref().and_then(|tree| self.value(tree)),
@@ -380,7 +386,8 @@ impl Normal<'_> {
             .collect();
         let groups = linear_in(&node.op, args.len());
         // A group of zeros makes zero, whatever the others are.
-        let zero = groups.iter().find(|group| group.iter().all(|i| args[*i].value.is_none()));
+        let is_zero = |group: &Vec<usize>| group.iter().all(|i| args[*i].value.is_none());
+        let zero = groups.iter().find(|group| is_zero(group));
         let is_linear =
             |group: &&Vec<usize>| (0..args.len()).all(|i| group.contains(&i) || !carries[i]);
         let linear = groups.iter().find(is_linear);
@@ -393,7 +400,9 @@ impl Normal<'_> {
             return self.finish(id, value, None, canonical, None);
         }
         let dual = self.operation(node, args.iter().map(|arg| Some(arg.dual)).collect());
+        // Of a product of two zeros the derivative is zero as well.
         let derivative = match zero.or(linear) {
+            Some(group) if groups.iter().any(|other| other != group && is_zero(other)) => None,
             Some(group) => self.linear_derivative(node, &args, group),
             None => Some(dual),
         };

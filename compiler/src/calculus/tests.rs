@@ -175,6 +175,8 @@ const DISTRIBUTED: &[(&str, &str, &str)] = &[
         "(mul 6 (add z (tanh x)))",
     ),
     ("(sub (add x (sg x)) x)", "x", "0"),
+    ("(add (sub (sg x) x) x)", "x", "0"),
+    ("(mul (mul z (sub x (sg x))) (sub y (sg y)))", "0", "0"),
     // As f32 adds them.
     (
         "(sub (add (mul 0.1 (tanh x)) (mul 0.2 (tanh x))) (mul 0.3 (sg (tanh x))))",
@@ -302,6 +304,8 @@ fn ordinary_sums_stay_as_they_are_written() {
         "(add x (sg (sub (add (neg x) 12582912) 12582912)))",
         "(sub (sg (sub (add x 12582912) 12582912)) (sg x))",
         "(sub (sg (add x 12582912)) 12582912)",
+        "(sub (add x (sg 12582912)) (sg 12582912))",
+        "(neg (sub (add y (mul (sg 0.5) z)) z))",
         "(sub (sg (sub (sub (add x y) x) y)) (sg z))",
     ] {
         let normal = normal_form(text);
@@ -625,7 +629,9 @@ fn expression() -> impl Strategy<Value = (String, usize)> {
         let spelling = prop::sample::select(BYPASS);
         let injection = prop::bool::ANY;
         prop_oneof![
-            (unary, inner.clone()).prop_map(|(op, (x, n))| (format!("({op} {x})"), n)),
+            // By chance, an `sg` makes a surrogate too.
+            (unary, inner.clone())
+                .prop_map(|(op, (x, n))| (format!("({op} {x})"), n + usize::from(op == "sg"))),
             (binary, inner.clone(), inner.clone())
                 .prop_map(|(op, (a, n), (b, m))| (format!("({op} {a} {b})"), n + m)),
             // Away from where a rounding error decides.

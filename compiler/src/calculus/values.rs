@@ -90,8 +90,11 @@ impl Value {
         self.terms().all(|(_, coefficient)| coefficient.is_finite())
     }
 
-    /// The product, if no terms meet in it and it has at most `limit` of them.
+    /// The product, if no terms meet in it and it takes at most `limit` products of terms.
     fn times(&self, other: &Value, limit: usize) -> Option<Value> {
+        if self.0.len() * other.0.len() > limit {
+            return None;
+        }
         let mut sum: BTreeMap<Product, f64> = BTreeMap::new();
         for (a, c) in self.terms() {
             for (b, d) in other.terms() {
@@ -104,7 +107,7 @@ impl Value {
                 *known = rounded(*known + rounded(c * d));
             }
         }
-        Some(Value::new(sum)).filter(|value| value.0.len() <= limit && value.is_finite())
+        Some(Value::new(sum)).filter(Value::is_finite)
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Term {
     pub has_derivative: bool,
     /// The `sg` or `bypass` that it, or a factor of it, is under.
     pub stop: Option<NodeId>,
+    /// The stop took a derivative away.
+    pub is_cut: bool,
     /// The node for value and derivative, of a node that a surrogate takes part in.
     pub surrogate: Option<NodeId>,
     /// It is a product with a sum in it.
@@ -60,7 +62,10 @@ impl Term {
     /// of the sum that is looked at; within each it was decided before.
     fn differs(&self, other: &Term, across: bool) -> bool {
         match (self.has_derivative, other.has_derivative) {
-            (true, true) => (self.surrogate, self.stop) != (other.surrogate, other.stop),
+            (true, true) => {
+                let cut = |term: &Term| term.stop.filter(|_| term.is_cut);
+                (self.surrogate, cut(self)) != (other.surrogate, cut(other))
+            }
             (false, false) => {
                 let is_stopped = self.stop.is_some() || other.stop.is_some();
                 is_stopped && (across || self.stop != other.stop)
@@ -89,6 +94,7 @@ impl Tree {
         let stopped = |term: &Term| Term {
             has_derivative: false,
             stop: Some(stop),
+            is_cut: term.is_cut || term.has_derivative,
             surrogate: None,
             ..term.clone()
         };
@@ -243,12 +249,15 @@ impl Normal<'_> {
             for (&place, factor) in places.iter().zip(&factors) {
                 values[place] = factor.value.clone();
             }
-            let stop = factors.iter().find_map(|factor| factor.stop);
+            let cut = factors.iter().find(|factor| factor.is_cut);
+            let stop = cut.or(factors.iter().find(|factor| factor.stop.is_some()));
+            let stop = stop.and_then(|factor| factor.stop);
             terms.push(Term {
                 value: self.atoms.operation(self.b.graph(), source, &values),
                 has_derivative: factors.iter().any(|factor| factor.has_derivative)
                     || (others_differ && stop.is_none()),
                 stop,
+                is_cut: cut.is_some(),
                 surrogate: factors.iter().find_map(|factor| factor.surrogate),
                 opens: factors.iter().any(|factor| factor.opens),
                 is_shortened: false,
@@ -341,6 +350,7 @@ impl Normal<'_> {
             value,
             has_derivative: members().any(|term| term.has_derivative),
             stop: members().find_map(|term| term.stop),
+            is_cut: members().any(|term| term.is_cut),
             surrogate: members().find_map(|term| term.surrogate),
             opens: false,
             is_shortened: false,
@@ -400,6 +410,7 @@ impl Normal<'_> {
                 value: self.atoms.node(node),
                 has_derivative: tree.terms.iter().any(|term| term.has_derivative),
                 stop: None,
+                is_cut: false,
                 surrogate: None,
                 opens: false,
                 is_shortened: true,
