@@ -11,6 +11,7 @@ pub mod codes;
 pub mod curve;
 pub mod diagnostic;
 pub mod emit;
+pub mod figures;
 pub mod gradcheck;
 pub mod graph;
 pub mod kernel;
@@ -43,6 +44,8 @@ pub struct Options {
     pub optimizer: Option<Optimizer>,
     /// The greatest norm that the gradients may have for the optimiser, all taken together.
     pub clip: Option<f64>,
+    /// Lets sums and products be rounded in another order than written, where that is cheaper.
+    pub fast_math: bool,
 }
 
 /// The gradients of an output.
@@ -65,7 +68,7 @@ pub struct Pass {
 type Passed = (Graph, Option<calculus::Report>);
 
 /// The steps between the checked program and the schedule, in their order.
-pub const PASSES: [Pass; 4] = [
+pub const PASSES: [Pass; 5] = [
     Pass {
         name: "calculus",
         about: "Every surrogate, however spelt, becomes one bypass node.",
@@ -83,6 +86,14 @@ pub const PASSES: [Pass; 4] = [
         name: "erase",
         about: "What only served derivatives is gone; sg(x) is x.",
         run: |graph, _| Ok((autodiff::erase(graph.clone()), None)),
+    },
+    Pass {
+        name: "joint",
+        about: "Values and gradients are simplified together and share what they can.",
+        run: |graph, options| {
+            let (graph, report) = calculus::joint::simplify(graph, options.fast_math);
+            Ok((graph, Some(report)))
+        },
     },
     Pass {
         name: "optimizer",
@@ -162,7 +173,8 @@ pub fn compile_graph(
     }
     let schedule = schedule::schedule(&graph);
     after("schedule");
-    let program = kernel::lower::lower(&schedule);
+    let mut program = kernel::lower::lower(&schedule);
+    program.fast_math = options.fast_math;
     after("lower");
     let (sources, warnings, dims) = (Sources::default(), Vec::new(), BTreeMap::new());
     Ok(Compiled { sources, warnings, dims, graphs, reports, schedule, program })

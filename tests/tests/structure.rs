@@ -2,6 +2,7 @@
 
 use fgi_compiler::emit::clif;
 use fgi_compiler::emit::wgsl::{self, Limits, Shaders, emit_with_sources};
+use fgi_compiler::figures::{Figures, Operations};
 use fgi_compiler::graph::{Graph, Pointwise, Role};
 use fgi_compiler::kernel::lower::lower;
 use fgi_compiler::kernel::{Direction, Inst, Kernel, Program, Stage, Val};
@@ -226,6 +227,70 @@ fn sum_terms(stage: &Stage, val: Val, sign: i32, terms: &mut Vec<(Val, i32)>) {
         }
         Inst::Map(Pointwise::Neg, args) => sum_terms(stage, args[0], -sign, terms),
         _ => terms.push((val, sign)),
+    }
+}
+
+fn smnist(steps: i64) -> Compiled {
+    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist.fgi")).unwrap();
+    compiled(&text, &options(None, &[("T", steps), ("K", 28)]))
+}
+
+/// The Gaussian, evaluated backward only: the decays, exp(-1/tau), are the same at every step.
+#[test]
+fn a_step_of_the_benchmark_takes_one_exponential_forward_and_backward_together() {
+    let compiled = smnist(28);
+    let figures = Figures::of(&compiled.graphs.last().unwrap().1);
+    assert_eq!(figures.forward.each_step.transcendentals, 0, "{figures}");
+    assert_eq!(figures.backward.each_step.transcendentals, 1, "{figures}");
+    assert_eq!(figures.backward.once.transcendentals, 0, "{figures}");
+    // And the kernels compute it no more often: once for each step, the decays for none.
+    let program = &compiled.program;
+    let is_dear = |inst: &Inst| matches!(inst, Inst::Map(op, _) if op.row().cost >= 10);
+    let each_step = program
+        .kernels()
+        .flat_map(|kernel| &kernel.stages)
+        .filter(|stage| stage.stores.iter().any(|store| program.buffer(store.buffer).stream));
+    let dear: Vec<_> = each_step.flat_map(|stage| &stage.insts).filter(|i| is_dear(i)).collect();
+    assert!(matches!(dear[..], [Inst::Map(Pointwise::Exp, _)]), "{dear:?}\n{program}");
+}
+
+/// Each phase of the calculus takes operations away, whatever the number of steps.
+#[test]
+fn both_phases_of_the_calculus_save_operations() {
+    let of = |steps| {
+        let compiled = smnist(steps);
+        assert!(compiled.reports.iter().all(|(_, report)| report.limit.is_none()));
+        ["check", "erase", "joint"].map(|pass| {
+            Figures::of(&compiled.graphs.iter().find(|(name, _)| *name == pass).unwrap().1)
+        })
+    };
+    let [check, erase, joint] = of(28);
+    let sum = |operations: Operations| {
+        operations.adds + operations.multiplies + 10 * operations.transcendentals
+    };
+    assert!(sum(erase.forward.each_step) < sum(check.forward.each_step));
+    assert_eq!(joint.forward.each_step, erase.forward.each_step);
+    assert!(sum(joint.backward.each_step) < sum(erase.backward.each_step));
+    assert_eq!(of(100_000)[2], joint);
+}
+
+/// A spike whose slope is learned: what the backward pass shares with the forward pass.
+#[test]
+fn derivatives_reuse_the_values_of_the_forward_pass() {
+    for (function, transcendentals) in
+        [("tanh(a * x)", 1), ("sigmoid(a * x)", 1), ("exp(-(x / a)^2)", 1), ("erf(a * x)", 2)]
+    {
+        let text = format!(
+            "graph net(x: [T; B, 3]) -> (loss) {{
+                param a: [3] = constant(2) in [1, inf];
+                let loss = time_sum(sum({function}));
+            }}"
+        );
+        let compiled = compiled(&text, &options(None, &[]));
+        let figures = Figures::of(&compiled.graphs.last().unwrap().1);
+        let Figures { forward, backward, .. } = &figures;
+        let found = forward.each_step.transcendentals + backward.each_step.transcendentals;
+        assert_eq!(found, transcendentals, "{function}: {figures}");
     }
 }
 

@@ -22,6 +22,14 @@ pub struct ProgramArgs {
     pub dims: Vec<(String, i64)>,
 }
 
+/// How numbers may be rounded.
+#[derive(clap::Args)]
+pub struct NumericArgs {
+    /// Lets sums and products be rounded in another order than written, where that is cheaper
+    #[arg(long)]
+    pub fast_math: bool,
+}
+
 impl ProgramArgs {
     pub fn read(&self) -> Result<ProgramText, Failure> {
         ProgramText::read(&self.file)

@@ -25,6 +25,12 @@ define_language! {
     }
 }
 
+impl Term {
+    pub fn is_literal(&self) -> bool {
+        matches!(self, Term::Operation(Operation { op: Op::Const(..), .. }, _))
+    }
+}
+
 /// What the calculus does not look into: an input, a parameter, the step before. Leaves of one name
 /// are equal.
 #[derive(Clone, Debug)]
@@ -101,7 +107,7 @@ impl Operation {
 /// `op(a, b) = op(b, a)`, to the bit.
 pub fn is_commutative(op: &Op) -> bool {
     use Pointwise::*;
-    matches!(op, Op::Map(Mul | Min | Max | Eq | Ne | And | Or))
+    matches!(op, Op::Map(Add | Mul | Min | Max | Eq | Ne | And | Or))
 }
 
 /// Groups of operands in which an operation is linear together, while the others have no derivative.

@@ -16,11 +16,16 @@
 //! for they may be tricks with rounding, and what exceeds [`Limits`].
 //!
 //! The laws themselves are one table ([`rules`]), with which an e-graph proves what was decided.
+//!
+//! That is the first phase. The second, [`joint`], simplifies values and gradients together.
 
 pub mod analysis;
+mod cost;
+mod dag;
 pub mod encode;
 pub mod explain;
 mod extract;
+pub mod joint;
 pub mod language;
 pub mod rules;
 #[cfg(test)]

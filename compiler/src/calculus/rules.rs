@@ -13,13 +13,13 @@ pub mod tests;
 use std::fmt;
 
 use egg::{
-    Applier, Condition, ConditionalApplier, Id, Language, Pattern, PatternAst, Rewrite,
+    Applier, Condition, ConditionalApplier, ENodeOrVar, Id, Language, Pattern, PatternAst, Rewrite,
     SearchMatches, Searcher, Subst, Symbol, Var,
 };
 
 use super::analysis::{Facts, Terms};
 use super::language::{Operation, Term, is_commutative, linear_in};
-use crate::graph::{Elem, Number, Op, Pointwise};
+use crate::graph::{Elem, Fact, Number, Op, Pointwise, facts};
 
 /// Where laws are put to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum Phase {
 /// that are differentiated once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// The values agree, derivatives need not: for graphs that have their gradients.
+    Value,
     First,
     All,
 }
@@ -110,10 +112,18 @@ enum Form {
     Equal(fn(&mut Terms, &Term) -> Vec<Id>),
 }
 
+/// What may be asked of a variable.
 #[derive(Clone, Copy)]
 enum Proof {
     Stopped,
     Zero,
+    One,
+    MinusOne,
+    /// Neither infinite nor NaN.
+    Bounded,
+    NonZero,
+    NonNegative,
+    Integer,
 }
 
 /// The longest sum that is looked at as a whole.
@@ -126,6 +136,8 @@ pub static LAWS: &[Law] = {
     use Order::*;
     use Proof::*;
     const SURROGATE: &[Phase] = &[Phase::Surrogate];
+    const JOINT: &[Phase] = &[Phase::Joint];
+    const BOTH: &[Phase] = &[Phase::Surrogate, Phase::Joint];
     &[
     // The stop.
     law("sg-sg", SURROGATE, All, Exact,
@@ -240,15 +252,15 @@ pub static LAWS: &[Law] = {
         Equal(collect)),
 
     // Sums and signs.
-    law("neg-neg", SURROGATE, All, Exact,
+    law("neg-neg", BOTH, All, Exact,
         "-(-x) = x",
         "The sign bit is flipped twice.",
         Pattern("(neg (neg ?x))", "?x", &[])),
-    law("neg-left", SURROGATE, All, Exact,
+    law("neg-left", BOTH, All, Exact,
         "(-a) * b = -(a * b)",
         "A product is rounded alike for both signs.",
         Pattern("(mul (neg ?a) ?b)", "(neg (mul ?a ?b))", &[])),
-    law("neg-right", SURROGATE, All, Exact,
+    law("neg-right", BOTH, All, Exact,
         "a * (-b) = -(a * b)",
         "A product is rounded alike for both signs.",
         Pattern("(mul ?a (neg ?b))", "(neg (mul ?a ?b))", &[])),
@@ -264,10 +276,188 @@ pub static LAWS: &[Law] = {
         "a + b + c = c + a + b",
         "A sum does not depend on the order of its terms.",
         Equal(reorder_sum)),
-    law("order", SURROGATE, All, Exact,
-        "a * b = b * a;  likewise for min, max, ==, !=, && and ||",
+    law("order", BOTH, All, Exact,
+        "a * b = b * a;  likewise for +, min, max, ==, !=, && and ||",
         "These operations are commutative, rounding included.",
         Equal(reorder)),
+
+    // Literals.
+    law("literals", JOINT, All, Exact,
+        "2 * 3 = 6;  likewise for all operations, where f32 has the result to the bit",
+        "What is known is not computed.",
+        Equal(literals)),
+    law("neg-literal", JOINT, All, Exact,
+        "-(a * 2) = a * (-2);  -(a / 2) = a / (-2)",
+        "A product is rounded alike for both signs.",
+        Equal(negate_literal)),
+    law("div-power", JOINT, All, Exact,
+        "a / 4 = a * 0.25;  likewise for all powers of two",
+        "Both change the exponent alone.",
+        Equal(divide_by_power)),
+    law("mul-zero", JOINT, All, Finite,
+        "a * 0 = 0",
+        "Only infinity times zero is something else.",
+        Pattern("(mul ?a ?z)", "?z", &[(Zero, "?z")])),
+    law("mul-one", JOINT, All, Exact,
+        "a * 1 = a",
+        "The product is not rounded.",
+        Pattern("(mul ?a ?o)", "?a", &[(One, "?o")])),
+    law("mul-minus-one", JOINT, All, Exact,
+        "a * (-1) = -a",
+        "The product is not rounded.",
+        Pattern("(mul ?a ?o)", "(neg ?a)", &[(MinusOne, "?o")])),
+    law("div-one", JOINT, All, Exact,
+        "a / 1 = a",
+        "The quotient is not rounded.",
+        Pattern("(div ?a ?o)", "?a", &[(One, "?o")])),
+    law("add-zero", JOINT, All, Finite,
+        "a + 0 = a",
+        "Only minus zero becomes zero.",
+        Pattern("(add ?a ?z)", "?a", &[(Zero, "?z")])),
+    law("sub-zero", JOINT, All, Finite,
+        "a - 0 = a",
+        "Zero takes nothing away.",
+        Pattern("(sub ?a ?z)", "?a", &[(Zero, "?z")])),
+    law("zero-sub", JOINT, All, Finite,
+        "0 - a = -a",
+        "Only the sign of zero may differ.",
+        Pattern("(sub ?z ?a)", "(neg ?a)", &[(Zero, "?z")])),
+    law("sub-self", JOINT, All, Finite,
+        "a - a = 0",
+        "Only infinity less itself is something else.",
+        Pattern("(sub ?a ?a)", "0", &[])),
+
+    // Signs.
+    law("add-neg", JOINT, All, Exact,
+        "a + -b = a - b",
+        "A difference is the sum with the sign flipped.",
+        Pattern("(add ?a (neg ?b))", "(sub ?a ?b)", &[])),
+    law("sub-neg", JOINT, All, Exact,
+        "a - -b = a + b",
+        "A difference is the sum with the sign flipped.",
+        Pattern("(sub ?a (neg ?b))", "(add ?a ?b)", &[])),
+    law("neg-sub", JOINT, All, Finite,
+        "-(a - b) = b - a",
+        "A difference is rounded alike for both signs; only the sign of zero may differ.",
+        Pattern("(neg (sub ?a ?b))", "(sub ?b ?a)", &[])),
+    law("div-neg", JOINT, All, Exact,
+        "(-a) / b = -(a / b)",
+        "A quotient is rounded alike for both signs.",
+        Pattern("(div (neg ?a) ?b)", "(neg (div ?a ?b))", &[])),
+    law("div-by-neg", JOINT, All, Exact,
+        "a / (-b) = -(a / b)",
+        "A quotient is rounded alike for both signs.",
+        Pattern("(div ?a (neg ?b))", "(neg (div ?a ?b))", &[])),
+    law("abs-neg", JOINT, All, Exact,
+        "abs(-a) = abs(a)",
+        "The sign is dropped.",
+        Pattern("(abs (neg ?a))", "(abs ?a)", &[])),
+    law("square-abs", JOINT, First, Exact,
+        "abs(a) * abs(a) = a * a",
+        "The signs of both factors are equal.",
+        Pattern("(mul (abs ?a) (abs ?a))", "(mul ?a ?a)", &[])),
+    law("abs-positive", JOINT, Value, Finite,
+        "abs(a) = a, if a >= 0",
+        "There is no sign to drop, but of zero.",
+        Pattern("(abs ?a)", "?a", &[(NonNegative, "?a")])),
+    law("relu-positive", JOINT, Value, Finite,
+        "relu(a) = a, if a >= 0",
+        "Nothing is cut off, but the sign of zero.",
+        Pattern("(relu ?a)", "?a", &[(NonNegative, "?a")])),
+
+    // Powers and roundings.
+    law("square", JOINT, All, Exact,
+        "a ^ 2 = a * a",
+        "The power is the product.",
+        Pattern("(pow ?a 2)", "(mul ?a ?a)", &[])),
+    law("pow-one", JOINT, All, Exact,
+        "a ^ 1 = a",
+        "The power is a.",
+        Pattern("(pow ?a 1)", "?a", &[])),
+    law("cube", JOINT, All, Reassociating,
+        "a ^ 3 = a * a * a",
+        "Two roundings instead of one.",
+        Pattern("(pow ?a 3)", "(mul (mul ?a ?a) ?a)", &[])),
+    law("root", JOINT, All, Finite,
+        "a ^ 0.5 = sqrt(a)",
+        "Only minus zero and minus infinity have another power than root.",
+        Pattern("(pow ?a 0.5)", "(sqrt ?a)", &[])),
+    law("floor-integer", JOINT, All, Exact,
+        "floor(n) = n, if n is an integer",
+        "It is rounded already.",
+        Pattern("(floor ?n)", "?n", &[(Integer, "?n")])),
+    law("round-integer", JOINT, All, Exact,
+        "round(n) = n, if n is an integer",
+        "It is rounded already.",
+        Pattern("(round ?n)", "?n", &[(Integer, "?n")])),
+
+    // Choices.
+    law("select-same", JOINT, All, Exact,
+        "if c then a else a = a",
+        "Either way it is a.",
+        Pattern("(select ?c ?a ?a)", "?a", &[])),
+    law("select-true", JOINT, All, Exact,
+        "if true then a else b = a",
+        "The other branch is not taken.",
+        Pattern("(select ?c ?a ?b)", "?a", &[(One, "?c")])),
+    law("select-false", JOINT, All, Exact,
+        "if false then a else b = b",
+        "The other branch is not taken.",
+        Pattern("(select ?c ?a ?b)", "?b", &[(Zero, "?c")])),
+    law("select-not", JOINT, All, Exact,
+        "if !c then a else b = if c then b else a",
+        "The branches change places.",
+        Pattern("(select (not ?c) ?a ?b)", "(select ?c ?b ?a)", &[])),
+    law("select-then", JOINT, All, Exact,
+        "if c then (if c then a else b) else d = if c then a else d",
+        "It is decided once.",
+        Pattern("(select ?c (select ?c ?a ?b) ?d)", "(select ?c ?a ?d)", &[])),
+    law("select-else", JOINT, All, Exact,
+        "if c then a else (if c then b else d) = if c then a else d",
+        "It is decided once.",
+        Pattern("(select ?c ?a (select ?c ?b ?d))", "(select ?c ?a ?d)", &[])),
+    law("select-join", JOINT, All, Finite,
+        "(if c then a else 0) + (if c then 0 else b) = if c then a else b",
+        "One of the terms is zero.",
+        Pattern("(add (select ?c ?a ?z) (select ?c ?y ?b))", "(select ?c ?a ?b)",
+            &[(Zero, "?z"), (Zero, "?y")])),
+    law("select-sum", JOINT, All, Finite,
+        "(if c then a else 0) + (if c then b else 0) = if c then a + b else 0",
+        "It is decided once, and the sum of zeros is zero.",
+        Pattern("(add (select ?c ?a ?z) (select ?c ?b ?y))", "(select ?c (add ?a ?b) ?z)",
+            &[(Zero, "?z"), (Zero, "?y")])),
+    law("choice-of-bit", JOINT, All, Exact,
+        "f32(c) > 0 = c, for a boolean c",
+        "f32 of true is 1.",
+        Pattern("(gt (f32 ?c) ?z)", "?c", &[(Zero, "?z")])),
+    law("guard-product", JOINT, Value, Finite,
+        "if d == 0 then 0 else d * s = d * s, if s is finite",
+        "Zero times a finite number is zero.",
+        Pattern("(select (eq ?d ?z) ?y (mul ?d ?s))", "(mul ?d ?s)",
+            &[(Zero, "?z"), (Zero, "?y"), (Bounded, "?s")])),
+    law("guard-quotient", JOINT, Value, Finite,
+        "if d == 0 then 0 else d / s = d / s, if s is not zero",
+        "Zero by what is not zero is zero.",
+        Pattern("(select (eq ?d ?z) ?y (div ?d ?s))", "(div ?d ?s)",
+            &[(Zero, "?z"), (Zero, "?y"), (NonZero, "?s")])),
+
+    // In other order of rounding.
+    law("div-literal", JOINT, All, Reassociating,
+        "a / 3 = a * (1/3);  likewise for all literals",
+        "The reciprocal is rounded, then the product.",
+        Equal(divide_by_literal)),
+    law("mul-literals", JOINT, All, Reassociating,
+        "(a * 3) * 5 = a * 15;  likewise for all literals",
+        "The product of the literals is rounded first.",
+        Equal(multiply_literals)),
+    law("factor", JOINT, All, Reassociating,
+        "a * c + b * c = (a + b) * c",
+        "The sum is rounded before the product.",
+        Pattern("(add (mul ?a ?c) (mul ?b ?c))", "(mul (add ?a ?b) ?c)", &[])),
+    law("factor-sub", JOINT, All, Reassociating,
+        "a * c - b * c = (a - b) * c",
+        "The difference is rounded before the product.",
+        Pattern("(sub (mul ?a ?c) (mul ?b ?c))", "(mul (sub ?a ?b) ?c)", &[])),
     ]
 };
 
@@ -286,25 +476,68 @@ const fn law(
 impl Law {
     /// The law as egg applies it; `None` if its text is no pattern, which the tests rule out.
     pub fn rewrite(&self) -> Option<Rewrite<Term, Facts>> {
+        self.rewrites().into_iter().next()
+    }
+
+    /// The law as egg applies it: patterns in all orders of the operands of commutative operations,
+    /// marked by primes in the name.
+    pub fn rewrites(&self) -> Vec<Rewrite<Term, Facts>> {
         match &self.form {
-            Form::Equal(equal) => Rewrite::new(self.name, EachClass, EachTerm(*equal)).ok(),
+            Form::Equal(equal) => {
+                Rewrite::new(self.name, EachClass, EachTerm(*equal)).into_iter().collect()
+            }
             Form::Pattern(left, right, conditions) => {
-                let left: Pattern<Term> = left.parse().ok()?;
-                let applier: Pattern<Term> = right.parse().ok()?;
-                let proved =
-                    |(proof, variable): &(Proof, &str)| Some((*proof, variable.parse().ok()?));
-                match conditions {
-                    [] => Rewrite::new(self.name, left, applier).ok(),
-                    _ => {
-                        let condition =
-                            Proved(conditions.iter().map(proved).collect::<Option<_>>()?);
-                        Rewrite::new(self.name, left, ConditionalApplier { condition, applier })
-                            .ok()
-                    }
-                }
+                let Ok(left) = left.parse::<Pattern<Term>>() else { return vec![] };
+                let orders = orders(&left.ast).into_iter().enumerate();
+                let rewrite = |(number, left): (usize, PatternAst<Term>)| {
+                    let name = format!("{}{}", self.name, "'".repeat(number));
+                    pattern(name, Pattern::new(left), right, conditions)
+                };
+                orders.filter_map(rewrite).collect()
             }
         }
     }
+}
+
+fn pattern(
+    name: String,
+    left: Pattern<Term>,
+    right: &str,
+    conditions: &[(Proof, &str)],
+) -> Option<Rewrite<Term, Facts>> {
+    let applier: Pattern<Term> = right.parse().ok()?;
+    let proved = |(proof, variable): &(Proof, &str)| Some((*proof, variable.parse().ok()?));
+    if conditions.is_empty() {
+        return Rewrite::new(name, left, applier).ok();
+    }
+    let condition = Proved(conditions.iter().map(proved).collect::<Option<_>>()?);
+    Rewrite::new(name, left, ConditionalApplier { condition, applier }).ok()
+}
+
+/// The pattern with the operands of its commutative operations in all orders.
+fn orders(pattern: &PatternAst<Term>) -> Vec<PatternAst<Term>> {
+    let commutes = |node: &ENodeOrVar<Term>| match node {
+        ENodeOrVar::ENode(Term::Operation(operation, ids)) => {
+            is_commutative(&operation.op) && ids[0] != ids[1]
+        }
+        _ => false,
+    };
+    let nodes: &[ENodeOrVar<Term>] = pattern;
+    let places: Vec<usize> = (0..nodes.len()).filter(|i| commutes(&nodes[*i])).collect();
+    let mut found: Vec<PatternAst<Term>> = Vec::new();
+    for swapped in 0..1 << places.len() {
+        let mut nodes = nodes.to_vec();
+        for (bit, place) in places.iter().enumerate() {
+            if swapped >> bit & 1 == 1 {
+                nodes[*place].children_mut().reverse();
+            }
+        }
+        let order = PatternAst::from(nodes);
+        if !found.contains(&order) {
+            found.push(order);
+        }
+    }
+    found
 }
 
 impl fmt::Debug for Law {
@@ -318,10 +551,16 @@ struct Proved(Vec<(Proof, Var)>);
 impl Condition<Term, Facts> for Proved {
     fn check(&self, terms: &mut Terms, _: Id, subst: &Subst) -> bool {
         self.0.iter().all(|(proof, variable)| {
-            let fact = &terms[subst[*variable]].data;
+            let known = &terms[subst[*variable]].data;
             match proof {
-                Proof::Stopped => fact.stopped,
-                Proof::Zero => fact.value.is_number(0.0),
+                Proof::Stopped => known.stopped,
+                Proof::Zero => known.value.is_number(0.0),
+                Proof::One => known.value.is_number(1.0),
+                Proof::MinusOne => known.value.is_number(-1.0),
+                Proof::Bounded => known.value.is_finite(),
+                Proof::NonZero => known.value.not_nan && known.value.is_non_zero(),
+                Proof::NonNegative => known.value.is_non_negative(),
+                Proof::Integer => known.value.integer,
             }
         })
     }
@@ -739,4 +978,107 @@ fn sorted(terms: &mut Terms, term: &Term) -> Vec<Id> {
     let mut sorted = term.clone();
     sorted.children_mut().sort_unstable();
     vec![terms.add_uncanonical(sorted)]
+}
+
+fn literal(terms: &mut Terms, number: f64, elem: Elem) -> Id {
+    let literal = Op::Const(Number(number), elem);
+    terms.add(Term::Operation(Operation::new(literal), vec![]))
+}
+
+fn literals(terms: &mut Terms, term: &Term) -> Vec<Id> {
+    let pointwise = match term {
+        Term::Operation(Operation { op: Op::Map(pointwise), .. }, _) => *pointwise,
+        Term::Neg(_) => Pointwise::Neg,
+        _ => return vec![],
+    };
+    let args: Vec<Fact> = term.children().iter().map(|id| terms[*id].data.value).collect();
+    let place = facts::Place::pointwise(false);
+    let Some(number) = facts::transfer(&Op::Map(pointwise), &args, place).constant else {
+        return vec![];
+    };
+    let elem = if pointwise.row().is_boolean() { Elem::Bool } else { Elem::F32 };
+    vec![literal(terms, number.0, elem)]
+}
+
+/// The operands of a binary operation.
+fn binary(term: &Term, wanted: Pointwise) -> Option<(Id, Id)> {
+    match term {
+        Term::Operation(Operation { op: Op::Map(op), .. }, ids) if *op == wanted => {
+            Some((ids[0], ids[1]))
+        }
+        _ => None,
+    }
+}
+
+fn map(terms: &mut Terms, op: Pointwise, a: Id, b: Id) -> Id {
+    terms.add_uncanonical(Term::Operation(Operation::new(Op::Map(op)), vec![a, b]))
+}
+
+/// The literal that a class is.
+fn number(terms: &Terms, id: Id) -> Option<f64> {
+    terms[id].data.value.constant.map(|number| number.0)
+}
+
+/// The first of the operands that is no literal, with the literal that the other is.
+fn with_literal(terms: &Terms, (a, b): (Id, Id)) -> Option<(Id, f64)> {
+    match (number(terms, a), number(terms, b)) {
+        (None, Some(number)) => Some((a, number)),
+        (Some(number), None) => Some((b, number)),
+        _ => None,
+    }
+}
+
+fn negate_literal(terms: &mut Terms, term: &Term) -> Vec<Id> {
+    let Term::Neg([x]) = term else { return vec![] };
+    let mut equal = Vec::new();
+    for term in terms[*x].nodes.clone() {
+        let product = binary(&term, Pointwise::Mul).and_then(|pair| with_literal(terms, pair));
+        let quotient =
+            binary(&term, Pointwise::Div).and_then(|(a, b)| Some((a, number(terms, b)?)));
+        if let Some((a, factor)) = product {
+            let negated = literal(terms, -factor, Elem::F32);
+            equal.push(map(terms, Pointwise::Mul, a, negated));
+        } else if let Some((a, divisor)) = quotient {
+            let negated = literal(terms, -divisor, Elem::F32);
+            equal.push(map(terms, Pointwise::Div, a, negated));
+        }
+    }
+    equal
+}
+
+fn divide_by_power(terms: &mut Terms, term: &Term) -> Vec<Id> {
+    let is_power = |divisor: f64| {
+        let (divisor, reciprocal) = (divisor as f32, 1.0 / divisor as f32);
+        divisor.to_bits() << 9 == 0 && divisor.is_normal() && reciprocal.is_normal()
+    };
+    divide_by(terms, term, is_power)
+}
+
+fn divide_by_literal(terms: &mut Terms, term: &Term) -> Vec<Id> {
+    divide_by(terms, term, |divisor| (1.0 / divisor as f32).is_normal())
+}
+
+fn divide_by(terms: &mut Terms, term: &Term, is_divisor: impl Fn(f64) -> bool) -> Vec<Id> {
+    let Some((a, b)) = binary(term, Pointwise::Div) else { return vec![] };
+    let Some(divisor) = number(terms, b).filter(|divisor| is_divisor(*divisor)) else {
+        return vec![];
+    };
+    let reciprocal = literal(terms, 1.0 / divisor, Elem::F32);
+    vec![map(terms, Pointwise::Mul, a, reciprocal)]
+}
+
+fn multiply_literals(terms: &mut Terms, term: &Term) -> Vec<Id> {
+    let outer = binary(term, Pointwise::Mul).and_then(|pair| with_literal(terms, pair));
+    let Some((product, factor)) = outer else { return vec![] };
+    let mut equal = Vec::new();
+    for term in terms[product].nodes.clone() {
+        let inner = binary(&term, Pointwise::Mul).and_then(|pair| with_literal(terms, pair));
+        if let Some((a, other)) = inner
+            && (factor * other).abs() <= f64::from(f32::MAX)
+        {
+            let both = literal(terms, factor * other, Elem::F32);
+            equal.push(map(terms, Pointwise::Mul, a, both));
+        }
+    }
+    equal
 }

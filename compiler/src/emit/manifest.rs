@@ -58,6 +58,8 @@ pub struct Manifest {
     pub kernels: Vec<Kernel>,
     /// Which kernels run.
     pub passes: Passes,
+    /// Sums and products may be rounded in another order than the program has them.
+    pub fast_math: bool,
     /// A file with initial values of all parameters, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial: Option<Initial>,
@@ -391,6 +393,7 @@ pub(super) fn manifest(
         initial: None,
         sources: BTreeMap::new(),
         files: BTreeMap::new(),
+        fast_math: program.fast_math,
     }
 }
 

@@ -264,7 +264,30 @@ impl Graph {
     /// A graph of only what the roots need, in an order in which operands come before users
     /// (back edges aside); inputs and parameters are all kept. Equal nodes become one.
     pub fn compact(&self) -> Graph {
-        Compaction::new(self).run()
+        let mut graph = Compaction::new(self).run();
+        while graph.merge_delays() {
+            graph = Compaction::new(&graph).run();
+        }
+        graph
+    }
+
+    /// Lets the first of equal delays stand for all. They may make others equal.
+    fn merge_delays(&mut self) -> bool {
+        let mut first: HashMap<(Op, Vec<NodeId>), NodeId> = HashMap::new();
+        let mut meant: HashMap<NodeId, NodeId> = HashMap::new();
+        for id in self.ids() {
+            let node = self.node(id);
+            if matches!(node.op, Op::Prev | Op::Next) {
+                let known = *first.entry((node.op.clone(), node.args.clone())).or_insert(id);
+                if known != id {
+                    meant.insert(id, known);
+                }
+            }
+        }
+        let meaning = |id: &mut NodeId| *id = meant.get(id).copied().unwrap_or(*id);
+        self.nodes.iter_mut().flat_map(|node| &mut node.args).for_each(meaning);
+        self.roots.iter_mut().map(|root| &mut root.node).for_each(meaning);
+        !meant.is_empty()
     }
 }
 

@@ -82,6 +82,8 @@ pub struct Program {
     pub backward: Vec<Kernel>,
     /// After `backward`: writes new values into the buffers of parameters, in place.
     pub update: Vec<Kernel>,
+    /// Sums and products may be rounded in another order than the program has them.
+    pub fast_math: bool,
 }
 
 /// The passes of a program, in the order in which a training step runs them.

@@ -8,7 +8,7 @@ use fgi::Device;
 use fgi::bench::Runs;
 
 use crate::failure::{Failure, Outcome};
-use crate::program::ProgramArgs;
+use crate::program::{NumericArgs, ProgramArgs};
 use crate::render;
 
 use measure::Subject;
@@ -23,6 +23,8 @@ use measure::Subject;
 pub struct Args {
     #[command(flatten)]
     program: ProgramArgs,
+    #[command(flatten)]
+    numeric: NumericArgs,
     /// The arrays of inputs and parameters; random ones from the seed if not given. {T} in the name
     /// stands for the value of dimension T, so for any dimension of -D and --sweep
     #[arg(long, value_name = "IN.npz")]

@@ -10,13 +10,14 @@ use fgi_compiler::emit::clif;
 use fgi_compiler::emit::manifest;
 use fgi_compiler::emit::wgsl::{self, Limits, Shaders};
 use fgi_compiler::kernel::tile::Order;
+use fgi_compiler::figures::{Figures, HEADS};
 use fgi_compiler::optimizer::Optimizer;
 use fgi_compiler::source::FileId;
 use fgi_compiler::syntax::{parse, print_module};
 use fgi_compiler::{CompileError, Compiled, Gradients, Options, PASSES};
 
 use crate::failure::{Failure, Outcome};
-use crate::program::{ProgramArgs, ProgramText};
+use crate::program::{NumericArgs, ProgramArgs, ProgramText};
 use crate::render;
 
 /// Writes a program's shaders and their manifest, or prints a stage of the compiler
@@ -25,6 +26,8 @@ use crate::render;
 pub struct Args {
     #[command(flatten)]
     program: ProgramArgs,
+    #[command(flatten)]
+    numeric: NumericArgs,
     /// The directory to write, all or nothing: a shader (WGSL) for each kernel, and manifest.json,
     /// which says how to run them
     #[arg(short, long, value_name = "DIR", required_unless_present_any = ["emit", "time_passes"])]
@@ -78,7 +81,7 @@ enum Stage {
     Ast,
     /// The checked program as a graph
     Graph,
-    /// With every surrogate as one bypass node
+    /// With every surrogate as one bypass node, and the operations before and after each phase
     Calculus,
     /// With gradients and updates, as it is scheduled
     Joint,
@@ -106,6 +109,7 @@ pub fn run(args: &Args) -> Outcome {
         gradients: args.grad.clone().map(|output| Gradients { output, wrt: args.wrt.clone() }),
         optimizer: args.adam.then_some(Optimizer::ADAM),
         clip: None,
+        fast_math: args.numeric.fast_math,
     };
     if args.emit == [Stage::Ast] && args.output.is_none() {
         return print_ast(&program);
@@ -191,7 +195,7 @@ fn print(stage: Stage, program: &ProgramText, compiled: &Compiled, limits: &Limi
         Stage::Calculus => {
             let reports = compiled.reports.iter();
             let reports = reports.map(|(pass, report)| format!("// {pass}: {report}\n"));
-            reports.collect::<String>() + &graph("calculus")
+            reports.collect::<String>() + &figures(compiled) + &graph("calculus")
         }
         Stage::Joint => graph("optimizer"),
         Stage::Schedule => format!("{}\n{}", compiled.schedule, Order(&compiled.program)),
@@ -203,6 +207,16 @@ fn print(stage: Stage, program: &ProgramText, compiled: &Compiled, limits: &Limi
         Stage::Clif => clif::text(&compiled.program),
     };
     Ok(writeln!(io::stdout(), "{}", text.trim_end())?)
+}
+
+/// The operations after each pass that adds or removes some.
+fn figures(compiled: &Compiled) -> String {
+    let mut lines = HEADS.lines().map(|line| format!("//           {line}\n")).collect::<String>();
+    let passes = ["check", "calculus", "erase", "joint"];
+    for (pass, graph) in compiled.graphs.iter().filter(|(pass, _)| passes.contains(pass)) {
+        lines += &format!("// {pass:9} {}\n", Figures::of(graph));
+    }
+    lines
 }
 
 fn print_ast(program: &ProgramText) -> Outcome {

@@ -9,7 +9,7 @@ use fgi_compiler::graph::Graph;
 use fgi_compiler::{Gradients, Options};
 
 use crate::failure::{Failure, Outcome};
-use crate::program::{ProgramArgs, ProgramText};
+use crate::program::{NumericArgs, ProgramArgs, ProgramText};
 use crate::render;
 
 /// Runs a program once, on arrays from an .npz file
@@ -20,6 +20,8 @@ use crate::render;
 pub struct Args {
     #[command(flatten)]
     program: ProgramArgs,
+    #[command(flatten)]
+    numeric: NumericArgs,
     /// The arrays of inputs and parameters; may be left out if the graph has no inputs
     #[arg(long, value_name = "IN.npz")]
     inputs: Option<PathBuf>,
@@ -107,6 +109,7 @@ pub fn run(args: &Args) -> Outcome {
             .grad
             .as_ref()
             .map(|output| Gradients { output: output.clone(), wrt: args.wrt.clone() }),
+        fast_math: args.numeric.fast_math,
         ..Options::default()
     };
     let asked =

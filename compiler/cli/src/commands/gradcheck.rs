@@ -9,7 +9,7 @@ use fgi_compiler::{Gradients, Options};
 
 use crate::commands::eval::bound_dims;
 use crate::failure::{Failure, Outcome};
-use crate::program::ProgramArgs;
+use crate::program::{NumericArgs, ProgramArgs};
 use crate::render;
 
 /// Compares the gradients with finite differences, every stop-gradient held at its value
@@ -23,6 +23,8 @@ use crate::render;
 pub struct Args {
     #[command(flatten)]
     program: ProgramArgs,
+    #[command(flatten)]
+    numeric: NumericArgs,
     /// Inputs and parameters; random ones if not given
     #[arg(long, value_name = "IN.npz")]
     inputs: Option<PathBuf>,
@@ -46,6 +48,7 @@ pub fn run(args: &Args) -> Outcome {
         graph: args.program.graph.clone(),
         dims: bound_dims(&program, &args.program, &given)?,
         gradients: Some(gradients),
+        fast_math: args.numeric.fast_math,
         ..Options::default()
     };
     let compiled =

@@ -14,7 +14,7 @@ use fgi_compiler::{Gradients, Options};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::failure::{Failure, Outcome};
-use crate::program::ProgramArgs;
+use crate::program::{NumericArgs, ProgramArgs};
 use crate::render;
 
 /// Trains a program on data
@@ -26,6 +26,8 @@ use crate::render;
 pub struct Args {
     #[command(flatten)]
     program: ProgramArgs,
+    #[command(flatten)]
+    numeric: NumericArgs,
     /// `digits` (8×8 pixels, comes with fgic), `mnist:DIR` (its four files) or `FILE.npz` (arrays
     /// whose first axis counts samples; x_train and x_test, or one in five is held out for testing)
     #[arg(long, value_name = "SOURCE")]
@@ -109,6 +111,7 @@ pub fn run(args: &Args) -> Outcome {
         gradients: Some(Gradients { output: "loss".into(), wrt: None }),
         optimizer: Some(args.optimizer()),
         clip: Some(args.clip).filter(|norm| norm.is_finite()),
+        fast_math: args.numeric.fast_math,
     };
     let data = Dataset::load(&args.data)?;
     let heads = check::heads(&program.name, &program.text, &program);

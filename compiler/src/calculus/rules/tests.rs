@@ -63,6 +63,63 @@ const GOALS: &[(&str, &str, &str)] = &[
     ("sum-zero", "(+ x 0)", "x"),
     ("sum-order", "(exp (+ x y z))", "(exp (+ z x y))"),
     ("order", "(exp (mul x y))", "(exp (mul y x))"),
+    ("order", "(exp (add x y))", "(exp (add y x))"),
+    ("literals", "(mul x (add 0.5 4))", "(mul x 4.5)"),
+    ("neg-literal", "(neg (mul x 3))", "(mul x -3)"),
+    ("neg-literal", "(neg (div x 3))", "(div x -3)"),
+    ("div-power", "(div x -4)", "(mul x -0.25)"),
+    ("mul-zero", "(mul x 0)", "0"),
+    ("mul-zero", "(mul -0 x)", "-0"),
+    ("mul-one", "(mul x 1)", "x"),
+    ("mul-minus-one", "(mul -1 x)", "(neg x)"),
+    ("div-one", "(div x 1)", "x"),
+    ("add-zero", "(add x 0)", "x"),
+    ("sub-zero", "(sub x 0)", "x"),
+    ("sub-zero", "(sub x -0)", "x"),
+    ("zero-sub", "(sub 0 x)", "(neg x)"),
+    ("sub-self", "(sub x x)", "0"),
+    ("add-neg", "(add x (neg y))", "(sub x y)"),
+    ("add-neg", "(add (neg x) y)", "(sub y x)"),
+    ("sub-neg", "(sub x (neg y))", "(add x y)"),
+    ("neg-sub", "(neg (sub x y))", "(sub y x)"),
+    ("div-neg", "(div (neg x) y)", "(neg (div x y))"),
+    ("div-by-neg", "(div x (neg y))", "(neg (div x y))"),
+    ("abs-neg", "(abs (neg x))", "(abs x)"),
+    ("square-abs", "(mul (abs x) (abs x))", "(mul x x)"),
+    ("abs-positive", "(abs (exp x))", "(exp x)"),
+    ("abs-positive", "(abs (sqrt x))", "(sqrt x)"),
+    ("relu-positive", "(relu (exp x))", "(exp x)"),
+    ("relu-positive", "(relu (sqrt x))", "(sqrt x)"),
+    ("square", "(pow x 2)", "(mul x x)"),
+    ("pow-one", "(pow x 1)", "x"),
+    ("cube", "(pow x 3)", "(mul (mul x x) x)"),
+    ("root", "(pow x 0.5)", "(sqrt x)"),
+    ("floor-integer", "(floor (sign x))", "(sign x)"),
+    ("round-integer", "(round (floor x))", "(floor x)"),
+    ("select-same", "(select (lt x y) z z)", "z"),
+    ("select-true", "(select (lt 1 2) y z)", "y"),
+    ("select-false", "(select (gt 1 2) y z)", "z"),
+    ("select-not", "(select (not (lt x y)) x z)", "(select (lt x y) z x)"),
+    ("select-then", "(select (lt x y) (select (lt x y) z x) y)", "(select (lt x y) z y)"),
+    ("select-else", "(select (lt x y) z (select (lt x y) x y))", "(select (lt x y) z y)"),
+    ("select-join", "(add (select (lt x y) x 0) (select (lt x y) 0 z))", "(select (lt x y) x z)"),
+    (
+        "select-sum",
+        "(add (select (lt x y) x 0) (select (lt x y) z 0))",
+        "(select (lt x y) (add x z) 0)",
+    ),
+    (
+        "select-sum",
+        "(add (select (lt x y) x -0) (select (lt x y) z 0))",
+        "(select (lt x y) (add x z) -0)",
+    ),
+    ("choice-of-bit", "(select (gt (f32 (lt x y)) 0) x z)", "(select (lt x y) x z)"),
+    ("guard-product", "(select (eq x 0) 0 (mul x fy))", "(mul x fy)"),
+    ("guard-quotient", "(select (eq x 0) 0 (div x py))", "(div x py)"),
+    ("div-literal", "(div x 3)", "(mul x 0.3333333333333333)"),
+    ("mul-literals", "(mul (mul x 3) 5)", "(mul x 15)"),
+    ("factor", "(add (mul x z) (mul y z))", "(mul (add x y) z)"),
+    ("factor-sub", "(sub (mul x z) (mul y z))", "(mul (sub x y) z)"),
 ];
 
 pub fn term(text: &str) -> RecExpr<Term> {
@@ -94,7 +151,7 @@ fn every_law_reaches_its_goal_alone() {
 fn proves(left: &str, right: &str, names: &[&str]) -> bool {
     let (left, right) = (term(left), term(right));
     let laws = LAWS.iter().filter(|law| names.contains(&law.name));
-    let laws: Vec<_> = laws.map(|law| law.rewrite().unwrap()).collect();
+    let laws: Vec<_> = laws.flat_map(|law| law.rewrites()).collect();
     let mut runner = Runner::<Term, Facts>::new(Facts)
         .with_explanations_enabled()
         .with_expr(&left)
@@ -138,7 +195,9 @@ pub fn build(b: &mut Builder, leaves: &[(&str, NodeId)], text: &str) -> NodeId {
     for term in &expression {
         let node = |id: &Id| nodes[usize::from(*id)];
         let new = match term {
-            Term::Leaf(leaf) => leaves.iter().find(|(name, _)| *name == &*leaf.name).unwrap().1,
+            Term::Leaf(leaf) => {
+                leaves.iter().find(|(name, _)| leaf.name.ends_with(name)).unwrap().1
+            }
             Term::Sg([x]) => b.push(Op::Sg, vec![node(x)]),
             Term::Bypass([f, g]) => b.push(Op::Bypass, vec![node(f), node(g)]),
             Term::Tangent([g]) => {
@@ -186,6 +245,9 @@ fn both_sides_of_every_law_have_the_same_derivatives() {
             }
         };
         same(&a.0.0, &b.0.0);
+        if order == Order::Value {
+            continue;
+        }
         same(&a.0.1, &b.0.1);
         same(&a.1.0, &b.1.0);
         if order == Order::All {

@@ -238,8 +238,10 @@ pub fn pow(x: &[Fact]) -> Fact {
     if a.low < 0.0 && power.fract() != 0.0 {
         return Fact::UNKNOWN;
     }
-    let largest = a.low.abs().max(a.high.abs()).powf(power) * (1.0 + SINE * (1.0 + power));
-    let low = if a.low >= 0.0 || is_even { 0.0 } else { -largest };
+    let (size, slack) = (abs(x), SINE * (1.0 + power));
+    let largest = size.high.powf(power) * (1.0 + slack);
+    let smallest = size.low.powf(power) * (1.0 - slack).max(0.0);
+    let low = if a.low >= 0.0 || is_even { smallest } else { -largest };
     Fact { not_nan: true, ..interval(x, low, largest) }
 }
 

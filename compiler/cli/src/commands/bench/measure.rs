@@ -159,7 +159,12 @@ fn options(
         (None, [only]) => Some(only),
         (name, all) => all.iter().find(|graph| Some(&graph.name) == name.as_ref()),
     };
-    let mut options = Options { graph: args.program.graph.clone(), dims, ..Options::default() };
+    let mut options = Options {
+        graph: args.program.graph.clone(),
+        dims,
+        fast_math: args.numeric.fast_math,
+        ..Options::default()
+    };
     // If there is no such graph, the checker says so.
     let Some(head) = head else { return Ok(options) };
     if let Some(given) = given {

@@ -5,7 +5,7 @@ use egg::RecExpr;
 
 use crate::calculus::Numeric;
 use crate::calculus::language::Term;
-use crate::graph::{Op, Reduction};
+use crate::graph::{Fact, Op, Reduction};
 use crate::testing::Random;
 
 const N: usize = 3;
@@ -84,12 +84,10 @@ fn evaluate(expression: &RecExpr<Term>, leaves: &[Matrix; 4]) -> Evaluation {
         let args = egg::Language::children(term).iter();
         let args: Vec<&Matrix> = args.map(|id| &values[usize::from(*id)]).collect();
         let value = match term {
-            Term::Leaf(leaf) => match &*leaf.name {
-                "x" => leaves[0],
-                "y" => leaves[1],
-                "z" => leaves[2],
-                _ => leaves[3],
-            },
+            Term::Leaf(leaf) => {
+                let place = ["x", "y", "z"].iter().position(|name| leaf.name.ends_with(name));
+                leaves[place.unwrap_or(3)].map(|x| member(&leaf.fact, x))
+            }
             Term::Sg(_) | Term::Bypass(_) => *args[0],
             Term::Tangent(_) => [0.0; N * N],
             Term::Neg(_) => args[0].map(|x| -x),
@@ -104,6 +102,14 @@ fn evaluate(expression: &RecExpr<Term>, leaves: &[Matrix; 4]) -> Evaluation {
         is_finite: all().all(|x| x.is_finite() && x.to_bits() != (-0.0_f32).to_bits()),
         largest: all().fold(0.0, |largest, x| largest.max(x.abs())),
     }
+}
+
+/// The number, or another that is as the fact says.
+fn member(fact: &Fact, x: f32) -> f32 {
+    if fact.is_finite() && !x.is_finite() {
+        return 1.0;
+    }
+    x.clamp(fact.low as f32, fact.high as f32)
 }
 
 /// From the first to the last, without a zero in front.
