@@ -9,8 +9,8 @@ use fgi_compiler::emit::artifact::{Artifact, BuildError, BuildOptions, PROFILES}
 use fgi_compiler::emit::clif;
 use fgi_compiler::emit::manifest;
 use fgi_compiler::emit::wgsl::{self, Limits, Shaders};
-use fgi_compiler::kernel::tile::Order;
 use fgi_compiler::figures::{Figures, HEADS};
+use fgi_compiler::kernel::tile::Order;
 use fgi_compiler::optimizer::Optimizer;
 use fgi_compiler::source::FileId;
 use fgi_compiler::syntax::{parse, print_module};
