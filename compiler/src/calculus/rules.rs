@@ -65,6 +65,7 @@ impl Phase {
 impl Order {
     pub fn name(self) -> &'static str {
         match self {
+            Order::Value => "values only",
             Order::First => "first derivatives",
             Order::All => "derivatives of all orders",
         }
