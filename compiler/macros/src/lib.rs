@@ -203,7 +203,14 @@ fn options(settings: Settings, graph: Option<&GraphItem>) -> Result<Options, Err
         }
         Asked::Some((optimizer, clip), _) => (Some(optimizer), clip),
     };
-    Ok(Options { graph: settings.graph, dims: settings.dims, gradients, optimizer, clip, ..Options::default() })
+    Ok(Options {
+        graph: settings.graph,
+        dims: settings.dims,
+        gradients,
+        optimizer,
+        clip,
+        ..Options::default()
+    })
 }
 
 const LOSS: &str = "loss";

@@ -13,11 +13,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use egg::{Id, Language, Rewrite, Runner, SimpleScheduler, StopReason};
+use egg::{BackoffScheduler, Id, Language, Rewrite, Runner, StopReason};
 
 use super::analysis::{Facts as Classes, Terms};
 use super::dag::{self, Choice, Chosen, Class};
@@ -31,6 +31,9 @@ use crate::source::Span;
 const MAX_REGION: usize = 300;
 const MAX_TERMS: usize = 6_000;
 const MAX_ITERATIONS: usize = 40;
+/// A law that matches more often than this in an iteration rests for a few: the limit of terms is looked
+/// at between laws only.
+const MAX_MATCHES: usize = 1_000;
 
 /// The graph with the same results, at less cost. Laws that change the order of rounding are used
 /// only if `fast`.
@@ -197,7 +200,7 @@ impl Region {
     fn saturated(mut self, laws: &[Rewrite<Term, Classes>], report: &mut Report) -> Region {
         let runner = Runner::<Term, Classes>::new(Classes)
             .with_egraph(self.terms)
-            .with_scheduler(SimpleScheduler)
+            .with_scheduler(BackoffScheduler::default().with_initial_match_limit(MAX_MATCHES))
             .with_node_limit(MAX_TERMS)
             .with_iter_limit(MAX_ITERATIONS)
             // A limit in seconds would make the result depend on the load of the machine.
@@ -246,12 +249,10 @@ impl Region {
         for id in &ids {
             let known = &self.terms[*id].data;
             let place = |term: &Term| first_written.get(term).copied();
-            let mut of_class: Vec<Term> = Vec::new();
-            for term in self.terms[*id].nodes.iter().map(|term| self.canonical(term)) {
-                if !of_class.contains(&term) {
-                    of_class.push(term);
-                }
-            }
+            let mut known_terms = HashSet::new();
+            let mut of_class: Vec<Term> =
+                self.terms[*id].nodes.iter().map(|term| self.canonical(term)).collect();
+            of_class.retain(|term| known_terms.insert(term.clone()));
             of_class.sort_by_key(|term| (!term.is_leaf(), place(term).is_none(), place(term)));
             let choice = |term: &Term| Choice {
                 cost: cost::of(term, known),
