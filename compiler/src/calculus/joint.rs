@@ -203,6 +203,10 @@ impl Region {
             .with_scheduler(BackoffScheduler::default().with_initial_match_limit(MAX_MATCHES))
             .with_node_limit(MAX_TERMS)
             .with_iter_limit(MAX_ITERATIONS)
+            .with_hook(|runner| {
+                prune_literals(&mut runner.egraph);
+                Ok(())
+            })
             // A limit in seconds would make the result depend on the load of the machine.
             .with_time_limit(Duration::from_secs(u64::from(u32::MAX)))
             .run(laws);
@@ -308,6 +312,15 @@ impl Region {
         match graph.node(id).op {
             Op::Prev | Op::Next => 0,
             _ => id.0 + 1,
+        }
+    }
+}
+
+/// What is a literal needs no other term. Zero would else be a product with everything.
+fn prune_literals(terms: &mut Terms) {
+    for class in terms.classes_mut().filter(|class| class.data.value.constant.is_some()) {
+        if class.nodes.iter().any(Term::is_leaf) {
+            class.nodes.retain(Term::is_leaf);
         }
     }
 }
