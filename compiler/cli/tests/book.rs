@@ -169,7 +169,11 @@ fn the_book_lists_every_law() {
 /// The laws of a phase as a table.
 fn laws(title: &str, phase: Phase) -> String {
     let rows = LAWS.iter().filter(|law| law.phases.contains(&phase)).map(|law| {
-        let order = if law.order == Order::All { "all" } else { "first" };
+        let order = match law.order {
+            Order::Value => "none",
+            Order::First => "first",
+            Order::All => "all",
+        };
         let numeric = format!("{:?}", law.numeric).to_lowercase();
         let equation = law.equation.replace('|', "\\|").replace(";  ", "`<br>`");
         format!("| {} | `{equation}` | {order} | {numeric} | {} |\n", law.name, law.reason)

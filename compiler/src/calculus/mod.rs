@@ -92,28 +92,48 @@ pub fn simplify(graph: &Graph) -> (Graph, Report) {
 
 /// As [`simplify`], with other limits.
 pub fn simplify_within(graph: &Graph, limits: Limits) -> (Graph, Report) {
-    let graph = graph.compact();
+    let mut graph = graph.compact();
     let mut report = Report::default();
     if !graph.ids().any(|id| matches!(graph.node(id).op, Op::Sg | Op::Bypass)) {
         return (graph, report);
     }
+    // What has become the value of a bypass is stopped, and may cancel with what it could not before.
+    loop {
+        let normal = rebuilt(graph.clone(), limits, &mut report);
+        if report.limit.is_some() || is_same(&normal, &graph) {
+            return (normal, report);
+        }
+        if report.iterations >= limits.rounds {
+            report.limit = Some(format!("{} rounds", limits.rounds));
+            return (normal, report);
+        }
+        graph = normal;
+    }
+}
+
+/// The graph without what cancels in it.
+fn rebuilt(graph: Graph, limits: Limits, report: &mut Report) -> Graph {
     // Memories are taken for zero, and for equal, until that is contradicted: what is left holds by
     // induction over time.
     let mut delays = delays(&graph);
     loop {
         report.iterations += 1;
-        let (normal, found) = extract::normal_form(graph.clone(), &delays, limits, &mut report);
+        let (normal, found) = extract::normal_form(graph.clone(), &delays, limits, report);
         let refined = refined(&delays, &found);
         if refined == delays {
-            return (normal, report);
+            return normal;
         }
         delays = refined;
-        if report.iterations == limits.rounds {
+        if report.iterations >= limits.rounds {
             report.limit.get_or_insert_with(|| format!("{} rounds", limits.rounds));
-            let (normal, _) = extract::normal_form(graph, &[], limits, &mut report);
-            return (normal, report);
+            return extract::normal_form(graph, &[], limits, report).0;
         }
     }
+}
+
+fn is_same(a: &Graph, b: &Graph) -> bool {
+    let node = |graph: &Graph, id| (graph.node(id).op.clone(), graph.node(id).args.clone());
+    a.len() == b.len() && a.ids().all(|id| node(a, id) == node(b, id))
 }
 
 /// Every `prev` and `next`: zero if it starts from zero and a surrogate is in what it remembers, and

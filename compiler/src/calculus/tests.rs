@@ -176,6 +176,7 @@ const DISTRIBUTED: &[(&str, &str, &str)] = &[
     ),
     ("(sub (add x (sg x)) x)", "x", "0"),
     ("(add (sub (sg x) x) x)", "x", "0"),
+    ("(add (sub (bypass x (tanh x)) (add y x)) y)", "0", "(sub (tanh x) x)"),
     ("(mul (mul z (sub x (sg x))) (sub y (sg y)))", "0", "0"),
     // As f32 adds them.
     (
