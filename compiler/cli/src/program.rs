@@ -64,9 +64,9 @@ impl ProgramText {
         Ok(ProgramText { name, text, directory: Some(directory) })
     }
 
-    /// A module of the standard library, which uses no files.
-    pub fn standard(module: &str, text: &str) -> ProgramText {
-        ProgramText { name: format!("std/{module}.fgi"), text: text.into(), directory: None }
+    /// A text that uses no files.
+    pub fn alone(name: &str, text: &str) -> ProgramText {
+        ProgramText { name: name.into(), text: text.into(), directory: None }
     }
 }
 

@@ -6,10 +6,12 @@ use std::process::Command;
 use serde_json::Value;
 
 fn bench(arguments: &[&str]) -> (String, String, Option<i32>) {
-    let small = ["-D", "K=4", "-D", "N=8", "--batch", "4", "--runs", "2"];
+    fgic(&[&["dsl-examples/smnist.fgi", "-D", "K=4"], arguments].concat())
+}
+
+fn fgic(arguments: &[&str]) -> (String, String, Option<i32>) {
     let output = Command::new(env!("CARGO_BIN_EXE_fgic"))
-        .args(["bench", "dsl-examples/smnist.fgi"])
-        .args(small)
+        .args(["bench", "-D", "N=8", "--batch", "4", "--runs", "2"])
         .args(arguments)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .env("NO_COLOR", "1")
@@ -100,4 +102,59 @@ fn random_inputs_are_announced() {
     for shown in ["forward", "backward", "training", "update", "inference", "spike rate"] {
         assert!(printed.contains(shown), "{printed}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_benchmark_of_the_paper() {
+    let folder = tempfile::tempdir().unwrap();
+    let figure = folder.path().join("figure2.svg");
+    let path = figure.to_str().unwrap();
+    let peer =
+        "a peer: echo '{\"train_ms\": 1e4, \"fwd_ms\": 4e3, \"bwd_ms\": 6e3, \"warmup_s\": {T}}'";
+    let arguments = ["--paper", "--pairs", "1", "-o", path, "--against", peer];
+    let (printed, errors, code) = fgic(&[&arguments[..], &["--against", "gone: exit 4"]].concat());
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("failed: exit status: 4"), "{errors}");
+    let row = |table: &str, name: &str| -> Vec<String> {
+        let table = printed.split("Table ").find(|text| text.starts_with(table)).unwrap();
+        let line = table.lines().find_map(|line| line.trim().strip_prefix(name)).unwrap();
+        line.split_whitespace().map(String::from).collect()
+    };
+    assert_eq!(row("1", "steps"), ["28", "49", "98", "196", "392", "784"]);
+    assert_eq!(row("1", "a peer "), ["10000"; 6]);
+    assert_eq!(row("1", "gone"), ["n.a."; 6]);
+    assert_eq!(row("1", "torch.compile, backward()")[3..], ["6.7", "n.a.", "n.a."]);
+    assert_eq!(
+        row("3", "a peer "),
+        row("3", "steps").iter().map(|it| three_digits(it)).collect::<Vec<_>>()
+    );
+    let number = |text: &String| text.trim_start_matches('×').parse::<f64>().unwrap();
+    let own: Vec<f64> = row("1", "fgic").iter().map(number).collect();
+    for (ratio, own) in row("1", "a peer / fgic").iter().map(number).zip(own) {
+        assert!((ratio * own / 1e4 - 1.0).abs() < 0.02, "{printed}");
+    }
+    let figure = std::fs::read_to_string(figure).unwrap();
+    assert!(["784 steps", "a peer", "n.a.", "fgic"].iter().all(|text| figure.contains(text)));
+}
+
+fn three_digits(number: &str) -> String {
+    let number: f64 = number.parse().unwrap();
+    if number < 100.0 { format!("{number:.1}") } else { format!("{number:.0}") }
+}
+
+#[test]
+fn what_belongs_to_the_paper() {
+    for (arguments, message) in [
+        (&["-o", "x.svg"][..], "--paper"),
+        (&["--against", "true", "--against", "true"], "several --against need --paper"),
+        (&["--paper", "--sweep", "T=3"], "cannot be used with"),
+    ] {
+        let (_, errors, code) = bench(arguments);
+        assert!(errors.contains(message), "{errors}");
+        assert_eq!(code, Some(2));
+    }
+    let (_, errors, code) = fgic(&[]);
+    assert!(errors.contains("PROGRAM.fgi"), "{errors}");
+    assert_eq!(code, Some(2));
 }

@@ -1,4 +1,5 @@
 mod measure;
+mod paper;
 mod peer;
 mod report;
 
@@ -8,10 +9,12 @@ use fgi::Device;
 use fgi::bench::Runs;
 
 use crate::failure::{Failure, Outcome};
-use crate::program::{NumericArgs, ProgramArgs};
+use crate::figure::FigureFile;
+use crate::program::{NumericArgs, ProgramArgs, ProgramText};
 use crate::render;
 
 use measure::Subject;
+use peer::{Pair, Peer};
 
 /// Measures how long a program takes, and its memory
 ///
@@ -20,6 +23,9 @@ use measure::Subject;
 /// without gradients. Absolute times depend on the machine and on what else it does: compare
 /// ratios from one run, as --against prints them.
 #[derive(clap::Args)]
+#[command(mut_arg("file", |file| {
+    file.required(false).required_unless_present("paper").default_value_if("paper", "true", NO_FILE)
+}))]
 pub struct Args {
     #[command(flatten)]
     program: ProgramArgs,
@@ -50,20 +56,43 @@ pub struct Args {
     /// Decides random inputs and initial parameters
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// A shell command to compare with. It prints a JSON object whose train_ms, infer_ms, fwd_ms or
-    /// bwd_ms are milliseconds as its last line; {T} stands for the value of dimension T
-    #[arg(long, value_name = "COMMAND")]
-    against: Option<String>,
+    /// A shell command to compare with, which may have a name before it. It prints a JSON object whose
+    /// train_ms, infer_ms, fwd_ms or bwd_ms are milliseconds as its last line; {T} stands for the value
+    /// of dimension T. Repeatable with --paper
+    #[arg(long, value_name = "[NAME: ]COMMAND", value_parser = Peer::parse)]
+    against: Vec<Peer>,
     /// How many times this program and the other one are measured by turns
     #[arg(long, value_name = "N", default_value_t = 3, requires = "against")]
     pairs: usize,
+    /// Runs the benchmark of the paper (Otte 2024, section 3; T = 28 to 784, N = 128) and prints its
+    /// tables, with the commands of --against beside this program and the published figures below. The
+    /// program is dsl-examples/smnist.fgi if none is given
+    #[arg(long, conflicts_with = "sweep")]
+    paper: bool,
+    /// Draws figure 2 of the paper: .svg or .png
+    #[arg(short, long, value_name = "FIGURE", requires = "paper", value_parser = FigureFile::parse)]
+    output: Option<FigureFile>,
     /// Prints one JSON object a line
     #[arg(long)]
     json: bool,
 }
 
+/// Stands for the program that --paper measures if none is given.
+const NO_FILE: &str = "<smnist.fgi>";
+
 pub fn run(args: &Args) -> Outcome {
     let given = args.program.dims()?;
+    if args.inputs.is_none() {
+        render::note(&format!("inputs are random, from seed {}", args.seed));
+    }
+    if args.paper {
+        return paper::run(args, &given);
+    }
+    let peer = match args.against.as_slice() {
+        [] => None,
+        [peer] => Some(peer),
+        _ => return Err(Failure::Usage("several --against need --paper".into())),
+    };
     let sweep = match &args.sweep {
         None => vec![given],
         Some((name, _)) if given.contains_key(name) => {
@@ -78,23 +107,20 @@ pub fn run(args: &Args) -> Outcome {
             values.iter().map(with).collect()
         }
     };
-    if args.inputs.is_none() {
-        render::note(&format!("inputs are random, from seed {}", args.seed));
-    }
-    sweep.into_iter().try_for_each(|dims| bench(args, dims))
+    sweep.into_iter().try_for_each(|dims| bench(args, peer, dims))
 }
 
-fn bench(args: &Args, dims: BTreeMap<String, i64>) -> Outcome {
-    let peer = args.against.as_ref().map(|command| filled(command, &dims));
+fn bench(args: &Args, peer: Option<&Peer>, dims: BTreeMap<String, i64>) -> Outcome {
+    let peer = peer.map(|peer| peer.with(&dims));
     let (mut subject, first) = Subject::new(args, dims)?;
     if !args.json {
         report::text(&subject.facts, &first)?;
     }
     let mut pairs = Vec::new();
-    if let Some(command) = &peer {
+    if let Some(peer) = &peer {
         for round in 0..args.pairs {
             let own = if round == 0 { first.clone() } else { subject.measure()? };
-            pairs.push(peer::Pair::measure(own, command)?);
+            pairs.push(Pair { own, peer: peer.run()? });
         }
     }
     match args.json {
@@ -105,6 +131,13 @@ fn bench(args: &Args, dims: BTreeMap<String, i64>) -> Outcome {
 }
 
 impl Args {
+    fn text(&self) -> Result<ProgramText, Failure> {
+        match self.program.file.to_str() {
+            Some(NO_FILE) => Ok(ProgramText::alone("smnist.fgi", paper::NETWORK)),
+            _ => self.program.read(),
+        }
+    }
+
     fn device(&self) -> Device {
         match self.threads {
             Some(threads) => self.device.clone().threads(threads),

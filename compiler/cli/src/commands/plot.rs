@@ -1,5 +1,5 @@
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fgi::Array;
 use fgi_compiler::check::{closest, standard_module, standard_modules};
@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::commands::eval::EvalDevice;
 use crate::failure::{Failure, Outcome};
-use crate::figure::{self, Panel};
+use crate::figure::FigureFile;
+use crate::figure::curves::{Curves, Panel};
 use crate::program::ProgramText;
 
 /// Draws functions of one variable: the value, and the gradient that the variable receives
@@ -24,8 +25,8 @@ pub struct Args {
     #[arg(value_name = "TARGET", required = true)]
     targets: Vec<String>,
     /// The figure: .svg or .png
-    #[arg(short, long, value_name = "FIGURE", required_unless_present = "json", value_parser = format)]
-    output: Option<(PathBuf, Format)>,
+    #[arg(short, long, value_name = "FIGURE", required_unless_present = "json", value_parser = FigureFile::parse)]
+    output: Option<FigureFile>,
     /// Prints the points as well, one JSON object a line for each function
     #[arg(long)]
     json: bool,
@@ -52,12 +53,6 @@ const EXAMPLES: &str = "Examples:
   fgic plot std:surrogate --spike -o gallery.png
   fgic plot std:spike::atan --set a=4 --range -1,1 --json";
 
-#[derive(Clone, Copy)]
-enum Format {
-    Svg,
-    Png,
-}
-
 pub fn run(args: &Args) -> Outcome {
     let request = Request { set: args.set.iter().cloned().collect(), spike: args.spike };
     let mut all = Vec::new();
@@ -81,13 +76,10 @@ pub fn run(args: &Args) -> Outcome {
             writeln!(io::stdout(), "{line}")?;
         }
     }
-    let Some((path, format)) = &args.output else { return Ok(()) };
-    let picture = match format {
-        Format::Svg => figure::svg(&panels).map(String::into_bytes),
-        Format::Png => figure::png(&panels),
-    };
-    let picture = picture.map_err(|error| Failure::Run(format!("{}: {error}", path.display())))?;
-    Ok(fgi::write_whole(path, |file| file.write_all(&picture))?)
+    match &args.output {
+        Some(file) => file.write(&Curves(panels)),
+        None => Ok(()),
+    }
 }
 
 /// The functions that a target of the command line names.
@@ -124,7 +116,7 @@ fn standard(module: &str) -> Result<ProgramText, Failure> {
         };
         Failure::Usage(format!("the standard library has no module `{module}`; {hint}"))
     })?;
-    Ok(ProgramText::standard(module, text))
+    Ok(ProgramText::alone(&format!("std/{module}.fgi"), text))
 }
 
 fn panel(curve: Curve, args: &Args) -> Result<Panel, Failure> {
@@ -158,15 +150,6 @@ impl From<CurveError> for Failure {
             CurveError::Compile(error) => error.into(),
             CurveError::Unfit(message) => Failure::Program(message),
         }
-    }
-}
-
-fn format(path: &str) -> Result<(PathBuf, Format), String> {
-    let path = PathBuf::from(path);
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some(extension) if extension.eq_ignore_ascii_case("svg") => Ok((path, Format::Svg)),
-        Some(extension) if extension.eq_ignore_ascii_case("png") => Ok((path, Format::Png)),
-        _ => Err("expected a name that ends in .svg or .png".into()),
     }
 }
 

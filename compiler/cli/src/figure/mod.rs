@@ -1,0 +1,167 @@
+//! Figures, as SVG or PNG. What differs has a line style or a shade of its own, so that it can be told
+//! apart in black and white. The font is part of the program.
+
+pub mod bars;
+pub mod curves;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::{FontStyle, register_font};
+
+use crate::failure::{Failure, Outcome};
+
+/// Panels in rows and columns below a legend.
+pub trait Picture {
+    fn panels(&self) -> usize;
+    fn draw_legend<B: DrawingBackend>(&self, area: &Area<B>, layout: Layout) -> Drawn
+    where
+        B::ErrorType: 'static;
+    fn draw_panel<B: DrawingBackend>(&self, index: usize, area: &Area<B>, layout: Layout) -> Drawn
+    where
+        B::ErrorType: 'static;
+}
+
+pub type Area<B> = DrawingArea<B, Shift>;
+pub type Drawn = Result<(), Box<dyn Error>>;
+
+/// Where a figure goes.
+#[derive(Clone)]
+pub struct FigureFile {
+    path: PathBuf,
+    format: Format,
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Svg,
+    Png,
+}
+
+impl FigureFile {
+    /// The format follows from the name.
+    pub fn parse(path: &str) -> Result<FigureFile, String> {
+        let path = PathBuf::from(path);
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let format = match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("svg") => Format::Svg,
+            Some("png") => Format::Png,
+            _ => return Err("expected a name that ends in .svg or .png".into()),
+        };
+        Ok(FigureFile { path, format })
+    }
+
+    pub fn write(&self, picture: &impl Picture) -> Outcome {
+        let bytes = match self.format {
+            Format::Svg => svg(picture).map(String::into_bytes),
+            Format::Png => png(picture),
+        };
+        let path = &self.path;
+        let bytes = bytes.map_err(|error| Failure::Run(format!("{}: {error}", path.display())))?;
+        Ok(fgi::write_whole(path, |file| file.write_all(&bytes))?)
+    }
+}
+
+/// The sizes of a figure in pixels, each a multiple of the scale.
+#[derive(Clone, Copy)]
+pub struct Layout {
+    columns: usize,
+    rows: usize,
+    scale: u32,
+}
+
+const PANEL: (u32, u32) = (400, 280);
+/// The strip above the panels that says which line is which.
+const LEGEND: u32 = 34;
+const FONT: &str = "sans-serif";
+const INK: RGBColor = RGBColor(20, 20, 20);
+/// How many pixels of the drawing a pixel of the picture is the mean of, in each direction.
+const SMOOTHING: u32 = 2;
+
+fn svg(picture: &impl Picture) -> Result<String, Box<dyn Error>> {
+    let layout = Layout::new(picture.panels(), 1);
+    let mut text = String::new();
+    draw(SVGBackend::with_string(&mut text, layout.size()).into_drawing_area(), picture, layout)?;
+    Ok(text)
+}
+
+/// Twice the size of the SVG's.
+fn png(picture: &impl Picture) -> Result<Vec<u8>, Box<dyn Error>> {
+    let layout = Layout::new(picture.panels(), 2 * SMOOTHING);
+    let (width, height) = layout.size();
+    let mut pixels = vec![0; 3 * width as usize * height as usize];
+    let backend = BitMapBackend::with_buffer(&mut pixels, (width, height));
+    draw(backend.into_drawing_area(), picture, layout)?;
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width / SMOOTHING, height / SMOOTHING);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&smooth(&pixels, width as usize))?;
+    writer.finish()?;
+    Ok(bytes)
+}
+
+/// The picture of which each pixel is the mean of a square of pixels.
+fn smooth(pixels: &[u8], width: usize) -> Vec<u8> {
+    let n = SMOOTHING as usize;
+    let mut smooth = Vec::with_capacity(pixels.len() / (n * n));
+    for rows in pixels.chunks_exact(3 * width * n) {
+        for column in 0..width / n {
+            for colour in 0..3 {
+                let at = |i: usize| rows[3 * (i / n * width + column * n + i % n) + colour];
+                let sum: usize = (0..n * n).map(|i| usize::from(at(i))).sum();
+                smooth.push((sum / (n * n)) as u8);
+            }
+        }
+    }
+    smooth
+}
+
+impl Layout {
+    fn new(panels: usize, scale: u32) -> Layout {
+        let columns = match panels {
+            0..=3 => panels.max(1),
+            4 => 2,
+            5..=9 => 3,
+            _ => 4,
+        };
+        Layout { columns, rows: panels.div_ceil(columns), scale }
+    }
+
+    fn size(self) -> (u32, u32) {
+        let (width, height) = (PANEL.0 * self.columns as u32, PANEL.1 * self.rows as u32);
+        (self.scale * width, self.scale * (height + LEGEND))
+    }
+
+    /// A length in pixels of the drawing.
+    pub fn px(self, length: u32) -> i32 {
+        (length * self.scale) as i32
+    }
+
+    pub fn font(self, size: u32, colour: &RGBColor) -> TextStyle<'static> {
+        (FONT, f64::from(size * self.scale)).into_font().color(colour)
+    }
+
+    pub fn line(self, colour: RGBColor, width: u32) -> ShapeStyle {
+        colour.stroke_width(width * self.scale)
+    }
+}
+
+fn draw<B: DrawingBackend>(area: Area<B>, picture: &impl Picture, layout: Layout) -> Drawn
+where
+    B::ErrorType: 'static,
+{
+    register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
+        .map_err(|_| "the font cannot be read")?;
+    area.fill(&WHITE)?;
+    let (legend, figure) = area.split_vertically(layout.px(LEGEND));
+    picture.draw_legend(&legend, layout)?;
+    let places = figure.split_evenly((layout.rows, layout.columns));
+    for (index, place) in places.iter().enumerate().take(picture.panels()) {
+        picture.draw_panel(index, place, layout)?;
+    }
+    area.present()?;
+    Ok(())
+}
