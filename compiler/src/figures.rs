@@ -3,35 +3,8 @@
 
 use std::fmt;
 
-use crate::graph::{Dim, Graph, NodeId, Op, Pointwise, Role};
+use crate::graph::{Dim, Graph, NodeId, Op, Operations, Role};
 use crate::schedule::schedule;
-
-/// Numbers of pointwise operations, each on all elements of its dimensions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Operations {
-    /// Sums, differences and signs.
-    pub adds: usize,
-    pub multiplies: usize,
-    /// Quotients and roots.
-    pub divisions: usize,
-    /// Exponentials, powers, trigonometric functions and the like.
-    pub transcendentals: usize,
-    /// Choices, comparisons, maxima, roundings.
-    pub others: usize,
-}
-
-impl Operations {
-    fn count(&mut self, op: Pointwise) {
-        use Pointwise::{Add, Div, Mul, Neg, Sqrt, Sub};
-        *match op {
-            Add | Sub | Neg => &mut self.adds,
-            Mul => &mut self.multiplies,
-            Div | Sqrt => &mut self.divisions,
-            op if op.row().cost >= Pointwise::Rsqrt.row().cost => &mut self.transcendentals,
-            _ => &mut self.others,
-        } += 1;
-    }
-}
 
 impl fmt::Display for Operations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,7 +13,7 @@ impl fmt::Display for Operations {
     }
 }
 
-/// What one pass over a program computes.
+/// What one pass over a program computes: pointwise operations, each on all elements of its dimensions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Body {
     pub each_step: Operations,
@@ -70,10 +43,39 @@ impl Figures {
             let body = if is_forward { &mut figures.forward } else { &mut figures.backward };
             let is_stream = node.ty.is_stream();
             let operations = if is_stream { &mut body.each_step } else { &mut body.once };
-            operations.count(op);
+            *operations.of(op) += 1;
         }
         figures
     }
+}
+
+/// How many kernels a framework launches that runs a graph operation by operation and step by step:
+/// for the outputs, and for everything else.
+pub fn eager_launches(graph: &Graph) -> (Dim, Dim) {
+    let forward = forward(graph);
+    let (mut outputs, mut rest) = (Dim::zero(), Dim::zero());
+    for id in graph.ids().filter(|id| is_launched(&graph.node(*id).op)) {
+        let steps = graph.time.as_ref().filter(|_| graph.ty(id).is_stream());
+        let launches = if forward[id.0 as usize] { &mut outputs } else { &mut rest };
+        *launches = &*launches + steps.unwrap_or(&Dim::one());
+    }
+    (outputs, rest)
+}
+
+/// The operation computes; others are views of memory, constants, or names of values.
+fn is_launched(op: &Op) -> bool {
+    use Op::{Concat, Flip, Gather, Map, MatMul, Pad, Reduce, TimeReduce};
+    matches!(
+        op,
+        Map(_)
+            | MatMul
+            | Reduce(..)
+            | TimeReduce(_)
+            | Concat { .. }
+            | Pad { .. }
+            | Flip { .. }
+            | Gather { .. }
+    )
 }
 
 /// What the outputs need.

@@ -8,6 +8,8 @@ pub mod autodiff;
 pub mod calculus;
 pub mod check;
 pub mod codes;
+#[cfg(feature = "wgsl")]
+pub mod cost;
 pub mod curve;
 pub mod diagnostic;
 pub mod emit;

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+#[cfg(feature = "gpu")]
+use fgi_compiler::emit::wgsl::plan::PlanError;
+
 /// Every error of the runtime. The texts say what to do where there is something to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -85,6 +88,15 @@ pub enum Error {
         /// From 1.
         epoch: u64,
     },
+}
+
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Error {
+        match error {
+            PlanError::Dimension(error) => Error::Dimension(error),
+            other => Error::Device(other.to_string()),
+        }
+    }
 }
 
 impl Error {

@@ -2,8 +2,8 @@
 
 use fgi_compiler::emit::clif;
 use fgi_compiler::emit::wgsl::{self, Limits, Shaders, emit_with_sources};
-use fgi_compiler::figures::{Figures, Operations};
-use fgi_compiler::graph::{Graph, Pointwise, Role};
+use fgi_compiler::figures::Figures;
+use fgi_compiler::graph::{Graph, Operations, Pointwise, Role};
 use fgi_compiler::kernel::lower::lower;
 use fgi_compiler::kernel::{Direction, Inst, Kernel, Program, Stage, Val};
 use fgi_compiler::schedule::schedule;

@@ -4,6 +4,7 @@
 mod commands;
 mod failure;
 mod figure;
+mod paper;
 mod program;
 mod render;
 
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, build, check, completions, devices, eval, explain, fmt, gradcheck, inspect, plot,
+    bench, build, check, completions, cost, devices, eval, explain, fmt, gradcheck, inspect, plot,
     schema, train,
 };
 use failure::Failure;
@@ -45,6 +46,7 @@ enum Command {
     Inspect(inspect::Args),
     Schema(schema::Args),
     Bench(bench::Args),
+    Cost(cost::Args),
     Devices(devices::Args),
     Completions(completions::Args),
 }
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Cost(args) => cost::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use fgi_compiler::check::{self, GraphHead};
+use fgi_compiler::optimizer::Optimizer;
 use fgi_compiler::source::Loader;
+use fgi_compiler::{Gradients, Options};
 
 use crate::failure::Failure;
+use crate::paper;
 
 /// The program, the graph and its dimensions.
 #[derive(clap::Args)]
@@ -32,7 +36,10 @@ pub struct NumericArgs {
 
 impl ProgramArgs {
     pub fn read(&self) -> Result<ProgramText, Failure> {
-        ProgramText::read(&self.file)
+        match self.file.to_str() {
+            Some(paper::NO_FILE) => Ok(ProgramText::alone("smnist.fgi", paper::NETWORK)),
+            _ => ProgramText::read(&self.file),
+        }
     }
 
     /// The dimensions by name; the same one twice is an error.
@@ -64,10 +71,28 @@ impl ProgramText {
         Ok(ProgramText { name, text, directory: Some(directory) })
     }
 
+    /// The graph of this name, or the only one.
+    pub fn head(&self, graph: Option<&str>) -> Option<GraphHead> {
+        let mut heads = check::heads(&self.name, &self.text, self).graphs;
+        match graph {
+            None if heads.len() > 1 => None,
+            None => heads.pop(),
+            Some(name) => heads.into_iter().find(|head| head.name == name),
+        }
+    }
+
     /// A text that uses no files.
     pub fn alone(name: &str, text: &str) -> ProgramText {
         ProgramText { name: name.into(), text: text.into(), directory: None }
     }
+}
+
+/// What training needs: the gradients of an output, of `loss` if there is one, and Adam.
+pub fn train(head: &GraphHead, output: Option<&String>, options: &mut Options) {
+    let has_loss = || head.outputs.iter().any(|output| output == "loss");
+    let output = output.cloned().or_else(|| has_loss().then(|| "loss".into()));
+    options.gradients = output.map(|output| Gradients { output, wrt: None });
+    options.optimizer = options.gradients.is_some().then_some(Optimizer::ADAM);
 }
 
 impl Loader for ProgramText {

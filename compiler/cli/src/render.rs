@@ -1,4 +1,4 @@
-//! Diagnostics as text for people and as JSON for programs.
+//! Diagnostics as text for people and as JSON for programs; tables.
 
 use std::io::{self, IsTerminal, Write};
 use std::ops::Range;
@@ -95,6 +95,18 @@ pub fn json(sources: &Sources, diagnostic: &Diagnostic) -> serde_json::Value {
         "notes": diagnostic.notes,
         "hint": diagnostic.hint,
     })
+}
+
+/// Columns as wide as their widest cell, indented.
+pub fn table(rows: Vec<Vec<String>>) -> Vec<String> {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 /// The files of the labels, that of the primary one first.

@@ -1,4 +1,4 @@
-//! `fgic bench` measures what it says, alone and against another program.
+//! `fgic bench` measures what it says, alone and against another program; `fgic cost` predicts it.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,12 +6,15 @@ use std::process::Command;
 use serde_json::Value;
 
 fn bench(arguments: &[&str]) -> (String, String, Option<i32>) {
-    fgic(&[&["dsl-examples/smnist.fgi", "-D", "K=4"], arguments].concat())
+    measure(&[&[NETWORK, "-D", "K=4"], arguments].concat())
+}
+
+fn measure(arguments: &[&str]) -> (String, String, Option<i32>) {
+    fgic(&[&["bench", "-D", "N=8", "--batch", "4", "--runs", "2"], arguments].concat())
 }
 
 fn fgic(arguments: &[&str]) -> (String, String, Option<i32>) {
     let output = Command::new(env!("CARGO_BIN_EXE_fgic"))
-        .args(["bench", "-D", "N=8", "--batch", "4", "--runs", "2"])
         .args(arguments)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .env("NO_COLOR", "1")
@@ -113,7 +116,8 @@ fn the_benchmark_of_the_paper() {
     let peer =
         "a peer: echo '{\"train_ms\": 1e4, \"fwd_ms\": 4e3, \"bwd_ms\": 6e3, \"warmup_s\": {T}}'";
     let arguments = ["--paper", "--pairs", "1", "-o", path, "--against", peer];
-    let (printed, errors, code) = fgic(&[&arguments[..], &["--against", "gone: exit 4"]].concat());
+    let (printed, errors, code) =
+        measure(&[&arguments[..], &["--against", "gone: exit 4"]].concat());
     assert_eq!(code, Some(0), "{errors}");
     assert!(errors.contains("failed: exit status: 4"), "{errors}");
     let row = |table: &str, name: &str| -> Vec<String> {
@@ -154,7 +158,81 @@ fn what_belongs_to_the_paper() {
         assert!(errors.contains(message), "{errors}");
         assert_eq!(code, Some(2));
     }
-    let (_, errors, code) = fgic(&[]);
+    let (_, errors, code) = measure(&[]);
     assert!(errors.contains("PROGRAM.fgi"), "{errors}");
     assert_eq!(code, Some(2));
+}
+
+const NETWORK: &str = "dsl-examples/smnist.fgi";
+
+fn cost(arguments: &[&str]) -> Value {
+    let (printed, errors, code) = fgic(&[&["cost", NETWORK, "--json"], arguments].concat());
+    assert_eq!(code, Some(0), "{errors}");
+    serde_json::from_str(&printed).unwrap()
+}
+
+#[test]
+fn costs_are_those_of_the_dimensions() {
+    let small = ["-D", "T=20", "-D", "K=8", "-D", "N=16"];
+    let cost = |batch: &'static str| cost(&[&small[..], &["--batch", batch]].concat());
+    let (once, twice) = (cost("32"), cost("64"));
+    assert_eq!(once["dims"], serde_json::json!({ "B": 32, "K": 8, "N": 16, "T": 20 }));
+    assert_eq!(once["device"]["name"], "rtx-4090");
+    let kernel = |cost: &Value, pass: &str, name: &str| {
+        let kernels = cost[pass].as_array().unwrap();
+        kernels.iter().find(|kernel| kernel["name"] == name).unwrap().clone()
+    };
+    let [one, two] = [&once, &twice].map(|cost| kernel(cost, "forward", "kernel_product"));
+    assert_eq!(one["operations"]["multiplies"], 20 * 32 * 8 * 16);
+    assert_eq!(two["operations"]["multiplies"], 20 * 64 * 8 * 16);
+    assert_eq!(one["read_bytes"], 4 * (20 * 32 * 8 + 8 * 16));
+    assert_eq!(kernel(&once, "forward", "kernel_h_i_forward")["steps"], 20);
+    assert!(!once["backward"].as_array().unwrap().is_empty());
+    let parts = number(&once, "fwd_ms_predicted") + number(&once, "bwd_ms_predicted");
+    assert!((number(&once, "train_ms_predicted") - parts).abs() < 1e-9);
+}
+
+#[test]
+fn the_benchmark_of_the_paper_is_predicted() {
+    let (printed, errors, code) = fgic(&["cost", "--paper"]);
+    assert_eq!(code, Some(0), "{errors}");
+    for shown in [
+        "Predicted is no measurement",
+        "NVIDIA GeForce RTX 4090",
+        "training, speedup, predicted: fgi",
+        "training, speedup, measured: torch.compile FGI          6.0x   7.0x",
+        "inference, speedup, measured: torch.compile backward()  12.1x",
+    ] {
+        assert!(printed.contains(shown), "{shown}: {printed}");
+    }
+    let (_, errors, code) = fgic(&["cost", "--paper", "-D", "T=28"]);
+    assert!(errors.contains("--paper decides T itself"), "{errors}");
+    assert_eq!(code, Some(2));
+}
+
+#[test]
+fn devices_are_named_or_described() {
+    let small = ["-D", "T=2", "-D", "K=2", "-D", "N=4"];
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("device.json");
+    let file = file.to_str().unwrap();
+    let on =
+        |device: &str| fgic(&[&["cost", NETWORK, "--device-model", device], &small[..]].concat());
+    let mut device = cost(&small)["device"].clone();
+    device["about"] = "My device".into();
+    std::fs::write(file, device.to_string()).unwrap();
+    let (printed, errors, _) = on(file);
+    assert!(printed.starts_with("smnist on My device, predicted: B = 128"), "{printed}{errors}");
+    device["flops"] = 0.into();
+    std::fs::write(file, device.to_string()).unwrap();
+    for (device, message, expected) in [
+        ("rtx", "it is one of cpu, rtx-4090,", 2),
+        ("missing.json", "missing.json: ", 3),
+        (file, "`flops` is 0: it must be positive", 3),
+        ("dsl-examples/smnist.fgi", "no description of a device", 3),
+    ] {
+        let (_, errors, code) = on(device);
+        assert!(errors.contains(message), "{errors}");
+        assert_eq!(code, Some(expected), "{errors}");
+    }
 }

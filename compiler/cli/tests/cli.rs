@@ -98,6 +98,7 @@ fn help_of_every_command() {
     let commands = [
         "",
         "bench",
+        "cost",
         "plot",
         "check",
         "fmt",

@@ -19,6 +19,7 @@
 
 mod math;
 mod names;
+pub mod plan;
 mod storage;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ pub mod facts;
 mod infer;
 pub mod interpret;
 pub mod op;
+mod operations;
 mod print;
 pub mod syntax;
 pub mod verify;
@@ -23,6 +24,7 @@ pub use dim::{Bindings, Dim, DimError, Symbol};
 pub use facts::{Fact, Facts};
 pub use infer::{TypeError, infer};
 pub use op::{Number, Op, Pointwise, Reduction};
+pub use operations::Operations;
 pub use print::{ParseGraphError, parse_graph};
 pub use verify::{Verified, Violation, verify};
 

@@ -15,6 +15,7 @@
 //! barrier; points that differ in one of the first [`Kernel::local_axes`] axes never exchange data, so
 //! rows run without waiting for each other.
 
+mod count;
 pub mod evaluate;
 pub mod lower;
 mod print;
@@ -23,6 +24,7 @@ mod short;
 mod tests;
 pub mod tile;
 
+pub use count::Count;
 pub use short::step_size;
 
 use schemars::JsonSchema;
@@ -288,34 +290,21 @@ impl Kernel {
         let mut insts = self.stages.iter().flat_map(|stage| &stage.insts);
         insts.any(|inst| matches!(inst, Inst::Load(from, _) if *from == buffer))
     }
+}
 
-    /// Pointwise operations and steps of reductions, comparisons and choices included and indices
-    /// not, all points and steps together.
-    pub fn operations(&self, program: &Program) -> Dim {
-        let steps = program.time.clone().unwrap_or_else(Dim::one);
-        self.stages.iter().fold(Dim::zero(), |sum, stage| {
-            let times = if stage.timed { &steps } else { &Dim::one() };
-            &sum + &(&(times * &Dim::product(&stage.axes)) * &stage.operations(program))
-        })
+impl Inst {
+    /// The values that it uses itself; those of a reduction are its loop's.
+    pub fn operands(&self) -> Vec<Val> {
+        match self {
+            Inst::Quotient(arg, _) | Inst::Remainder(arg, _) => vec![*arg],
+            Inst::Affine(at) | Inst::Load(_, at) => at.terms.iter().map(|(val, _)| *val).collect(),
+            Inst::Map(_, args) => args.clone(),
+            _ => Vec::new(),
+        }
     }
 }
 
 impl Stage {
-    /// The operations of a point at a step.
-    fn operations(&self, program: &Program) -> Dim {
-        let counted = |body: &[Val]| {
-            let is_number = |val: &&Val| match self.inst(**val) {
-                Inst::Map(_, args) => self.elem(args[args.len() - 1], program) != Elem::I32,
-                _ => false,
-            };
-            Dim::constant(body.iter().filter(is_number).count() as i64)
-        };
-        self.loops.iter().fold(counted(&self.body), |sum, reduce| {
-            let each = &counted(&reduce.body) + &Dim::one();
-            &sum + &(&each * &reduce.length(program))
-        })
-    }
-
     pub fn inst(&self, val: Val) -> &Inst {
         &self.insts[val.0 as usize]
     }

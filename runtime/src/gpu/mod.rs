@@ -5,13 +5,13 @@
 //! through error scopes and the device-lost callback.
 
 mod adapter;
-mod plan;
 #[cfg(test)]
 mod tests;
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fgi_compiler::emit::wgsl::plan::{self, Budget, Plan, UNIFORM_ALIGNMENT, plan};
 use fgi_compiler::emit::wgsl::{Group, Limits, Memory, Shader, Shaders, emit};
 use fgi_compiler::graph::Bindings;
 use fgi_compiler::kernel::{BufferId, Pass, Program};
@@ -19,7 +19,6 @@ use fgi_compiler::kernel::{BufferId, Pass, Program};
 use crate::Error;
 use crate::backend::Backend;
 pub use adapter::{AdapterChoice, AdapterInfo, AdapterKind, adapters};
-use plan::{Budget, Plan, UNIFORM_ALIGNMENT, plan};
 
 /// A program on a GPU.
 pub(crate) struct GpuBackend {
@@ -521,7 +520,7 @@ fn budget(info: &AdapterInfo) -> Budget {
     if is_llvmpipe && major.is_none_or(|major| major < 25) {
         Budget { dispatch: 30_000, limit: Some(65_000) }
     } else {
-        Budget { dispatch: 1_000_000, limit: None }
+        Budget::default()
     }
 }
 

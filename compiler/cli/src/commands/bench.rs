@@ -10,7 +10,8 @@ use fgi::bench::Runs;
 
 use crate::failure::{Failure, Outcome};
 use crate::figure::FigureFile;
-use crate::program::{NumericArgs, ProgramArgs, ProgramText};
+use crate::paper::NO_FILE;
+use crate::program::{NumericArgs, ProgramArgs};
 use crate::render;
 
 use measure::Subject;
@@ -77,9 +78,6 @@ pub struct Args {
     json: bool,
 }
 
-/// Stands for the program that --paper measures if none is given.
-const NO_FILE: &str = "<smnist.fgi>";
-
 pub fn run(args: &Args) -> Outcome {
     let given = args.program.dims()?;
     if args.inputs.is_none() {
@@ -131,13 +129,6 @@ fn bench(args: &Args, peer: Option<&Peer>, dims: BTreeMap<String, i64>) -> Outco
 }
 
 impl Args {
-    fn text(&self) -> Result<ProgramText, Failure> {
-        match self.program.file.to_str() {
-            Some(NO_FILE) => Ok(ProgramText::alone("smnist.fgi", paper::NETWORK)),
-            _ => self.program.read(),
-        }
-    }
-
     fn device(&self) -> Device {
         match self.threads {
             Some(threads) => self.device.clone().threads(threads),

@@ -9,6 +9,7 @@ use fgi_compiler::graph::Dim;
 use fgi_compiler::kernel::Pass;
 
 use crate::failure::Outcome;
+use crate::render;
 
 /// Prints what is in an artifact: passes, kernels, buffers, operations, memory
 ///
@@ -78,7 +79,7 @@ fn pass_lines(manifest: &Manifest, pass: Pass, name: &str) -> Vec<String> {
         let source = kernel.source.clone().unwrap_or_default();
         vec![kernel.name.clone(), dispatch(kernel), kernel.operations.to_string(), source]
     });
-    lines.extend(table(rows.collect()));
+    lines.extend(render::table(rows.collect()));
     lines.push(String::new());
     lines
 }
@@ -114,7 +115,7 @@ fn buffer_lines(manifest: &Manifest) -> Vec<String> {
             format!("in {}", manifest.memory[buffer.memory].name),
         ]
     });
-    lines.extend(table(rows.collect()));
+    lines.extend(render::table(rows.collect()));
     lines.push(String::new());
     lines
 }
@@ -137,16 +138,4 @@ fn memory(manifest: &Manifest) -> String {
         );
     }
     text
-}
-
-/// Columns as wide as their widest cell, indented.
-fn table(rows: Vec<Vec<String>>) -> Vec<String> {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
 }

@@ -2,6 +2,7 @@ pub mod bench;
 pub mod build;
 pub mod check;
 pub mod completions;
+pub mod cost;
 pub mod devices;
 pub mod eval;
 pub mod explain;

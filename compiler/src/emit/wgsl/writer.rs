@@ -605,7 +605,8 @@ impl<'a> Writer<'a> {
         let is_own = |val: Val| {
             body.contains(&val)
                 && body.iter().all(|user| {
-                    *user == stage.loops[index].value || !operands(stage.inst(*user)).contains(&val)
+                    *user == stage.loops[index].value
+                        || !stage.inst(*user).operands().contains(&val)
                 })
         };
         match args[..] {
@@ -627,7 +628,7 @@ impl<'a> Writer<'a> {
             match stage.inst(val) {
                 Inst::Axis(axis) if *axis >= self.kernel.local_axes => return true,
                 Inst::Load(..) | Inst::Reduce(_) => return true,
-                inst => open.extend(operands(inst).into_iter().filter(|val| seen.insert(*val))),
+                inst => open.extend(inst.operands().into_iter().filter(|val| seen.insert(*val))),
             }
         }
         false
@@ -1036,16 +1037,6 @@ fn accumulator_count(reduction: Reduction) -> usize {
 /// The accumulators of a stage.
 fn slots(stage: &Stage) -> usize {
     stage.loops.iter().map(|reduce| accumulator_count(reduce.reduction)).sum()
-}
-
-/// The values that an instruction uses.
-fn operands(inst: &Inst) -> Vec<Val> {
-    match inst {
-        Inst::Quotient(arg, _) | Inst::Remainder(arg, _) => vec![*arg],
-        Inst::Affine(at) | Inst::Load(_, at) => at.terms.iter().map(|(val, _)| *val).collect(),
-        Inst::Map(_, args) => args.clone(),
-        _ => Vec::new(),
-    }
 }
 
 fn is_literal(inst: &Inst) -> bool {

@@ -13,13 +13,13 @@ use fgi_compiler::check::{self, GraphHead, InputHead};
 use fgi_compiler::graph::{Bindings, Dim, Graph};
 use fgi_compiler::kernel::lower::lower;
 use fgi_compiler::kernel::{Pass, Program};
-use fgi_compiler::optimizer::{LEARNING_RATE, Optimizer, STEP};
+use fgi_compiler::optimizer::{LEARNING_RATE, STEP};
 use fgi_compiler::schedule::schedule;
-use fgi_compiler::{Compiled, Gradients, Options, compile};
+use fgi_compiler::{Compiled, Options, compile};
 
 use super::{Args, filled};
 use crate::failure::Failure;
-use crate::program::ProgramText;
+use crate::program::{self, ProgramText};
 use crate::render;
 
 /// A program on a device, for training and for inference.
@@ -77,7 +77,7 @@ impl Measured {
 impl Subject {
     /// Compiles the program, runs its first step, and measures it once.
     pub fn new(args: &Args, dims: BTreeMap<String, i64>) -> Result<(Subject, Measured), Failure> {
-        let text = args.text()?;
+        let text = args.program.read()?;
         let given = args.inputs.as_ref().map(|file| npz::read(Path::new(&filled(file, &dims))));
         let given = given.transpose()?;
         let options = options(args, &text, dims, given.as_ref())?;
@@ -160,11 +160,6 @@ fn options(
     dims: BTreeMap<String, i64>,
     given: Option<&Arrays>,
 ) -> Result<Options, Failure> {
-    let heads = check::heads(&text.name, &text.text, text).graphs;
-    let head = match (&args.program.graph, heads.as_slice()) {
-        (None, [only]) => Some(only),
-        (name, all) => all.iter().find(|graph| Some(&graph.name) == name.as_ref()),
-    };
     let mut options = Options {
         graph: args.program.graph.clone(),
         dims,
@@ -172,7 +167,8 @@ fn options(
         ..Options::default()
     };
     // If there is no such graph, the checker says so.
-    let Some(head) = head else { return Ok(options) };
+    let head = text.head(args.program.graph.as_deref());
+    let Some(head) = &head else { return Ok(options) };
     if let Some(given) = given {
         let shape = |shape: &[usize]| shape.iter().map(|axis| *axis as i64).collect();
         let shapes = given.iter().map(|(name, array)| (name.clone(), shape(&array.shape)));
@@ -181,10 +177,7 @@ fn options(
         bound.retain(|name, _| options.dims.contains_key(name) || !may_stay_open(head, name));
         options.dims = bound;
     }
-    let has_loss = || head.outputs.iter().any(|output| output == "loss");
-    let output = args.grad.clone().or_else(|| has_loss().then(|| "loss".into()));
-    options.gradients = output.map(|output| Gradients { output, wrt: None });
-    options.optimizer = options.gradients.is_some().then_some(Optimizer::ADAM);
+    program::train(head, args.grad.as_ref(), &mut options);
     Ok(options)
 }
 

@@ -1,25 +1,28 @@
 //! What is dispatched for given open dimensions: pure arithmetic, no device.
 
-use fgi_compiler::emit::wgsl::{
-    Chunking, Dispatch as Formula, FieldValue, Shader, Shaders, StepWork,
-};
-use fgi_compiler::graph::{Bindings, Dim, DimError};
-use fgi_compiler::kernel::{Direction, Pass};
-
-use crate::Error;
+use super::{Chunking, Dispatch as Formula, FieldValue, Shader, Shaders, StepWork};
+use crate::graph::{Bindings, Dim, DimError};
+use crate::kernel::{Direction, Pass};
 
 /// How long one dispatch may be, in loop iterations of an invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Budget {
+pub struct Budget {
     /// Longer work is cut: a driver stops what takes seconds.
     pub dispatch: i64,
     /// Where the driver silently ends loops.
     pub limit: Option<i64>,
 }
 
+impl Default for Budget {
+    /// For drivers that compute what they are told.
+    fn default() -> Budget {
+        Budget { dispatch: 1_000_000, limit: None }
+    }
+}
+
 /// The dispatches of a program's passes.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Plan {
+pub struct Plan {
     pub passes: [Vec<Dispatch>; 3],
     /// The uniform structs of all dispatches.
     pub uniforms: Vec<u8>,
@@ -28,7 +31,7 @@ pub(super) struct Plan {
 }
 
 #[derive(Debug, PartialEq)]
-pub(super) struct Dispatch {
+pub struct Dispatch {
     pub shader: usize,
     /// Where its uniform struct begins.
     pub uniform: u32,
@@ -37,13 +40,27 @@ pub(super) struct Dispatch {
     pub iterations: i64,
 }
 
+/// Why a program cannot be dispatched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error(transparent)]
+    Dimension(#[from] DimError),
+    #[error("`{kernel}` has too much work for the GPU: use fewer steps")]
+    TooMuch { kernel: String },
+    #[error(
+        "a step of `{kernel}` takes {step} loop iterations, and this software driver silently stops \
+         after {limit}: use a newer Mesa, a hardware GPU or the CPU"
+    )]
+    StepTooLong { kernel: String, step: i64, limit: i64 },
+}
+
 /// The alignment of uniform structs.
-pub(super) const UNIFORM_ALIGNMENT: usize = 256;
+pub const UNIFORM_ALIGNMENT: usize = 256;
 
 /// The most workgroups in a dimension that any device must take.
 const MAX_WORKGROUPS: i64 = 65_535;
 
-pub(super) fn index(pass: Pass) -> usize {
+pub fn index(pass: Pass) -> usize {
     match pass {
         Pass::Forward => 0,
         Pass::Backward => 1,
@@ -52,7 +69,7 @@ pub(super) fn index(pass: Pass) -> usize {
 }
 
 /// Plans all passes.
-pub(super) fn plan(shaders: &Shaders, bindings: &Bindings, budget: Budget) -> Result<Plan, Error> {
+pub fn plan(shaders: &Shaders, bindings: &Bindings, budget: Budget) -> Result<Plan, PlanError> {
     let mut plan = Plan::default();
     for number in 0..shaders.shaders.len() {
         plan_shader(&mut plan, number, &shaders.shaders[number], bindings, budget)?;
@@ -75,7 +92,7 @@ fn plan_shader(
     shader: &Shader,
     bindings: &Bindings,
     budget: Budget,
-) -> Result<(), Error> {
+) -> Result<(), PlanError> {
     let Some(workgroups) = workgroups(shader, bindings)? else { return Ok(()) };
     let parts = match &shader.chunking {
         Chunking::Whole => vec![Part::default()],
@@ -103,7 +120,8 @@ fn plan_shader(
             plan.uniforms.extend(value.to_le_bytes());
         }
         plan.uniforms.resize(plan.uniforms.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
-        let uniform = u32::try_from(uniform).map_err(|_| too_many_dispatches(&shader.name))?;
+        let uniform = u32::try_from(uniform)
+            .map_err(|_| PlanError::TooMuch { kernel: shader.name.clone() })?;
         let dispatch =
             Dispatch { shader: number, uniform, workgroups, iterations: part.iterations };
         plan.passes[index(shader.pass)].push(dispatch);
@@ -111,12 +129,8 @@ fn plan_shader(
     Ok(())
 }
 
-fn too_many_dispatches(kernel: &str) -> Error {
-    Error::Device(format!("`{kernel}` has too much work for the GPU: use fewer steps"))
-}
-
 /// The grid of workgroups; `None` if there is nothing to do.
-fn workgroups(shader: &Shader, bindings: &Bindings) -> Result<Option<(u32, u32)>, Error> {
+fn workgroups(shader: &Shader, bindings: &Bindings) -> Result<Option<(u32, u32)>, PlanError> {
     let count = match &shader.dispatch {
         Formula::Workgroups(count) => count.eval(bindings)?,
         Formula::Invocations(count) => {
@@ -159,12 +173,9 @@ fn step_parts(
     direction: Direction,
     step: i64,
     budget: Budget,
-) -> Result<Vec<Part>, Error> {
+) -> Result<Vec<Part>, PlanError> {
     if let Some(limit) = budget.limit.filter(|limit| step > *limit) {
-        return Err(Error::Device(format!(
-            "a step of `{kernel}` takes {step} loop iterations, and this software driver silently \
-             stops after {limit}: use a newer Mesa, a hardware GPU or the CPU"
-        )));
+        return Err(PlanError::StepTooLong { kernel: kernel.to_owned(), step, limit });
     }
     let steps = (budget.dispatch / step).max(1);
     let mut parts: Vec<Part> = (0..length.max(0))
