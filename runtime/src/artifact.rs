@@ -85,6 +85,21 @@ pub fn add_params(
     add(artifact, None, &params)
 }
 
+/// Adds the program as native code of this machine: an object file and its C header. It holds the
+/// initial parameters, if the artifact has them by now.
+#[cfg(feature = "object")]
+pub fn add_object(artifact: &mut Artifact, program: &Program) -> Result<(), Error> {
+    use fgi_compiler::emit::object;
+    let values = |array: Array| array.to_f64().into_iter().map(|value| value as f32).collect();
+    let initial = initial(artifact)?
+        .map(|arrays| arrays.into_iter().map(|(path, array)| (path, values(array))).collect());
+    let machine = crate::cpu::machine(true)?;
+    let object = object::emit(program, machine, initial.as_ref())
+        .map_err(|error| Error::Compile(error.to_string()))?;
+    artifact.add_object(object.bytes, object.header, object.target);
+    Ok(())
+}
+
 fn add(artifact: &mut Artifact, seed: Option<u64>, params: &Arrays) -> Result<(), Error> {
     let bytes = to_safetensors(params, None).map_err(Error::Data)?;
     artifact.add_initial(seed, bytes);

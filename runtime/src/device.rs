@@ -24,6 +24,7 @@ pub struct Device {
 enum Kind {
     Auto,
     Cpu,
+    CpuInOrder,
     Gpu(Option<String>),
 }
 
@@ -31,6 +32,13 @@ impl Device {
     /// The processor.
     pub fn cpu() -> Device {
         Device { kind: Kind::Cpu, threads: None }
+    }
+
+    /// The processor as the object files of `fgic build --target object` use it, with the same bits: all
+    /// sums in the order of the program, whatever the sizes, and numbers too small for full precision
+    /// kept. Products take several times as long.
+    pub fn cpu_in_order() -> Device {
+        Device { kind: Kind::CpuInOrder, threads: None }
     }
 
     /// The best GPU; one that is imitated in software if there is nothing else.
@@ -55,10 +63,12 @@ impl Device {
 
     pub(crate) fn open(&self, program: Arc<Program>) -> Result<Opened, Error> {
         match &self.kind {
-            Kind::Cpu => open_cpu(program, self.threads),
+            Kind::Cpu => open_cpu(program, self.threads, false),
+            Kind::CpuInOrder => open_cpu(program, self.threads, true),
             Kind::Gpu(name) => open_gpu(program, name.as_deref(), true),
             Kind::Auto => {
-                open_gpu(program.clone(), None, false).or_else(|_| open_cpu(program, self.threads))
+                let on_gpu = open_gpu(program.clone(), None, false);
+                on_gpu.or_else(|_| open_cpu(program, self.threads, false))
             }
         }
     }
@@ -72,7 +82,7 @@ impl Device {
         spirv: Option<Vec<Vec<u32>>>,
     ) -> Result<Opened, Error> {
         let name = match &self.kind {
-            Kind::Cpu => {
+            Kind::Cpu | Kind::CpuInOrder => {
                 let message = "an artifact's kernels are shaders, which the CPU does not run; use a \
                                GPU (`gpu`), be it one that is imitated";
                 return Err(Error::Device(message.into()));
@@ -84,17 +94,18 @@ impl Device {
     }
 }
 
-/// `cpu`, `gpu`, `gpu:NAME` or `auto`.
+/// `cpu`, `cpu-in-order`, `gpu`, `gpu:NAME` or `auto`.
 impl FromStr for Device {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Device, String> {
         match text.split_once(':') {
             None if text == "cpu" => Ok(Device::cpu()),
+            None if text == "cpu-in-order" => Ok(Device::cpu_in_order()),
             None if text == "gpu" => Ok(Device::gpu()),
             None if text == "auto" => Ok(Device::auto()),
             Some(("gpu", name)) if !name.is_empty() => Ok(Device::gpu_named(name)),
-            _ => Err("expected `cpu`, `gpu`, `gpu:NAME` or `auto`".into()),
+            _ => Err("expected `cpu`, `cpu-in-order`, `gpu`, `gpu:NAME` or `auto`".into()),
         }
     }
 }
@@ -104,6 +115,7 @@ impl fmt::Display for Device {
         match &self.kind {
             Kind::Auto => f.write_str("auto"),
             Kind::Cpu => f.write_str("cpu"),
+            Kind::CpuInOrder => f.write_str("cpu-in-order"),
             Kind::Gpu(None) => f.write_str("gpu"),
             Kind::Gpu(Some(name)) => write!(f, "gpu:{name}"),
         }
@@ -118,13 +130,23 @@ pub(crate) struct Opened {
 }
 
 #[cfg(feature = "cpu")]
-fn open_cpu(program: Arc<Program>, threads: Option<usize>) -> Result<Opened, Error> {
-    let backend = Box::new(crate::cpu::CpuBackend::new(program, threads)?);
+fn open_cpu(
+    program: Arc<Program>,
+    threads: Option<usize>,
+    in_order: bool,
+) -> Result<Opened, Error> {
+    use fgi_compiler::emit::clif::Products;
+    let multiplied = if in_order { Products::Inlined } else { Products::Called };
+    let backend = Box::new(crate::cpu::CpuBackend::new(program, threads, multiplied)?);
     Ok(Opened { backend, is_software_gpu: false })
 }
 
 #[cfg(not(feature = "cpu"))]
-fn open_cpu(_program: Arc<Program>, _threads: Option<usize>) -> Result<Opened, Error> {
+fn open_cpu(
+    _program: Arc<Program>,
+    _threads: Option<usize>,
+    _in_order: bool,
+) -> Result<Opened, Error> {
     Err(Error::Device("this build of fgi has no CPU back end (feature `cpu`)".into()))
 }
 

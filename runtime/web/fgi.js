@@ -175,7 +175,7 @@ export class Session {
   /** Updates the parameters, after `backward`. */
   update({ learningRate }) {
     const { optimizer } = this.program.manifest;
-    if (!optimizer) throw new FgiError("the program has no optimiser: it was built without --adam");
+    if (!optimizer) throw new FgiError("the program has no optimiser: it was built without --optimizer");
     this.steps += 1;
     this.set(optimizer.learning_rate, learningRate);
     if (optimizer.step) this.set(optimizer.step, this.steps);

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use fgi::{Array, Device, Session, artifact};
+use fgi::{Array, Data, Device, Session, artifact};
 use fgi_compiler::emit::artifact::{Artifact, BuildOptions};
 use fgi_compiler::emit::manifest::Target;
 use fgi_compiler::kernel::Pass;
 use fgi_compiler::optimizer::{LEARNING_RATE, Optimizer, STEP};
-use fgi_compiler::{Compiled, Options};
-use fgi_tests::{compiled, digits, graphs, options, workspace};
+use fgi_compiler::{Compiled, Gradients, Options};
+use fgi_tests::{compiled, digits, graphs, options, values, workspace};
 
 fn smnist() -> Compiled {
     let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist.fgi")).unwrap();
@@ -107,6 +107,126 @@ fn translations_pass_the_validators() {
         }
     }
     assert!(count > 400, "only {count} translations");
+}
+
+/// A program in C that links the object gets the bits that the JIT gets, in training steps of several sizes.
+#[test]
+fn a_program_in_c_trains_as_the_jit_does() {
+    let folder = workspace().join("tests/object");
+    let text = std::fs::read_to_string(folder.join("net.fgi")).unwrap();
+    let wrt = ["double", "h.w_in", "h.w_rec", "h.tau", "readout_1.w", "readout_1.b", "pixels"];
+    let gradients = Gradients { output: "loss".into(), wrt: Some(wrt.map(str::to_owned).to_vec()) };
+    let compiled = compiled(
+        &text,
+        &Options {
+            gradients: Some(gradients),
+            optimizer: Some(Optimizer::ADAM),
+            clip: Some(1.0),
+            ..Options::default()
+        },
+    );
+    let program = Arc::new(compiled.program.clone());
+    let mut artifact = built(&compiled);
+    artifact::add_seed(&mut artifact, &program, 3).unwrap();
+    artifact::add_object(&mut artifact, &program).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join("net").join(name);
+    artifact::write(&artifact, &path("")).unwrap();
+    assert_eq!(artifact::read(&path("")).unwrap(), artifact);
+
+    let mut session = Session::new(program.clone(), &Device::cpu_in_order()).unwrap();
+    session.initialise(3).unwrap();
+    let (mut batches, mut expected) = (Vec::new(), Vec::new());
+    for (number, (batch, steps)) in [(5, 12), (9, 7), (1, 1), (4, 70)].into_iter().enumerate() {
+        let sizes = [("B", batch), ("T", steps)].map(|(name, size)| (name.into(), size)).into();
+        let inputs = values(&program, &sizes, number as u64, 1.0, 10);
+        batches.extend([batch, steps].iter().flat_map(|size: &i64| size.to_le_bytes()));
+        batches.extend(bytes(&inputs["pixels"]));
+        batches.extend(bytes(&inputs["label"]));
+        let rate = Array::new([], vec![0.01f32]);
+        let step = Array::new([], vec![number as f32 + 1.0]);
+        let given = ["pixels", "label"].map(|name| (name, &inputs[name]));
+        let given = given.into_iter().chain([(LEARNING_RATE, &rate), (STEP, &step)]);
+        session.set_inputs(given).unwrap();
+        session.run(Pass::Forward).unwrap();
+        session.run(Pass::Backward).unwrap();
+        session.run(Pass::Update).unwrap();
+        for name in ["loss", "logits", "class"] {
+            expected.extend(bytes(&session.output(name).unwrap()));
+        }
+        for path in wrt {
+            expected.extend(bytes(&session.gradient(path).unwrap()));
+        }
+    }
+    for optimizer_state in [false, true] {
+        for param in program.params.iter().filter(|param| param.optimizer_state == optimizer_state)
+        {
+            expected.extend(bytes(&session.param(&param.path).unwrap()));
+        }
+    }
+
+    std::fs::write(path("batches"), batches).unwrap();
+    let flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"];
+    cc(Command::new(compiler()).args(flags).arg(path("")).arg(folder.join("main.c")).args([
+        path("net.o").as_os_str(),
+        "-lm".as_ref(),
+        "-o".as_ref(),
+        path("main").as_os_str(),
+    ]));
+    cc(Command::new(path("main")).args([path("batches"), path("results")]));
+    let found = std::fs::read(path("results")).unwrap();
+    let differs = found.iter().zip(&expected).position(|(found, expected)| found != expected);
+    assert_eq!((differs, found.len()), (None, expected.len()));
+}
+
+/// Whatever the program, the header is C; and the same program gives the same bytes.
+#[test]
+fn every_header_is_c() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut check = Command::new(compiler());
+    check.args([
+        "-std=c99",
+        "-Wall",
+        "-Wextra",
+        "-Wpedantic",
+        "-Werror",
+        "-fsyntax-only",
+        "-x",
+        "c",
+    ]);
+    for (number, compiled) in graphs().iter().enumerate() {
+        let mut artifact = Artifact::build(compiled, &BuildOptions::default()).unwrap();
+        artifact::add_object(&mut artifact, &compiled.program).unwrap();
+        let mut again = Artifact::build(compiled, &BuildOptions::default()).unwrap();
+        artifact::add_object(&mut again, &compiled.program).unwrap();
+        assert_eq!(artifact, again);
+        let object = artifact.manifest().object.clone().unwrap();
+        let path = directory.path().join(format!("{number}.h"));
+        std::fs::write(&path, artifact.file(&object.header).unwrap()).unwrap();
+        check.arg(path);
+    }
+    cc(&mut check);
+}
+
+fn bytes(array: &Array) -> Vec<u8> {
+    match &array.data {
+        Data::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        Data::I32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The C compiler; Rust links with one.
+fn compiler() -> std::ffi::OsString {
+    std::env::var_os("CC").unwrap_or_else(|| "cc".into())
+}
+
+fn cc(command: &mut Command) {
+    let name = command.get_program().to_owned();
+    let output = command.output().unwrap_or_else(|error| {
+        panic!("{}: {error}; install a C compiler, or name one in CC", name.display())
+    });
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn validate(target: Target, entry: &str, path: &Path) {

@@ -200,7 +200,7 @@ fn the_loader_refuses_what_it_cannot_run() {
         (
             r#"{"B":2}"#,
             "update({ learningRate: 1 })",
-            "the program has no optimiser: it was built without --adam",
+            "the program has no optimiser: it was built without --optimizer",
         ),
         (r#"{"B":9007199254740991}"#, "forward()", "2*B is too large"),
         (

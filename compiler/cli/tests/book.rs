@@ -2,9 +2,10 @@
 //!
 //! | block | test |
 //! |---|---|
-//! | `fgi` | checks without a word; with `file=NAME` it is saved for the page's commands |
+//! | `fgi` | checks without a word |
 //! | `fgi,fail=CODE` | does not check, for that reason |
-//! | `console` | each `$ fgic …` runs, in the order of the page; the lines after it are its output, where `…` stands for anything. A command whose output starts with `error` fails, any other succeeds |
+//! | `console` | each `$ fgic …` runs, in the order of the page; the lines after it are its output, where `…` stands for anything. A command whose output starts with `error` fails, any other succeeds. So do `$ cc …` and what it makes, `$ ./…` |
+//! | any with `file=NAME` | is saved for the page's commands |
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,7 +73,11 @@ fn blocks(file: &Path) -> Vec<Block> {
 
 /// Runs `fgic` and gives what it printed and whether it succeeded.
 fn fgic(arguments: &[&str], directory: &Path) -> (String, bool) {
-    let command = Command::new(env!("CARGO_BIN_EXE_fgic"))
+    run(env!("CARGO_BIN_EXE_fgic").as_ref(), arguments, directory)
+}
+
+fn run(program: &Path, arguments: &[&str], directory: &Path) -> (String, bool) {
+    let command = Command::new(program)
         .args(arguments)
         .current_dir(directory)
         .env("NO_COLOR", "1")
@@ -301,9 +306,13 @@ fn prepare(directory: &Path) {
 fn run_console(block: &Block, directory: &Path) {
     for shown in block.text.split("$ ").skip(1) {
         let (command, expected) = shown.split_once('\n').unwrap_or((shown, ""));
-        let Some(arguments) = command.strip_prefix("fgic ") else { continue };
-        let arguments: Vec<_> = arguments.split_whitespace().collect();
-        let (printed, success) = fgic(&arguments, directory);
+        let words: Vec<_> = command.split_whitespace().collect();
+        let (printed, success) = match words[0] {
+            "fgic" => fgic(&words[1..], directory),
+            "cc" => run("cc".as_ref(), &words[1..], directory),
+            made if made.starts_with("./") => run(&directory.join(made), &words[1..], directory),
+            _ => continue,
+        };
         let at = format!("{}: $ {command}\n{printed}", block.place);
         assert_eq!(success, !expected.starts_with("error"), "{at}");
         assert!(expected.trim().is_empty() || matches(&printed, expected), "{at}");

@@ -141,7 +141,7 @@ impl Source {
         let errors = errors.map(|error| {
             let (first, last) = self.primary(&sources, error);
             let tokens = [Ident::new("first", first), Ident::new("last", last)];
-            Error::new_spanned(quote!(#(#tokens)*), error.to_text(&sources))
+            Error::new_spanned(quote!(#(#tokens)*), settings::spelt(&error.to_text(&sources)))
         });
         let joined = errors.reduce(|mut all, error| {
             all.combine(error);
@@ -162,7 +162,7 @@ impl Source {
     fn warnings(&self, compiled: &Compiled) -> TokenStream {
         let warnings = compiled.warnings.iter().map(|warning| {
             let span = self.primary(&compiled.sources, warning).0;
-            let text = warning.to_text(&compiled.sources);
+            let text = settings::spelt(&warning.to_text(&compiled.sources));
             quote_spanned! { span =>
                 const _: () = {
                     #[deprecated(note = #text)]

@@ -92,6 +92,17 @@ impl Settings {
     }
 }
 
+/// What a diagnostic says, with dimensions given as macros are: `dim(K = 4)` for `-D K=4`.
+pub fn spelt(text: &str) -> String {
+    let mut parts = text.split("-D ");
+    let start = parts.next().unwrap_or_default().to_owned();
+    parts.fold(start, |spelt, part| {
+        let end = part.find(|c: char| c.is_whitespace() || "`;,.".contains(c));
+        let (dim, rest) = part.split_at(end.unwrap_or(part.len()));
+        spelt + &format!("dim({}){rest}", dim.replace('=', " = "))
+    })
+}
+
 /// `T = 28, K = 28`
 fn dims(input: ParseStream<'_>) -> Result<Vec<(String, i64)>> {
     let dim = |input: ParseStream<'_>| {
@@ -196,4 +207,17 @@ fn path(input: ParseStream<'_>) -> Result<String> {
 /// A name, which may be a word that Rust keeps for itself.
 fn word(input: ParseStream<'_>) -> Result<Ident> {
     Ident::parse_any(input)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spelt;
+
+    #[test]
+    fn dimensions_are_spelt_as_settings() {
+        assert_eq!(spelt("give it: `-D K=…`"), "give it: `dim(K = …)`");
+        assert_eq!(spelt("if it is 4, say so: -D B=4"), "if it is 4, say so: dim(B = 4)");
+        assert_eq!(spelt("-D X is given, -D Y=2 too"), "dim(X) is given, dim(Y = 2) too");
+        assert_eq!(spelt("x -Dy"), "x -Dy");
+    }
 }

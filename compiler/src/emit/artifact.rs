@@ -13,8 +13,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::manifest::{
-    self, BufferRole, FORMAT, FileEntry, Initial, Manifest, Param, ResultRole, Target, Translation,
-    VERSION,
+    self, BufferRole, FORMAT, FileEntry, Initial, Manifest, ObjectEntry, Param, ResultRole, Target,
+    Translation, VERSION,
 };
 use super::targets::translate;
 use super::wgsl::{Chunking, Dispatch, EmitError, FieldValue, Limits, Memory, emit_with_sources};
@@ -132,6 +132,16 @@ impl Artifact {
         let file = "initial.safetensors".to_owned();
         self.add(file.clone(), bytes);
         self.manifest.initial = Some(Initial { file, seed });
+    }
+
+    /// Adds the program as native code: the bytes of the object file, the text of its C header, and the
+    /// machine and system that it is for.
+    pub fn add_object(&mut self, object: Vec<u8>, header: String, target: String) {
+        let name = self.manifest.name.clone();
+        let entry = ObjectEntry { file: format!("{name}.o"), header: format!("{name}.h"), target };
+        self.add(entry.file.clone(), object);
+        self.add(entry.header.clone(), header.into_bytes());
+        self.manifest.object = Some(entry);
     }
 
     /// Reads an artifact and checks that it is whole and means something; `load` gives the bytes of a
@@ -354,11 +364,11 @@ fn check(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> Result<(), R
     if let Some(number) = run.find(|number| **number >= manifest.kernels.len()) {
         return wrong(format!("a pass runs kernel {number}"));
     }
-    match &manifest.initial {
-        Some(initial) if !files.contains_key(&initial.file) => {
-            wrong(format!("`{}` is not listed", initial.file))
-        }
-        _ => Ok(()),
+    let initial = manifest.initial.iter().map(|initial| &initial.file);
+    let object = manifest.object.iter().flat_map(|object| [&object.file, &object.header]);
+    match initial.chain(object).find(|file| !files.contains_key(*file)) {
+        Some(file) => wrong(format!("`{file}` is not listed")),
+        None => Ok(()),
     }
 }
 

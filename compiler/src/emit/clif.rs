@@ -5,9 +5,10 @@
 //! loop it depends on, and has the same content in all lanes. An index is a 64-bit scalar wherever it
 //! is linear in the lane. Reductions that do not depend on the innermost axis run in lanes themselves.
 //!
-//! Matrix products are left to the caller: a [`Product`] says what to multiply, the function calls
-//! [`Frame::multiply`] for it and reads the result from scratch memory. The text of a function depends
-//! on no open dimension and not on the number of time steps.
+//! Matrix products are left to the caller, unless it has none of its own ([`Products`]): a [`Product`]
+//! says what to multiply, the function calls [`Frame::multiply`] for it and reads the result from
+//! scratch memory. The text of a function depends on no open dimension and not on the number of time
+//! steps.
 
 mod facts;
 mod math;
@@ -51,6 +52,16 @@ pub struct Size {
     /// The value is a number of the program, like the divisor of a mean, and no matter of where things
     /// are: where the function runs for a part of the batch, it is that of the whole.
     pub is_data: bool,
+}
+
+/// Who computes the matrix products of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    /// [`Frame::multiply`].
+    Called,
+    /// The kernel, as any other sum: in f64, its terms in the order of the program. It then needs
+    /// nothing but its buffers and dimensions, and how it is cut changes no bit of its results.
+    Inlined,
 }
 
 /// What the function finds its data by.
@@ -127,6 +138,7 @@ pub fn emit(
     kernel: &Kernel,
     windows: &[Option<i64>],
     call_conv: CallConv,
+    multiplied: Products,
 ) -> NativeKernel {
     let mut function = Function::with_name_signature(
         UserFuncName::testcase(kernel.name.as_bytes()),
@@ -134,7 +146,7 @@ pub fn emit(
     );
     let mut context = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(&mut function, &mut context);
-    let emitter = Emitter::new(program, kernel, windows, builder, call_conv);
+    let emitter = Emitter::new(program, kernel, windows, builder, call_conv, multiplied);
     emitter.kernel();
     let (dims, products) = emitter.finish();
     NativeKernel { function, dims, products }
@@ -145,7 +157,7 @@ pub fn text(program: &Program) -> String {
     let program = &tile::split(program);
     let windows = tile::windows(program);
     let functions = program.kernels().map(|kernel| {
-        let native = emit(program, kernel, &windows, CallConv::SystemV);
+        let native = emit(program, kernel, &windows, CallConv::SystemV, Products::Called);
         let dims = native.dims.iter().enumerate();
         let dims: String = dims.map(|(at, dim)| format!("; dims[{at}] = {}\n", dim.dim)).collect();
         format!("; {}\n{dims}{}", kernel.name, native.function.display())
@@ -168,6 +180,7 @@ struct Emitter<'a, 'f> {
     rows: (Value, Value),
     steps: (Value, Value),
     call_conv: CallConv,
+    multiplied: Products,
     /// See [`tile::windows`].
     windows: &'a [Option<i64>],
     dims: RefCell<Vec<Size>>,
@@ -209,6 +222,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
         windows: &'a [Option<i64>],
         mut builder: FunctionBuilder<'f>,
         call_conv: CallConv,
+        multiplied: Products,
     ) -> Emitter<'a, 'f> {
         let entry = builder.create_block();
         builder.append_block_params_for_function_params(entry);
@@ -223,6 +237,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             rows: (params[1], params[2]),
             steps: (params[3], params[4]),
             call_conv,
+            multiplied,
             windows,
             dims: RefCell::default(),
             products: RefCell::default(),

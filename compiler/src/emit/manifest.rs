@@ -63,6 +63,9 @@ pub struct Manifest {
     /// A file with initial values of all parameters, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial: Option<Initial>,
+    /// The program as native code, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectEntry>,
     /// The SHA-256 of each text that was compiled, by its name, those of the standard library too.
     pub sources: BTreeMap<String, String>,
     /// Every other file of the artifact by its name.
@@ -300,6 +303,18 @@ pub struct Initial {
     pub seed: Option<u64>,
 }
 
+/// Native code for programs in C.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectEntry {
+    /// The object file.
+    pub file: String,
+    /// The C header, which says how to call it.
+    pub header: String,
+    /// The machine and system that it is for: `x86_64-unknown-linux-gnu`.
+    pub target: String,
+}
+
 /// What a file must be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -391,6 +406,7 @@ pub(super) fn manifest(
             .collect(),
         passes: passes(shaders),
         initial: None,
+        object: None,
         sources: BTreeMap::new(),
         files: BTreeMap::new(),
         fast_math: program.fast_math,

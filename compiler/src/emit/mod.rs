@@ -7,6 +7,8 @@ pub mod clif;
 pub mod embedded;
 #[cfg(feature = "wgsl")]
 pub mod manifest;
+#[cfg(feature = "object")]
+pub mod object;
 #[cfg(feature = "wgsl")]
 mod targets;
 #[cfg(feature = "wgsl")]

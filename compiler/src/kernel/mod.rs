@@ -25,7 +25,7 @@ mod tests;
 pub mod tile;
 
 pub use count::Count;
-pub use short::step_size;
+pub use short::{short_windows, step_size};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -26,6 +26,12 @@ pub fn short_streams(program: &Program) -> Vec<bool> {
     is_short
 }
 
+/// For each buffer how many steps of it there is room for, all if `None`, where every kernel runs to its
+/// end before the next one.
+pub fn short_windows(program: &Program) -> Vec<Option<i64>> {
+    short_streams(program).into_iter().map(|is_short| is_short.then_some(2)).collect()
+}
+
 /// Elements from step to step.
 pub fn step_size(program: &Program, buffer: BufferId) -> Dim {
     Dim::product(&program.buffer(buffer).dims)

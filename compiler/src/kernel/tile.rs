@@ -366,22 +366,23 @@ impl Kernel {
 /// The order in which to run passes after each other, with all rows of a tile before the next tile
 /// where that is possible. The program is [`split`].
 pub fn plan(program: &Program, passes: &[Pass]) -> Vec<Step> {
-    let kernels: Vec<(usize, Pass, &Kernel)> =
-        numbered(program).filter(|(_, pass, _)| passes.contains(pass)).collect();
-    let plain = |kernels: &[(usize, Pass, &Kernel)]| -> Vec<Step> {
-        kernels.iter().map(|(at, ..)| Step::Kernel(*at)).collect()
-    };
-    let Some(batch) = batch(program) else { return plain(&kernels) };
+    let Some(batch) = batch(program) else { return in_order(program, passes) };
     let analysis = Analysis { program, batch };
     let mut planner =
         Planner { analysis: &analysis, program, steps: Vec::new(), open: Open::default() };
-    for (at, pass, kernel) in &kernels {
-        planner.add(*at, *pass, kernel);
+    for (at, pass, kernel) in numbered(program).filter(|(_, pass, _)| passes.contains(pass)) {
+        planner.add(at, pass, kernel);
     }
     planner.close();
     let mut steps = planner.steps;
     find_exports(program, &mut steps);
     steps
+}
+
+/// The kernels of some passes one after the other.
+pub fn in_order(program: &Program, passes: &[Pass]) -> Vec<Step> {
+    let kernels = numbered(program).filter(|(_, pass, _)| passes.contains(pass));
+    kernels.map(|(at, ..)| Step::Kernel(at)).collect()
 }
 
 fn numbered(program: &Program) -> impl Iterator<Item = (usize, Pass, &Kernel)> {

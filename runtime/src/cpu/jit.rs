@@ -1,9 +1,10 @@
 //! Functions in memory.
 
+use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{Configurable, Flags, builder};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
-use fgi_compiler::emit::clif::{Frame, NativeKernel, Product, Size, emit};
+use fgi_compiler::emit::clif::{Frame, NativeKernel, Product, Products, Size, emit};
 use fgi_compiler::kernel::Program;
 
 use crate::Error;
@@ -25,13 +26,16 @@ pub(super) struct Code(Option<JITModule>);
 pub(super) fn compile(
     program: &Program,
     windows: &[Option<i64>],
+    multiplied: Products,
 ) -> Result<(Code, Vec<Function>), Error> {
-    let mut code = Code(Some(module()?));
+    let module = JITBuilder::with_isa(machine(false)?, default_libcall_names());
+    let mut code = Code(Some(JITModule::new(module)));
     let Some(module) = &mut code.0 else { return Ok((code, Vec::new())) };
     let call_conv = module.isa().default_call_conv();
     let mut compiled = Vec::new();
     for kernel in program.kernels() {
-        let NativeKernel { function, dims, products } = emit(program, kernel, windows, call_conv);
+        let NativeKernel { function, dims, products } =
+            emit(program, kernel, windows, call_conv, multiplied);
         let failed = |error| Error::Compile(format!("kernel {}: {error:?}", kernel.name));
         let id = module
             .declare_function(&kernel.name, Linkage::Export, &function.signature)
@@ -51,25 +55,25 @@ pub(super) fn compile(
     Ok((code, functions))
 }
 
-fn module() -> Result<JITModule, Error> {
+/// What code for this machine is made with; `is_pic` if it is to be linked.
+pub(crate) fn machine(is_pic: bool) -> Result<OwnedTargetIsa, Error> {
     let unsupported = |message: String| {
         Error::Device(format!("native code cannot be made for this machine: {message}"))
     };
     let mut flags = builder();
     let settings = [
         ("opt_level", "speed"),
-        ("is_pic", "false"),
+        ("is_pic", if is_pic { "true" } else { "false" }),
         ("use_colocated_libcalls", "false"),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
     ];
     for (name, value) in settings {
         flags.set(name, value).map_err(|error| unsupported(error.to_string()))?;
     }
-    let isa = cranelift_native::builder()
+    cranelift_native::builder()
         .map_err(|message| unsupported(message.to_string()))?
         .finish(Flags::new(flags))
-        .map_err(|error| unsupported(error.to_string()))?;
-    Ok(JITModule::new(JITBuilder::with_isa(isa, default_libcall_names())))
+        .map_err(|error| unsupported(error.to_string()))
 }
 
 impl Drop for Code {

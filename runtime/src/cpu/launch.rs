@@ -7,7 +7,6 @@ use fgi_compiler::emit::clif::Frame;
 use fgi_compiler::graph::{Bindings, Dim, DimError};
 use fgi_compiler::kernel::{Kernel, Program, Stage};
 
-use super::denormals::FlushDenormals;
 use super::jit::{Entry, Function};
 use super::product::{BoundProduct, Context, Packed, Ranges, multiply};
 use super::{Buffers, Threads};
@@ -36,7 +35,6 @@ impl Launch {
         let packed: Vec<Option<Packed>> =
             self.products.iter().map(|product| product.pack(&buffers.0)).collect();
         threads.for_each(self.tasks.count(), |task| {
-            let _flush = FlushDenormals::start();
             self.run_ranges(&buffers.0, &packed, self.tasks.ranges(task as i64));
         });
     }

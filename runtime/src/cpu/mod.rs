@@ -1,7 +1,8 @@
 //! The processor as a device: kernels compiled when a program is loaded, run by a pool of threads.
 //!
 //! How a kernel is cut into tasks depends on its sizes only, not on the number of threads, so that
-//! results do not either.
+//! results do not either. With [`Products::Inlined`] they do not depend on how it is cut: every kernel
+//! runs whole, and numbers too small for full precision stay as they are.
 
 mod denormals;
 mod jit;
@@ -13,13 +14,17 @@ mod tiles;
 
 use std::sync::Arc;
 
+use fgi_compiler::emit::clif::Products;
 use fgi_compiler::graph::{Bindings, Dim};
-use fgi_compiler::kernel::tile::{self, Step, batch, plan, split};
-use fgi_compiler::kernel::{BufferId, BufferSource, Pass, Program};
+use fgi_compiler::kernel::tile::{self, Step, batch, in_order, plan, split};
+use fgi_compiler::kernel::{BufferId, BufferSource, Pass, Program, short_windows};
 use rayon::prelude::*;
 
 use crate::Error;
 use crate::backend::Backend;
+use denormals::FlushDenormals;
+#[cfg(feature = "object")]
+pub(crate) use jit::machine;
 use jit::{Code, Function};
 use launch::{Launch, Sizes};
 use memory::Memory;
@@ -27,8 +32,9 @@ use tiles::Tiles;
 
 /// A program compiled for this machine, with its buffers.
 pub(crate) struct CpuBackend {
-    /// The program [`split`].
+    /// The program, [`split`] if it runs tile by tile.
     program: Arc<Program>,
+    multiplied: Products,
     /// See [`tile::windows`].
     windows: Vec<Option<i64>>,
     functions: Vec<Function>,
@@ -56,10 +62,20 @@ enum BoundStep {
 
 impl CpuBackend {
     /// Compiles a program; `threads` are as many as the machine has, if not given.
-    pub fn new(program: Arc<Program>, threads: Option<usize>) -> Result<CpuBackend, Error> {
-        let program = Arc::new(split(&program));
-        let windows = tile::windows(&program);
-        let (code, functions) = jit::compile(&program, &windows)?;
+    pub fn new(
+        program: Arc<Program>,
+        threads: Option<usize>,
+        multiplied: Products,
+    ) -> Result<CpuBackend, Error> {
+        let (program, windows) = match multiplied {
+            Products::Called => {
+                let program = split(&program);
+                let windows = tile::windows(&program);
+                (Arc::new(program), windows)
+            }
+            Products::Inlined => (program.clone(), short_windows(&program)),
+        };
+        let (code, functions) = jit::compile(&program, &windows, multiplied)?;
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.unwrap_or_else(available).max(1);
         let pool = match threads {
@@ -72,6 +88,7 @@ impl CpuBackend {
         let buffers = program.buffers.iter().map(|_| Memory::empty()).collect();
         Ok(CpuBackend {
             program,
+            multiplied,
             windows,
             functions,
             buffers,
@@ -128,7 +145,11 @@ impl CpuBackend {
         let program = self.program.clone();
         let kernels: Vec<_> = program.kernels().collect();
         let mut steps = Vec::new();
-        for step in plan(&program, passes) {
+        let order = match self.multiplied {
+            Products::Called => plan(&program, passes),
+            Products::Inlined => in_order(&program, passes),
+        };
+        for step in order {
             match step {
                 Step::Kernel(at) => {
                     for id in kernels[at].buffers() {
@@ -219,7 +240,10 @@ impl Backend for CpuBackend {
         let order = self.prepare(passes)?;
         let buffers = Buffers(self.buffers.iter().map(Memory::start).collect());
         let steps = &self.orders[order].steps;
-        let threads = Threads { are_several: self.pool.is_some() };
+        let threads = Threads {
+            are_several: self.pool.is_some(),
+            flush_denormals: self.multiplied == Products::Called,
+        };
         let run = || {
             steps.iter().for_each(|step| match step {
                 BoundStep::Kernel(launch) => launch.run(&buffers, threads),
@@ -244,14 +268,20 @@ struct Buffers(Vec<*mut u8>);
 // SAFETY: tasks write different elements of them.
 unsafe impl Sync for Buffers {}
 
-/// Whether tasks run at the same time.
+/// How tasks run.
 #[derive(Clone, Copy)]
 struct Threads {
+    /// At the same time.
     are_several: bool,
+    flush_denormals: bool,
 }
 
 impl Threads {
     fn for_each(self, tasks: usize, run: impl Fn(usize) + Send + Sync) {
+        let run = |task: usize| {
+            let _flush = self.flush_denormals.then(FlushDenormals::start);
+            run(task);
+        };
         match self.are_several && tasks > 1 {
             true => (0..tasks).into_par_iter().with_max_len(1).for_each(run),
             false => (0..tasks).for_each(run),

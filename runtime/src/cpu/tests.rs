@@ -55,24 +55,25 @@ fn sizes(sizes: &[(&str, i64)]) -> Bindings {
 }
 
 /// Runs a program with random inputs on some threads, pass by pass and forward and backward together,
-/// and compares all buffers that it keeps with the oracle.
+/// and in order, and compares all buffers that it keeps with the oracle.
 fn check(program: &Program, bindings: &Bindings, threads: usize) -> Vec<Vec<u8>> {
     let apart = [&[Pass::Forward][..], &[Pass::Backward], &[Pass::Update]];
     let together = [&[Pass::Forward, Pass::Backward][..], &[Pass::Update]];
-    let mut contents = check_order(program, bindings, threads, &apart);
-    contents.extend(check_order(program, bindings, threads, &together));
-    contents
+    let run = |multiplied, order| check_order(program, bindings, threads, multiplied, order);
+    let orders = [run(Products::Called, &apart[..]), run(Products::Called, &together[..])];
+    orders.into_iter().chain([run(Products::Inlined, &apart[..])]).flatten().collect()
 }
 
 fn check_order(
     program: &Program,
     bindings: &Bindings,
     threads: usize,
+    multiplied: Products,
     order: &[&[Pass]],
 ) -> Vec<Vec<u8>> {
     let program = Arc::new(program.clone());
     let mut numbers = Numbers(7);
-    let mut backend = CpuBackend::new(program.clone(), Some(threads)).unwrap();
+    let mut backend = CpuBackend::new(program.clone(), Some(threads), multiplied).unwrap();
     backend.bind(bindings).unwrap();
     let mut given = std::collections::BTreeMap::new();
     for id in program.buffer_ids() {
@@ -398,7 +399,7 @@ fn the_first_nan_is_the_greatest() {
     let graph = graph_of(&[("x", x)], |g, x| vec![("y", g.reduce(Reduction::ArgMax, x[0], &[0]))]);
     let program = Arc::new(lower(&schedule(&graph)));
     let y = program.result(Role::Output, "y").unwrap();
-    let mut backend = CpuBackend::new(program, None).unwrap();
+    let mut backend = CpuBackend::new(program, None, Products::Called).unwrap();
     backend.bind(&Bindings::new()).unwrap();
     let nan = f64::NAN;
     for (at, expected) in [(vec![], 3.0), (vec![7], 7.0), (vec![12], 12.0), (vec![11, 2, 6], 2.0)] {
@@ -415,7 +416,8 @@ fn impossible_sizes_are_errors() {
     let graph = graph_of(&[("x", tensor(&[Dim::symbol("B"), Dim::constant(3)]))], |g, x| {
         vec![("y", g.unary(Pointwise::Exp, x[0]))]
     });
-    let mut backend = CpuBackend::new(Arc::new(lower(&schedule(&graph))), Some(1)).unwrap();
+    let program = Arc::new(lower(&schedule(&graph)));
+    let mut backend = CpuBackend::new(program, Some(1), Products::Called).unwrap();
     assert!(backend.run(&[Pass::Forward]).is_err());
     assert!(backend.bind(&Bindings::new()).is_err());
     for size in [0, -1, 1 << 45, 1 << 62] {

@@ -6,7 +6,6 @@ use fgi_compiler::graph::{Bindings, Dim};
 use fgi_compiler::kernel::tile::{CHUNK, Group};
 use fgi_compiler::kernel::{BufferId, Direction, Program};
 
-use super::denormals::FlushDenormals;
 use super::launch::{Launch, Sizes};
 use super::memory::Memory;
 use super::product::Packed;
@@ -146,7 +145,6 @@ impl Tiles {
     pub fn run(&self, buffers: &Buffers, threads: Threads) {
         let packed = self.pack(buffers);
         threads.for_each(self.partial.len(), |task| {
-            let _flush = FlushDenormals::start();
             let mut sums = self.partial[task].lock().unwrap_or_else(PoisonError::into_inner);
             let mut workspace = self.take_workspace();
             self.run_task(buffers, &packed, task as i64, &mut workspace, &mut sums);

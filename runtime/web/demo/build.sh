@@ -14,7 +14,8 @@ for shape in shapes/*.fgi; do
     mkdir -p "$new/program" "$new/artifacts/$name"
     cp digits.fgi "$new/program/digits.fgi"
     cp "$shape" "$new/program/shape.fgi"
-    fgic build "$new/program/digits.fgi" --graph digits --grad loss --adam --seed 1 -o "$new/artifacts/$name/digits"
+    fgic build "$new/program/digits.fgi" --graph digits --grad loss --optimizer adam --clip inf --seed 1 \
+        -o "$new/artifacts/$name/digits"
     fgic build "$new/program/digits.fgi" --graph curve --grad total --wrt v -o "$new/artifacts/$name/curve"
 done
 cp ../../data/digits/digits.csv.gz "$new/artifacts/"

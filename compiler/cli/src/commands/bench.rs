@@ -45,7 +45,7 @@ pub struct Args {
     /// The output whose gradients are trained with; `loss` if there is one
     #[arg(long, value_name = "OUTPUT")]
     grad: Option<String>,
-    /// Where it runs: `cpu`, `gpu`, `gpu:NAME`, `auto`
+    /// Where it runs: `cpu`, `cpu-in-order`, `gpu`, `gpu:NAME`, `auto`
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// How many threads the CPU device uses; as many as the machine has if not given

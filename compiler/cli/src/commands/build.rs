@@ -17,6 +17,7 @@ use fgi_compiler::syntax::{parse, print_module};
 use fgi_compiler::{CompileError, Compiled, Gradients, Options, PASSES};
 
 use crate::failure::{Failure, Outcome};
+use crate::optimizer::{OptimizerArgs, OptimizerName};
 use crate::program::{NumericArgs, ProgramArgs, ProgramText};
 use crate::render;
 
@@ -42,11 +43,13 @@ pub struct Args {
     /// given
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', requires = "grad")]
     wrt: Option<Vec<String>>,
-    /// Includes Adam's updates of the parameters
-    #[arg(long, requires = "grad")]
-    adam: bool,
-    /// Adds the shaders in other languages (comma-separated)
-    #[arg(long, value_enum, value_name = "LANGUAGE", value_delimiter = ',', requires = "output")]
+    /// Includes the updates of the parameters
+    #[arg(long, value_enum, requires = "grad")]
+    optimizer: Option<OptimizerName>,
+    #[command(flatten)]
+    settings: OptimizerArgs,
+    /// Adds the shaders in other languages, or native code (comma-separated)
+    #[arg(long, value_enum, value_name = "TARGET", value_delimiter = ',', requires = "output")]
     target: Vec<Target>,
     /// The device that the shaders are planned for: how many buffers a kernel binds, and how large a
     /// workgroup is
@@ -73,6 +76,8 @@ enum Target {
     Hlsl,
     /// GLSL 4.30
     Glsl,
+    /// An object file for this machine and a C header
+    Object,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -103,12 +108,15 @@ fn passes() -> String {
 
 pub fn run(args: &Args) -> Outcome {
     let program = args.program.read()?;
+    if let (None, Some(option)) = (args.optimizer, args.settings.given()) {
+        return Err(Failure::Usage(format!("{option} is a setting of --optimizer")));
+    }
     let options = Options {
         graph: args.program.graph.clone(),
         dims: args.program.dims()?,
         gradients: args.grad.clone().map(|output| Gradients { output, wrt: args.wrt.clone() }),
-        optimizer: args.adam.then_some(Optimizer::ADAM),
-        clip: None,
+        optimizer: args.optimizer.map(|name| args.settings.optimizer(name)),
+        clip: args.optimizer.and_then(|_| args.settings.clip()),
         fast_math: args.numeric.fast_math,
     };
     if args.emit == [Stage::Ast] && args.output.is_none() {
@@ -152,11 +160,12 @@ fn write(
         Err(_) => name.to_owned(),
     };
     compiled.sources = compiled.sources.renamed(beside);
-    let targets = args.target.iter().map(|target| match target {
-        Target::Spirv => manifest::Target::Spirv,
-        Target::Msl => manifest::Target::Msl,
-        Target::Hlsl => manifest::Target::Hlsl,
-        Target::Glsl => manifest::Target::Glsl,
+    let targets = args.target.iter().filter_map(|target| match target {
+        Target::Spirv => Some(manifest::Target::Spirv),
+        Target::Msl => Some(manifest::Target::Msl),
+        Target::Hlsl => Some(manifest::Target::Hlsl),
+        Target::Glsl => Some(manifest::Target::Glsl),
+        Target::Object => None,
     });
     let options =
         BuildOptions { profile: args.profile.clone(), targets: targets.collect(), optimizer };
@@ -168,6 +177,9 @@ fn write(
         let trained = Checkpoint::load(path)?.params;
         artifact::add_params(&mut artifact, &compiled.program, &trained)
             .map_err(|error| Failure::Run(format!("{}: {error}", path.display())))?;
+    }
+    if args.target.contains(&Target::Object) {
+        artifact::add_object(&mut artifact, &compiled.program)?;
     }
     Ok(artifact::write(&artifact, directory)?)
 }

@@ -35,7 +35,8 @@ pub struct Args {
     /// given
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', requires = "grad")]
     wrt: Option<Vec<String>>,
-    /// Where it runs: `reference` is an interpreter in f64; others are `cpu`, `gpu`, `gpu:NAME`, `auto`
+    /// Where it runs: `reference` is an interpreter in f64; others are `cpu`, `cpu-in-order`, `gpu`,
+    /// `gpu:NAME`, `auto`
     #[arg(long, default_value = "cpu")]
     device: EvalDevice,
     /// How many threads the CPU device uses; as many as the machine has if not given

@@ -45,6 +45,12 @@ fn summary(manifest: &Manifest) -> String {
     }
     lines.extend(buffer_lines(manifest));
     lines.push(memory(manifest));
+    if let Some(object) = &manifest.object {
+        lines.push(format!(
+            "native code: {} and {} for {}",
+            object.file, object.header, object.target
+        ));
+    }
     let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
     lines.push(format!("files: {}, {bytes} bytes", manifest.files.len()));
     lines.join("\n") + "\n"

@@ -43,7 +43,8 @@ pub struct Args {
     /// How many points, at equal distances
     #[arg(long, default_value_t = 1001, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     points: u32,
-    /// Where it runs: `reference` is an interpreter in f64; others are `cpu`, `gpu`, `gpu:NAME`, `auto`
+    /// Where it runs: `reference` is an interpreter in f64; others are `cpu`, `cpu-in-order`, `gpu`,
+    /// `gpu:NAME`, `auto`
     #[arg(long, default_value = "cpu")]
     device: EvalDevice,
 }

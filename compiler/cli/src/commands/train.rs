@@ -9,11 +9,11 @@ use fgi::checkpoint::Checkpoint;
 use fgi::data::{DataSource, Dataset};
 use fgi::{BatchReport, Device, EpochReport, Schedule, Step, TrainOptions, Trainer};
 use fgi_compiler::check::{self, GraphHead};
-use fgi_compiler::optimizer::Optimizer;
 use fgi_compiler::{Gradients, Options};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::failure::{Failure, Outcome};
+use crate::optimizer::{OptimizerArgs, OptimizerName};
 use crate::program::{NumericArgs, ProgramArgs};
 use crate::render;
 
@@ -50,22 +50,14 @@ pub struct Args {
     /// Over so many steps at the start the learning rate rises in a line
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
     warmup: u64,
-    /// Makes the gradients shorter where their norm, taken together, is greater than this; `inf` leaves
-    /// them as they are
-    #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = positive)]
-    clip: f64,
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     optimizer: OptimizerName,
-    /// The momentum of sgd
-    #[arg(long, default_value_t = 0.0)]
-    momentum: f64,
-    /// The weight decay; 0.01 for adamw and 0 for the others if not given
-    #[arg(long)]
-    weight_decay: Option<f64>,
+    #[command(flatten)]
+    settings: OptimizerArgs,
     /// Decides the initial parameters and the order of samples
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Where it runs: `cpu`, `gpu`, `gpu:NAME`, `auto`
+    /// Where it runs: `cpu`, `cpu-in-order`, `gpu`, `gpu:NAME`, `auto`
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// How many threads the CPU device uses; as many as the machine has if not given
@@ -86,14 +78,6 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum OptimizerName {
-    Adam,
-    Adamw,
-    Amsgrad,
-    Sgd,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
 enum ScheduleName {
     /// Divided by 1 + n / 1000 after n steps, whatever the number of epochs
     Inverse,
@@ -109,8 +93,8 @@ pub fn run(args: &Args) -> Outcome {
         graph: args.program.graph.clone(),
         dims: args.program.dims()?,
         gradients: Some(Gradients { output: "loss".into(), wrt: None }),
-        optimizer: Some(args.optimizer()),
-        clip: Some(args.clip).filter(|norm| norm.is_finite()),
+        optimizer: Some(args.settings.optimizer(args.optimizer)),
+        clip: args.settings.clip(),
         fast_math: args.numeric.fast_math,
     };
     let data = Dataset::load(&args.data)?;
@@ -244,20 +228,6 @@ fn watch_interrupts() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 impl Args {
-    fn optimizer(&self) -> Optimizer {
-        let (beta1, beta2, eps) = (0.9, 0.999, 1e-8);
-        let weight_decay = self.weight_decay.unwrap_or(0.0);
-        match self.optimizer {
-            OptimizerName::Adam => Optimizer::Adam { beta1, beta2, eps, weight_decay },
-            OptimizerName::Adamw => {
-                let weight_decay = self.weight_decay.unwrap_or(0.01);
-                Optimizer::AdamW { beta1, beta2, eps, weight_decay }
-            }
-            OptimizerName::Amsgrad => Optimizer::AmsGrad { beta1, beta2, eps, weight_decay },
-            OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum, weight_decay },
-        }
-    }
-
     fn train_options(&self, options: &Options) -> TrainOptions {
         TrainOptions {
             epochs: self.epochs,
@@ -323,13 +293,6 @@ fn fitting_dims(
         ));
     }
     None
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number > 0.0 => Ok(number),
-        _ => Err("expected a number above 0, or inf".into()),
-    }
 }
 
 fn bind(text: &str) -> Result<(String, String), String> {

@@ -6,7 +6,9 @@ use std::mem::offset_of;
 use cranelift::prelude::*;
 
 use super::facts::Facts;
-use super::{Emitter, Frame, Lanes, Product, ProductAxis, Scope, TimeLoop, memory, signature};
+use super::{
+    Emitter, Frame, Lanes, Product, ProductAxis, Products, Scope, TimeLoop, memory, signature,
+};
 use crate::graph::Dim;
 use crate::kernel::{Affine, BufferId, Inst, Stage, Val};
 
@@ -78,13 +80,16 @@ impl Form {
 }
 
 impl Emitter<'_, '_> {
-    /// A reduction as a matrix product, where it has rows and columns.
+    /// A reduction as a matrix product for the caller, where it has rows and columns.
     pub(super) fn plan_product(
         &self,
         stage: &Stage,
         facts: &Facts,
         index: usize,
     ) -> Option<ProductPlan> {
+        if self.multiplied == Products::Inlined {
+            return None;
+        }
         let reduce = &stage.loops[index];
         let contraction = stage.contraction(index)?;
         let left = Form::new(stage, facts, contraction.left)?;

@@ -4,7 +4,7 @@ use cranelift::jit::{JITBuilder, JITModule};
 use cranelift::module::{Linkage, Module, default_libcall_names};
 use cranelift::prelude::*;
 
-use crate::emit::clif::{Frame, emit};
+use crate::emit::clif::{Frame, Products, emit};
 use crate::graph::{Clock, Dim, Elem, Input, Pointwise, Type};
 use crate::kernel::{
     Affine, Buffer, BufferId, BufferSource, Inst, Kernel, Program, Stage, Store, Val,
@@ -69,7 +69,8 @@ fn run(op: Pointwise, inputs: &[Vec<f32>]) -> Vec<f32> {
     let flags = [("opt_level", "speed")];
     let builder = JITBuilder::with_flags(&flags, default_libcall_names()).unwrap();
     let mut module = JITModule::new(builder);
-    let native = emit(&program, &program.forward[0], &[None; 3], module.isa().default_call_conv());
+    let call_conv = module.isa().default_call_conv();
+    let native = emit(&program, &program.forward[0], &[None; 3], call_conv, Products::Called);
     assert!(native.dims.is_empty() && native.products.is_empty());
     let id =
         module.declare_function("kernel", Linkage::Export, &native.function.signature).unwrap();

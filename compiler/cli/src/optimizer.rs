@@ -1,0 +1,67 @@
+//! The optimiser, as `train` and `build` are told of it.
+
+use clap::ValueEnum;
+use fgi_compiler::optimizer::Optimizer;
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum OptimizerName {
+    Adam,
+    Adamw,
+    Amsgrad,
+    Sgd,
+}
+
+/// The settings of an optimiser.
+#[derive(clap::Args)]
+pub struct OptimizerArgs {
+    /// Makes the gradients shorter where their norm, taken together, is greater than this; `inf` leaves
+    /// them as they are [default: 1]
+    #[arg(long, value_name = "NORM", value_parser = positive)]
+    clip: Option<f64>,
+    /// The momentum of sgd [default: 0]
+    #[arg(long)]
+    momentum: Option<f64>,
+    /// The weight decay; 0.01 for adamw and 0 for the others if not given
+    #[arg(long)]
+    weight_decay: Option<f64>,
+}
+
+impl OptimizerArgs {
+    pub fn optimizer(&self, name: OptimizerName) -> Optimizer {
+        let (beta1, beta2, eps) = (0.9, 0.999, 1e-8);
+        let weight_decay = self.weight_decay.unwrap_or(0.0);
+        match name {
+            OptimizerName::Adam => Optimizer::Adam { beta1, beta2, eps, weight_decay },
+            OptimizerName::Adamw => {
+                let weight_decay = self.weight_decay.unwrap_or(0.01);
+                Optimizer::AdamW { beta1, beta2, eps, weight_decay }
+            }
+            OptimizerName::Amsgrad => Optimizer::AmsGrad { beta1, beta2, eps, weight_decay },
+            OptimizerName::Sgd => {
+                Optimizer::Sgd { momentum: self.momentum.unwrap_or(0.0), weight_decay }
+            }
+        }
+    }
+
+    /// The greatest norm of the gradients, if there is one.
+    pub fn clip(&self) -> Option<f64> {
+        Some(self.clip.unwrap_or(1.0)).filter(|norm| norm.is_finite())
+    }
+
+    /// An option that was given.
+    pub fn given(&self) -> Option<&'static str> {
+        let options = [
+            ("--clip", self.clip),
+            ("--momentum", self.momentum),
+            ("--weight-decay", self.weight_decay),
+        ];
+        options.into_iter().find(|(_, value)| value.is_some()).map(|(name, _)| name)
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 => Ok(number),
+        _ => Err("expected a number above 0, or inf".into()),
+    }
+}
