@@ -36,7 +36,7 @@ impl Device {
 
     /// The processor as the object files of `fgic build --target object` use it, with the same bits: all
     /// sums in the order of the program, whatever the sizes, and numbers too small for full precision
-    /// kept. Products take several times as long.
+    /// kept. Large products take ten times as long or more.
     pub fn cpu_in_order() -> Device {
         Device { kind: Kind::CpuInOrder, threads: None }
     }

@@ -189,9 +189,13 @@ impl CpuBackend {
 
 impl Backend for CpuBackend {
     fn device_name(&self) -> String {
+        let name = match self.multiplied {
+            Products::Called => "cpu",
+            Products::Inlined => "cpu-in-order",
+        };
         match self.threads {
-            1 => "cpu (1 thread)".to_string(),
-            threads => format!("cpu ({threads} threads)"),
+            1 => format!("{name} (1 thread)"),
+            threads => format!("{name} ({threads} threads)"),
         }
     }
 

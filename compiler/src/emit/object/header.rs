@@ -33,7 +33,7 @@ pub(super) fn text(interface: &Interface, target: &str, has_initial: bool) -> St
     let about = format!("What {name}_forward computes.");
     parts.push(pointers("outputs", &about, &interface.outputs));
     if !interface.gradients.is_empty() {
-        let about = format!("What {name}_backward computes: gradients of the loss.");
+        let about = format!("What {name}_backward computes.");
         parts.push(pointers("grads", &about, &interface.gradients));
     }
     if has_initial {
@@ -158,8 +158,12 @@ fn function(interface: &Interface, pass: Pass) -> String {
             &["Writes new parameters, right after the backward pass. Updates are counted from 1."],
         ),
     };
-    let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-    let arguments = declared(interface, &interface.arguments(pass), pass);
+    let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+    let arguments = interface.arguments(pass);
+    if arguments.contains(&Argument::Step) {
+        lines.push("`step` is the number of the update, from 1.".to_owned());
+    }
+    let arguments = declared(interface, &arguments, pass);
     format!("{}\nint {name}_{called}({arguments});", comment(&lines, ""))
 }
 
