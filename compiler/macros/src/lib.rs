@@ -1,6 +1,8 @@
 //! The macros of the crate `fgi`, which documents them: programs compiled with the Rust code around
 //! them.
 
+#![warn(missing_docs)]
+
 mod expand;
 mod settings;
 mod text;

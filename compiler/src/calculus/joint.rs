@@ -4,7 +4,7 @@
 //! The pointwise operations of a graph fall into *regions*: those of equal dimensions that feed each
 //! other, within one step of time. What a region takes from elsewhere, a product of matrices, a sum, the step
 //! before, is a leaf of which only facts are known. For each region an e-graph is saturated with the
-//! laws of [`Phase::Joint`](super::Phase), and the cheapest terms are chosen ([`dag`], [`cost`]):
+//! laws of [`Phase::Joint`](super::Phase), and the cheapest terms are chosen (`dag`, `cost`):
 //! first for what the forward pass needs, so that it is the same with gradients and without; then
 //! for the rest, to which all that the forward pass computes is given.
 //!

@@ -6,8 +6,8 @@
 //! trace of surrogates in the values, and the reverse pass needs no rule for `sg`.
 //!
 //! What is equal is decided, not searched for. A term is a pair of a value and a derivative. Each
-//! value has a canonical form, a polynomial over atoms ([`values`]), and so each sum shows which of
-//! its terms cancel ([`extract`]). This is complete for terms built from `+`, `-`, `*`, `sg`, `bypass`,
+//! value has a canonical form, a polynomial over atoms (`values`), and so each sum shows which of
+//! its terms cancel (`extract`). This is complete for terms built from `+`, `-`, `*`, `sg`, `bypass`,
 //! linear operations, and any other functions of such terms: polynomials are equal exactly if the
 //! laws of commutative rings make them so, linear operations go to each product, other functions are
 //! equal if their operands are, and `sg` and `bypass` do nothing but choose a component of the pair.

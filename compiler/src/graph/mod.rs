@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::Span;
 
-/// An index into [`Graph::nodes`].
+/// The number of a node in its [`Graph`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub u32);
 

@@ -3,7 +3,7 @@
 //! 1. Recurrences are the strongly connected components over `prev` and `next`; each is one kernel
 //!    whose loop over time is inside. Everything else is parallel over time as well, so what does not
 //!    depend on a recurrence runs before it, over all steps at once, and what follows from it after.
-//! 2. [`storage`] decides which values are stored. What is not stored is computed where it is used.
+//! 2. `storage` decides which values are stored. What is not stored is computed where it is used.
 //! 3. The stored values are ordered; those of a recurrence are grouped into stages.
 
 mod cut;

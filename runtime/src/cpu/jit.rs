@@ -65,6 +65,9 @@ pub(crate) fn machine(is_pic: bool) -> Result<OwnedTargetIsa, Error> {
         ("opt_level", "speed"),
         ("is_pic", if is_pic { "true" } else { "false" }),
         ("use_colocated_libcalls", "false"),
+        // A frame beyond a page touches each of them, so that no guard page is jumped over.
+        ("enable_probestack", "true"),
+        ("probestack_strategy", "inline"),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
     ];
     for (name, value) in settings {
