@@ -1,11 +1,11 @@
 //! Random well-typed programs, as text.
 //!
-//! A [`Recipe`] is plain numbers; [`Recipe::program`] makes a program of it. Each [`Line`] becomes a
+//! A [`Recipe`] is plain numbers; [`Recipe::program`] makes a program of it. Each `Line` becomes a
 //! binding: its operation is done on operands that fit, picked from what is in scope, so every recipe
 //! is well-typed, and a recipe with lines left out, or with smaller numbers, is too. That is what
 //! makes failures shrink to short programs.
 //!
-//! Every value has a bound on its magnitude; what grows beyond [`LARGE`] passes through tanh. So
+//! Every value has a bound on its magnitude; what grows beyond `LARGE` passes through tanh. So
 //! programs stay finite however long they run.
 
 use proptest::collection::vec;

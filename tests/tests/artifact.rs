@@ -13,13 +13,21 @@ use fgi_compiler::{Compiled, Gradients, Options};
 use fgi_tests::{compiled, digits, graphs, options, values, workspace};
 
 fn smnist() -> Compiled {
+    smnist_with(Optimizer::ADAM)
+}
+
+fn smnist_with(optimizer: Optimizer) -> Compiled {
     let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist.fgi")).unwrap();
     let options = options(None, &[("T", 8), ("K", 8), ("N", 32)]);
-    compiled(&text, &Options { optimizer: Some(Optimizer::ADAM), ..options })
+    compiled(&text, &Options { optimizer: Some(optimizer), ..options })
 }
 
 fn built(compiled: &Compiled) -> Artifact {
-    let (optimizer, targets) = (Some(Optimizer::ADAM), [Target::Spirv].into());
+    built_with(compiled, Optimizer::ADAM)
+}
+
+fn built_with(compiled: &Compiled, optimizer: Optimizer) -> Artifact {
+    let (optimizer, targets) = (Some(optimizer), [Target::Spirv].into());
     let options = BuildOptions { optimizer, targets, ..BuildOptions::default() };
     Artifact::build(compiled, &options).unwrap()
 }
@@ -31,7 +39,9 @@ fn losses(session: &mut Session) -> Vec<f32> {
         let rate = Array::new([], vec![0.002f32]);
         let number = Array::new([], vec![number as f32 + 1.0]);
         let batch = batch.iter().map(|(name, array)| (name.as_str(), array));
-        session.set_inputs(batch.chain([(LEARNING_RATE, &rate), (STEP, &number)])).unwrap();
+        let counts = session.program().inputs.iter().any(|input| input.name == STEP);
+        let number = counts.then_some((STEP, &number));
+        session.set_inputs(batch.chain([(LEARNING_RATE, &rate)]).chain(number)).unwrap();
         for pass in [Pass::Forward, Pass::Backward, Pass::Update] {
             session.run(pass).unwrap();
         }
@@ -62,6 +72,32 @@ fn an_artifact_trains_as_the_program_in_memory() {
         assert!((gpu - cpu).abs() < 1e-4, "{from_disk:?}\n{on_cpu:?}");
     }
     assert!(on_cpu[9] < on_cpu[0], "{on_cpu:?}");
+}
+
+/// An optimiser without memory, and one that does not count steps, are in the manifest as they are.
+#[test]
+fn every_optimiser_trains_from_an_artifact() {
+    let (beta1, beta2, eps, weight_decay) = (0.9, 0.999, 1e-8, 0.01);
+    let names = [
+        (Optimizer::Sgd { momentum: 0.0, weight_decay }, "sgd", 0, false),
+        (Optimizer::Sgd { momentum: 0.9, weight_decay }, "momentum", 1, false),
+        (Optimizer::AdamW { beta1, beta2, eps, weight_decay }, "adamw", 2, true),
+        (Optimizer::AmsGrad { beta1, beta2, eps, weight_decay }, "amsgrad", 3, true),
+    ];
+    for (optimizer, name, memories, counts) in names {
+        let compiled = smnist_with(optimizer);
+        let artifact = built_with(&compiled, optimizer);
+        let manifest = artifact.manifest();
+        let entry = manifest.optimizer.as_ref().unwrap();
+        assert_eq!((entry.name.as_str(), entry.step.is_some()), (name, counts));
+        let (state, params): (Vec<_>, Vec<_>) =
+            manifest.params.iter().partition(|param| param.optimizer_state);
+        assert_eq!(state.len(), memories * params.len(), "{name}");
+        let from_artifact = losses(&mut Session::open(&artifact, &Device::gpu()).unwrap());
+        let program = Arc::new(compiled.program.clone());
+        let in_memory = losses(&mut Session::new(program, &Device::gpu()).unwrap());
+        assert_eq!(from_artifact, in_memory, "{name}");
+    }
 }
 
 #[test]

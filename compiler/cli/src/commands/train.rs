@@ -20,8 +20,8 @@ use crate::render;
 /// Trains a program on data
 ///
 /// The program has an output `loss`, the mean over the batch; its other outputs are free. With an
-/// output `logits` of type [B, C] and one input of type i32[B] the accuracy is measured. Ctrl-C saves
-/// a checkpoint and ends; a second one ends at once.
+/// output `logits` of type `[B, C]` and one input of type `i32[B]` the accuracy is measured. Ctrl-C
+/// saves a checkpoint and ends; a second one ends at once.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
