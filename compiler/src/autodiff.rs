@@ -435,7 +435,7 @@ fn derivative_operands(graph: &Graph, id: NodeId) -> impl Iterator<Item = NodeId
     operands.filter(move |(i, _)| carries_derivative(graph, node, *i)).map(|(_, arg)| *arg)
 }
 
-fn reachable(
+pub(crate) fn reachable(
     graph: &Graph,
     mut todo: Vec<NodeId>,
     edges: impl Fn(NodeId) -> Vec<NodeId>,

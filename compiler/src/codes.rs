@@ -1,4 +1,4 @@
-//! The error index: a page for each code of a diagnostic, with a wrong program and the right one.
+//! The index of errors and warnings: a page for each code of a diagnostic, with a wrong program and the right one.
 
 /// A code, its title, and its page in Markdown.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,11 @@ codes! {
     "E070" "an operation that this version does not have",
     "E071" "a program that is too large",
     "E089" "a bug of the compiler",
+    "W001" "a parameter that gets no gradient",
+    "W002" "a decision without a surrogate",
+    "W003" "a surrogate that is zero everywhere",
+    "W004" "a derivative that is infinite or NaN",
+    "W005" "a comment that silences nothing",
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! knows no device.
 
 pub mod activity;
+pub mod audit;
 pub mod autodiff;
 pub mod calculus;
 pub mod check;

@@ -42,6 +42,28 @@ impl ProgramArgs {
         }
     }
 
+    /// What to check of a program: all its graphs, each with the dimensions that it has. What is meant for one
+    /// graph, or for none, is reported if that one does not have it.
+    pub fn of_each_graph(&self, program: &ProgramText) -> Result<Vec<check::Options>, Failure> {
+        let heads = check::heads(&program.name, &program.text, program).graphs;
+        let (asked, given) = (self.graph.as_ref(), self.dims()?);
+        let takes = |graph: &GraphHead, dim: &str| {
+            graph.has_dim(dim)
+                || asked == Some(&graph.name)
+                || asked.is_none() && heads.iter().all(|other| !other.has_dim(dim))
+        };
+        let options = |graph: &GraphHead| {
+            let dims = given.clone().into_iter().filter(|(dim, _)| takes(graph, dim));
+            check::Options { graph: Some(graph.name.clone()), dims: dims.collect(), sized: false }
+        };
+        let mut all: Vec<check::Options> = heads.iter().map(options).collect();
+        if all.is_empty() || asked.is_some_and(|name| heads.iter().all(|graph| graph.name != *name))
+        {
+            all.push(check::Options { graph: asked.cloned(), dims: given.clone(), sized: false });
+        }
+        Ok(all)
+    }
+
     /// The dimensions by name; the same one twice is an error.
     pub fn dims(&self) -> Result<BTreeMap<String, i64>, Failure> {
         let mut dims = BTreeMap::new();

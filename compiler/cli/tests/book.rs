@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `fgi` | checks without a word |
 //! | `fgi,fail=CODE` | does not check, for that reason |
+//! | `fgi,warn=CODE` | checks with that warning |
 //! | `console` | each `$ fgic …` runs, in the order of the page; the lines after it are its output, where `…` stands for anything. A command whose output starts with `error` fails, any other succeeds. So do `$ cc …` and what it makes, `$ ./…` |
 //! | any with `file=NAME` | is saved for the page's commands |
 
@@ -94,9 +95,10 @@ fn programs_of_the_book_check() {
     for block in pages().iter().flatten().filter(|block| block.is("fgi")) {
         std::fs::write(directory.path().join("program.fgi"), &block.text).unwrap();
         let (printed, success) = fgic(&["check", "program.fgi"], directory.path());
-        match block.option("fail") {
+        let (fails, warns) = (block.option("fail"), block.option("warn"));
+        match fails.or(warns) {
             Some(code) => {
-                assert!(!success, "{}: the program has no error", block.place);
+                assert_eq!(success, fails.is_none(), "{}:\n{printed}", block.place);
                 assert!(printed.contains(code), "{}: not {code}, but\n{printed}", block.place);
             }
             None => {

@@ -156,6 +156,69 @@ fn check_prints_json_lines() {
     assert_eq!(done(&directory, "check net.fgi --json"), "");
 }
 
+/// A spike without a surrogate.
+const DEAD: &str = "\
+graph net(x: [N], y: [N]) -> (loss) {
+    param w: [N] = ones();
+    let z    = step(w * x);
+    let loss = mean((z - y)^2);
+}
+";
+
+#[test]
+fn check_warns_and_warnings_are_silenced_or_denied() {
+    let directory = place();
+    write(&directory, "dead.fgi", DEAD);
+    let (code, out, err) = run(&directory, "check dead.fgi");
+    assert_eq!((code, out.as_str()), (0, ""));
+    let parts = ["warning[W001]", "warning[W002]", "dead.fgi:3:", "help:"];
+    assert!(parts.iter().all(|part| err.contains(part)), "{err}");
+    let (code, out, err) = run(&directory, "check dead.fgi --json");
+    assert_eq!((code, err.as_str()), (0, ""));
+    let first: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["severity"], &first["code"]), (&"warning".into(), &"W001".into()));
+    let err = fails(&directory, "check dead.fgi --deny warnings", 1);
+    assert!(err.contains("error[W002]"), "{err}");
+    let err = fails(&directory, "check dead.fgi --deny warnings --allow W001", 1);
+    assert!(err.contains("error[W002]") && !err.contains("W001"), "{err}");
+    let silent = run(&directory, "check dead.fgi --deny warnings --allow W001 --allow w002");
+    assert_eq!(silent, (0, String::new(), String::new()));
+    let err = fails(&directory, "check dead.fgi --allow W02", 2);
+    assert!(err.contains("there is no warning `W02`; did you mean W002?"), "{err}");
+    let err = fails(&directory, "check dead.fgi --allow E040", 2);
+    assert!(err.contains("E040 is an error"), "{err}");
+    write(
+        &directory,
+        "quiet.fgi",
+        &DEAD.replace("step(w * x);", "step(w * x); // fgic: allow(W002)"),
+    );
+    let err = run(&directory, "check quiet.fgi").2;
+    assert!(err.contains("[W001]") && !err.contains("[W002]"), "{err}");
+    write(&directory, "quiet.fgi", &DEAD.replace("ones();", "ones(); // fgic: allow(W009)"));
+    assert!(run(&directory, "check quiet.fgi").2.contains("there is no warning `W009`"));
+}
+
+#[test]
+fn explain_lists_what_happens_to_gradients() {
+    let directory = place();
+    let shown = done(&directory, "explain net.fgi");
+    let lines = [
+        "graph net",
+        "     2  param   h.w receives a gradient from loss, logits",
+        "     3  reset   `prev(z)` is subtracted: it carries the gradient",
+        "     4  bypass  h.z has the gradient of `sigmoid(4 * (u - 0.5))`",
+    ];
+    assert_eq!(shown.lines().collect::<Vec<_>>(), lines);
+    write(&directory, "dead.fgi", DEAD);
+    let shown = done(&directory, "explain dead.fgi");
+    assert!(shown.contains("w receives a gradient from no output"), "{shown}");
+    assert!(shown.contains("warning[W002]"), "{shown}");
+    assert_eq!(piped(fgic(&directory, "explain -"), DEAD).1, shown.replace("dead.fgi", "<stdin>"));
+    assert!(done(&directory, "explain w002").contains("# W002"));
+    assert!(fails(&directory, "explain none.fgi", 3).contains("none.fgi"));
+    assert!(fails(&directory, "explain net.fgi --graph nat", 1).contains("E018"));
+}
+
 #[test]
 fn programs_come_from_standard_input_too() {
     let directory = place();

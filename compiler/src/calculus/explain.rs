@@ -145,14 +145,14 @@ fn value_of(graph: &Graph) -> NodeId {
 }
 
 /// Names as a binding's own body sees them.
-struct Names {
+pub(crate) struct Names {
     /// `h.` of `h.u`.
     scope: String,
     paths: BTreeSet<String>,
 }
 
 impl Names {
-    fn new(graph: &Graph, places: &Places, path: &str) -> Names {
+    pub(crate) fn new(graph: &Graph, places: &Places, path: &str) -> Names {
         let bindings = places.bindings.iter().map(|binding| binding.path.clone());
         let params = graph.params.iter().map(|param| param.path.clone());
         let inputs = graph.inputs.iter().map(|input| input.name.clone());
@@ -169,7 +169,7 @@ impl Names {
     }
 
     /// The name of a node, if it has one of the program's.
-    fn of(&self, graph: &Graph, id: NodeId) -> Option<String> {
+    pub(crate) fn of(&self, graph: &Graph, id: NodeId) -> Option<String> {
         let node = graph.node(id);
         match node.op {
             Op::Input(index) => Some(self.short(&graph.inputs[index].name)),

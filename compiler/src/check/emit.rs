@@ -69,7 +69,7 @@ pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<(Graph, Plac
     });
     let places = Places {
         bindings: bindings.collect(),
-        params: program.params.iter().map(|param| param.span).collect(),
+        params: program.params.iter().map(|param| program.place(param.span, param.frame)).collect(),
         nodes: emitter.places,
     };
     graph.roots = roots;
@@ -108,23 +108,11 @@ impl<'a> Emitter<'a, '_> {
             self.builder.span = Some(term.span);
             let node = self.emit(id, &args)?;
             self.name(node, &term.name);
-            let place = self.place(id);
+            let place = self.program.place(term.span, term.frame);
             self.places.resize(self.builder.graph().len(), place);
             self.nodes[id.0 as usize] = Some(node);
         }
         self.done(id)
-    }
-
-    /// Where a term is written, and the calls around it from the inside out.
-    fn place(&self, id: TermId) -> Vec<Span> {
-        let term = &self.program.terms[id];
-        let mut spans = vec![term.span];
-        let mut next = term.frame;
-        while let Some(frame) = next.map(|frame| self.program.terms.frame(frame)) {
-            spans.push(frame.span);
-            next = frame.parent;
-        }
-        spans
     }
 
     fn done(&self, id: TermId) -> Result<NodeId> {

@@ -30,7 +30,7 @@ use crate::syntax::ast::ItemKind;
 use elaborate::Elaborator;
 pub use heads::{DimHead, FunctionHead, GraphHead, Heads, InputHead, bind_dims, heads};
 use modules::{DefId, ModuleId, Modules};
-pub use modules::{standard_module, standard_modules};
+pub use modules::{is_standard, standard_module, standard_modules};
 pub use report::closest;
 
 /// What a command says about the program besides its text.
@@ -62,8 +62,8 @@ pub struct Checked {
 pub struct Places {
     /// Those of the graph's body and of its layers' instances.
     pub bindings: Vec<Binding>,
-    /// The name of each parameter where it is declared.
-    pub params: Vec<Span>,
+    /// The name of each parameter where it is declared, and the calls around it from the inside out.
+    pub params: Vec<Vec<Span>>,
     /// For each node, what it was written as, and the calls around it from the inside out.
     pub nodes: Vec<Vec<Span>>,
 }
@@ -179,7 +179,7 @@ fn choose(modules: &mut Modules<'_>, program: ModuleId, name: Option<&str>) -> O
 }
 
 /// Orders diagnostics by their places, and drops what is said twice of the same places.
-fn sort(diagnostics: &mut Vec<Diagnostic>) {
+pub(crate) fn sort(diagnostics: &mut Vec<Diagnostic>) {
     let place = |diagnostic: &Diagnostic| {
         diagnostic.labels.first().map(|label| (label.span.file, label.span.start))
     };

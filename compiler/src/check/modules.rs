@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::{builtins, report};
 use crate::diagnostic::Diagnostic;
-use crate::source::{Loader, Sources, Span};
+use crate::source::{Loader, Source, Sources, Span};
 use crate::syntax::ast::{Item, ItemKind, Name, Use, UseNames};
 use crate::syntax::parse;
 
@@ -29,6 +29,12 @@ pub fn standard_module(name: &str) -> Option<&'static str> {
 /// The names of the modules of the standard library.
 pub fn standard_modules() -> impl Iterator<Item = &'static str> {
     STD.iter().map(|(name, _)| *name)
+}
+
+/// Whether a text is a module of the standard library.
+pub fn is_standard(source: &Source) -> bool {
+    let module = source.name.strip_prefix("std/").and_then(|name| name.strip_suffix(".fgi"));
+    module.and_then(standard_module).is_some_and(|text| *text == *source.text)
 }
 
 /// The module that every other one sees, which also has all operations: `prelude::tanh(x)`.

@@ -129,6 +129,16 @@ impl Program {
             bindings: Vec::new(),
         }
     }
+
+    /// A place, and the calls around it from the inside out.
+    pub fn place(&self, span: Span, mut frame: Option<FrameId>) -> Vec<Span> {
+        let mut spans = vec![span];
+        while let Some(Frame { span, parent, .. }) = frame.map(|frame| self.terms.frame(frame)) {
+            spans.push(*span);
+            frame = *parent;
+        }
+        spans
+    }
 }
 
 /// A binding of a layer's instance or of the graph, with the place of its value.

@@ -33,6 +33,12 @@ pub fn parse(text: &str, file: FileId) -> (ast::Module, Vec<Diagnostic>) {
     (parsed.module, parsed.diagnostics)
 }
 
+/// The `//` and `/* */` comments of a text with their slashes, each with its first byte.
+pub fn comments(text: &str) -> Vec<(usize, &str)> {
+    let lexed = tokens::lex(text, FileId::default());
+    lexed.comments.iter().map(|comment| (comment.start, comment.text)).collect()
+}
+
 /// All that the parser knows about a text.
 #[derive(Default)]
 struct Parsed<'t> {

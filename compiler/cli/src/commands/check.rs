@@ -1,6 +1,8 @@
 use std::io::{self, Write};
 
-use fgi_compiler::check::{self, GraphHead, Options};
+use fgi_compiler::audit::{audit, warning_code};
+use fgi_compiler::check;
+use fgi_compiler::diagnostic::Severity;
 
 use crate::failure::{Failure, Outcome};
 use crate::program::ProgramArgs;
@@ -9,39 +11,40 @@ use crate::render;
 /// Reports all errors and warnings of a program, those of all its graphs
 ///
 /// A `-D` goes to the graphs that have the dimension; with --graph, one that this graph does not have
-/// is an error.
+/// is an error. Warnings are about gradients that are likely a mistake; a comment `// fgic: allow(W002)`
+/// on the line of a warning, or on the line before, silences it. `fgic explain W002` explains one.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     program: ProgramArgs,
+    /// Silences warnings of this code (repeatable)
+    #[arg(long, value_name = "CODE", value_parser = warning_code)]
+    allow: Vec<&'static str>,
+    /// Makes warnings errors
+    #[arg(long, value_name = "warnings")]
+    deny: Option<Deny>,
     /// Prints one JSON object a line for each diagnostic
     #[arg(long)]
     json: bool,
 }
 
+/// What counts as an error.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Deny {
+    Warnings,
+}
+
 pub fn run(args: &Args) -> Outcome {
     let program = args.program.read()?;
-    let heads = check::heads(&program.name, &program.text, &program).graphs;
-    let (asked, given) = (args.program.graph.as_ref(), args.program.dims()?);
-    // All graphs are checked, each with the dimensions that it has. What is meant for one graph, or for
-    // none, is reported if that one does not have it.
-    let takes = |graph: &GraphHead, dim: &str| {
-        graph.has_dim(dim)
-            || asked == Some(&graph.name)
-            || asked.is_none() && heads.iter().all(|other| !other.has_dim(dim))
-    };
-    let options = |graph: &GraphHead| {
-        let dims = given.clone().into_iter().filter(|(dim, _)| takes(graph, dim));
-        Options { graph: Some(graph.name.clone()), dims: dims.collect(), sized: false }
-    };
-    let mut all: Vec<Options> = heads.iter().map(options).collect();
-    if all.is_empty() || asked.is_some_and(|name| heads.iter().all(|graph| graph.name != *name)) {
-        all.push(Options { graph: asked.cloned(), dims: given.clone(), sized: false });
-    }
     let mut said = Vec::new();
-    for options in all {
+    for options in args.program.of_each_graph(&program)? {
         let checked = check::check(&program.name, &program.text, &program, &options);
-        for diagnostic in checked.diagnostics {
+        let mut warnings = audit(&checked).warnings;
+        warnings.retain(|warning| !args.allow.contains(&warning.code));
+        for mut diagnostic in checked.diagnostics.into_iter().chain(warnings) {
+            if args.deny.is_some() {
+                diagnostic.severity = Severity::Error;
+            }
             if said.contains(&diagnostic) {
                 continue;
             }

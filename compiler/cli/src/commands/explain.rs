@@ -1,6 +1,7 @@
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use fgi_compiler::audit::{Entry, audit};
 use fgi_compiler::calculus::explain::explain;
 use fgi_compiler::calculus::{LAWS, Law};
 use fgi_compiler::check::{self, closest};
@@ -10,15 +11,16 @@ use crate::failure::{Failure, Outcome};
 use crate::program::ProgramArgs;
 use crate::render;
 
-/// Explains what the compiler makes of a program, a law of its calculus, or an error code
+/// Explains what the compiler makes of a program, a law of its calculus, or the code of an error or warning
 ///
-/// For a binding: its normal form, what is computed forward and sent backward, and the proof that this is
-/// what was written. For a code: what it means, a wrong program, the right one.
+/// For a program: where gradients are injected, bypassed, cut and reset, which parameters receive them, and
+/// the warnings of `fgic check`. For a binding: its normal form, what is computed forward and sent backward,
+/// and the proof that this is what was written. For a code: what it means, a wrong program, the right one.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// FILE.fgi::BINDING with the path of instances (h.z), rule:NAME, or a code such as E040; all codes
-    /// are listed if not given, all laws for rule:
+    /// FILE.fgi, FILE.fgi::BINDING with the path of instances (h.z), rule:NAME, or a code such as E040; all
+    /// codes are listed if not given, all laws for rule:
     #[arg(value_name = "WHAT")]
     what: Option<String>,
     /// The graph to take, where the program has several
@@ -30,6 +32,7 @@ pub struct Args {
 }
 
 const EXAMPLES: &str = "Examples:
+  fgic explain dsl-examples/smnist.fgi
   fgic explain dsl-examples/smnist.fgi::h.z
   fgic explain rule:cancel
   fgic explain E040";
@@ -49,9 +52,12 @@ pub fn run(args: &Args) -> Outcome {
         return Ok(writeln!(out, "{}", code.page.trim())?);
     }
     match asked.rsplit_once("::") {
-        Some((file, binding)) => explain_binding(file.into(), binding, args),
+        Some((file, binding)) => explain_binding(&args.of(file.into()), binding),
+        None if asked == "-" || asked.ends_with(".fgi") || Path::new(asked).is_file() => {
+            explain_program(&args.of(asked.into()))
+        }
         None => Err(Failure::Usage(format!(
-            "`{asked}` is no code, which `fgic explain` lists, no rule:NAME and no FILE.fgi::BINDING"
+            "`{asked}` is no code, which `fgic explain` lists, no rule:NAME, no FILE.fgi and no FILE.fgi::BINDING"
         ))),
     }
 }
@@ -78,8 +84,42 @@ fn explain_law(name: &str) -> Outcome {
     }
 }
 
-fn explain_binding(file: PathBuf, binding: &str, args: &Args) -> Outcome {
-    let program = ProgramArgs { file, graph: args.graph.clone(), dims: args.dims.clone() };
+impl Args {
+    fn of(&self, file: PathBuf) -> ProgramArgs {
+        ProgramArgs { file, graph: self.graph.clone(), dims: self.dims.clone() }
+    }
+}
+
+/// The audit of each graph.
+fn explain_program(program: &ProgramArgs) -> Outcome {
+    let text = program.read()?;
+    let mut out = io::stdout();
+    let mut is_first = true;
+    for options in program.of_each_graph(&text)? {
+        if program.graph.is_some() && program.graph != options.graph {
+            continue;
+        }
+        let checked = check::check(&text.name, &text.text, &text, &options);
+        render::to_stderr(&checked.sources, &checked.diagnostics);
+        let Some(graph) = &checked.graph else { return Err(Failure::Reported) };
+        let audit = audit(&checked);
+        writeln!(out, "{}graph {}", if is_first { "" } else { "\n" }, graph.name)?;
+        is_first = false;
+        let own = |entry: &Entry| checked.sources.get(entry.place.file).map(|file| &file.name);
+        for entry in &audit.entries {
+            let (line, _) = checked.sources.line_column(entry.place);
+            let file = own(entry).filter(|name| **name != text.name);
+            let place = file.map_or(line.to_string(), |file| format!("{file}:{line}"));
+            writeln!(out, "{place:>6}  {:6}  {}", entry.kind, entry.text)?;
+        }
+        for warning in &audit.warnings {
+            writeln!(out, "\n{}", render::text(&checked.sources, warning, false))?;
+        }
+    }
+    Ok(())
+}
+
+fn explain_binding(program: &ProgramArgs, binding: &str) -> Outcome {
     let text = program.read()?;
     let options =
         check::Options { graph: program.graph.clone(), dims: program.dims()?, sized: false };
