@@ -9,7 +9,8 @@ use fgi_compiler::graph::{Bindings, DimError};
 use fgi_compiler::kernel::{BufferId, Program};
 
 use super::rows::{
-    BLOCK, Left, PANEL, Rows, Sizes, Target, add_rows, find_nonzero, multiply_panel,
+    Chosen, Left, PANEL, Rows, Sizes, Target, add_products, find_nonzero, for_each_bit,
+    list_nonzero, multiply_panel, sum_chosen,
 };
 
 /// A [`Product`] with numbers for its dimensions.
@@ -53,6 +54,11 @@ struct Axis {
     left: isize,
     right: isize,
     out: isize,
+}
+
+impl Axis {
+    /// One step: no axis at all.
+    const NONE: Axis = Axis { extent: 1, left: 0, right: 0, out: 0 };
 }
 
 /// What a task gives to the code of a kernel for its products.
@@ -296,10 +302,12 @@ unsafe fn run_packed(
     });
 }
 
-/// One product as products of matrices.
+/// One product as products of matrices, or of rows element by element.
 struct Plan {
     rows: Axis,
     columns: Axis,
+    /// Contiguous in both operands and in the result.
+    elements: Option<Axis>,
     depth: Axis,
     /// Further axes of the result.
     outer: Vec<Axis>,
@@ -310,10 +318,15 @@ struct Plan {
 impl Plan {
     fn new(axes: Vec<Axis>, loops: Vec<Axis>) -> Plan {
         let (mut outer, mut outer_depth) = (merge(axes), merge(loops));
-        let columns = take_longest(&mut outer, |axis| axis.left == 0 && axis.right != 0);
-        let rows = take_longest(&mut outer, |axis| axis.right == 0);
+        let elements = outer.pop_if(|axis| (axis.left, axis.right, axis.out) == (1, 1, 1));
+        let mut take = |admits: fn(&Axis) -> bool| match elements {
+            Some(_) => Axis::NONE,
+            None => take_longest(&mut outer, admits),
+        };
+        let columns = take(|axis| axis.left == 0 && axis.right != 0);
+        let rows = take(|axis| axis.right == 0);
         let depth = take_longest(&mut outer_depth, |_| true);
-        Plan { rows, columns, depth, outer, outer_depth }
+        Plan { rows, columns, elements, depth, outer, outer_depth }
     }
 
     /// # Safety
@@ -332,7 +345,12 @@ impl Plan {
                     accumulate,
                 };
                 // SAFETY: by the contract.
-                unsafe { matrices.multiply(left.binary, right.binary) }
+                unsafe {
+                    match self.elements {
+                        Some(elements) => matrices.multiply_elements(elements.extent as usize),
+                        None => matrices.multiply(left.binary, right.binary),
+                    }
+                }
                 accumulate = true;
             });
         });
@@ -361,7 +379,7 @@ fn take_longest(axes: &mut Vec<Axis>, admits: impl Fn(&Axis) -> bool) -> Axis {
     let admitted = axes.iter().enumerate().filter(|(_, axis)| admits(axis));
     match admitted.max_by_key(|(_, axis)| axis.extent).map(|(at, _)| at) {
         Some(at) => axes.remove(at),
-        None => Axis { extent: 1, left: 0, right: 0, out: 0 },
+        None => Axis::NONE,
     }
 }
 
@@ -408,6 +426,24 @@ impl Matrices {
             } else {
                 self.dense();
             }
+        }
+    }
+
+    /// `out[n] (+)= Σ_k left[k, n] · right[k, n]` for so many contiguous elements, in place of rows and
+    /// columns.
+    ///
+    /// # Safety
+    /// As for [`Matrices::multiply`].
+    unsafe fn multiply_elements(&self, count: usize) {
+        // SAFETY: by the contract, for both.
+        unsafe {
+            let sum = std::slice::from_raw_parts_mut(self.out, count);
+            if !self.accumulate {
+                sum.fill(0.0);
+            }
+            let left = Rows { start: self.left, stride: self.depth.left };
+            let right = Rows { start: self.right, stride: self.depth.right };
+            add_products(sum, left, right, self.depth.extent as usize);
         }
     }
 
@@ -508,38 +544,20 @@ impl Matrices {
                 if choices.indices.len() > self.sizes().rows * self.sizes().depth / 2 {
                     return self.dense();
                 }
-                if !self.accumulate {
-                    for row in 0..self.sizes().rows {
-                        self.result_row(row).fill(0.0);
-                    }
-                }
+                let out =
+                    Target { start: self.out, stride: self.rows.out, accumulate: self.accumulate };
                 let right = Rows { start: self.right, stride: self.depth.right };
-                for first in (0..self.sizes().columns).step_by(BLOCK) {
-                    let last = self.sizes().columns.min(first + BLOCK);
-                    for row in 0..self.sizes().rows {
-                        let sum = &mut self.result_row(row)[first..last];
-                        add_rows(sum, right.starting_at(first), choices.of(row));
-                    }
-                }
+                sum_chosen(out, right, choices.chosen(), self.sizes().columns);
             }
         });
-    }
-
-    /// # Safety
-    /// As for [`Matrices::multiply`]; the result's columns are contiguous, and the row is not in use.
-    unsafe fn result_row<'a>(&self, row: usize) -> &'a mut [f32] {
-        let start = self.out.wrapping_offset(row as isize * self.rows.out);
-        // SAFETY: by the contract.
-        unsafe { std::slice::from_raw_parts_mut(start, self.columns.extent as usize) }
     }
 }
 
 /// For each row of a matrix of 0 and 1, where it is 1.
 #[derive(Default)]
 struct Choices {
-    /// One row after the other, ascending.
+    /// See [`Chosen`].
     indices: Vec<u32>,
-    /// Where each row starts and the last one ends.
     starts: Vec<usize>,
     /// The elements that are 1 in lines of the matrix, 64 a word.
     bits: Vec<u64>,
@@ -547,8 +565,8 @@ struct Choices {
 }
 
 impl Choices {
-    fn of(&self, row: usize) -> &[u32] {
-        &self.indices[self.starts[row]..self.starts[row + 1]]
+    fn chosen(&self) -> Chosen<'_> {
+        Chosen { indices: &self.indices, starts: &self.starts }
     }
 
     /// # Safety
@@ -563,9 +581,7 @@ impl Choices {
             for m in 0..rows {
                 let start = matrices.left.wrapping_offset(m as isize * row);
                 // SAFETY: by the contract.
-                unsafe { self.find(start, k, depth) };
-                let Choices { indices, bits, .. } = self;
-                for_each_bit(bits, |at| indices.push(at as u32));
+                unsafe { self.list(start, k, depth) };
                 self.starts.push(self.indices.len());
             }
             return;
@@ -579,15 +595,15 @@ impl Choices {
         for (at, bits) in all.chunks_exact_mut(words).enumerate() {
             let start = matrices.left.wrapping_offset(at as isize * k);
             // SAFETY: by the contract.
-            find_nonzero(unsafe { std::slice::from_raw_parts(start, rows) }, bits);
-            for_each_bit(bits, |m| self.starts[m + 2] += 1);
+            unsafe { find_nonzero(std::slice::from_raw_parts(start, rows), bits) };
+            for_each_set(bits, |m| self.starts[m + 2] += 1);
         }
         for m in 2..rows + 2 {
             self.starts[m] += self.starts[m - 1];
         }
         self.indices.resize(self.starts[rows + 1], 0);
         for (at, bits) in all.chunks_exact(words).enumerate() {
-            for_each_bit(bits, |m| {
+            for_each_set(bits, |m| {
                 self.indices[self.starts[m + 1]] = at as u32;
                 self.starts[m + 1] += 1;
             });
@@ -596,35 +612,29 @@ impl Choices {
         self.bits = all;
     }
 
-    /// The bits of one line.
+    /// Appends the positions in one line.
     ///
     /// # Safety
     /// There are as many elements, so far from each other.
-    unsafe fn find(&mut self, start: *const f32, stride: isize, count: usize) {
-        self.bits.clear();
-        self.bits.resize(count.div_ceil(64), 0);
+    unsafe fn list(&mut self, start: *const f32, stride: isize, count: usize) {
         if stride == 1 {
-            // SAFETY: by the contract; there is a bit for each element.
+            // SAFETY: by the contract.
             return unsafe {
-                find_nonzero(std::slice::from_raw_parts(start, count), &mut self.bits)
+                list_nonzero(std::slice::from_raw_parts(start, count), &mut self.indices)
             };
         }
         self.line.clear();
         // SAFETY: by the contract.
         let element = |at: usize| unsafe { *start.wrapping_offset(at as isize * stride) };
         self.line.extend((0..count).map(element));
-        find_nonzero(&self.line, &mut self.bits);
+        // SAFETY: it needs nothing.
+        unsafe { list_nonzero(&self.line, &mut self.indices) };
     }
 }
 
 /// The numbers of the bits that are set, ascending.
-#[inline(always)]
-fn for_each_bit(bits: &[u64], mut visit: impl FnMut(usize)) {
-    for (word, bits) in bits.iter().enumerate() {
-        let mut rest = *bits;
-        while rest != 0 {
-            visit(64 * word + rest.trailing_zeros() as usize);
-            rest &= rest - 1;
-        }
+fn for_each_set(words: &[u64], mut visit: impl FnMut(usize)) {
+    for (word, bits) in words.iter().enumerate() {
+        for_each_bit(*bits, |bit| visit(64 * word + bit));
     }
 }

@@ -25,22 +25,23 @@ impl Rows {
     }
 }
 
-/// The same function for each width of vectors.
+/// The same function for each width of vectors; `of` elements are so many vectors.
 macro_rules! in_widest_vectors {
-    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
+    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident of $count:expr) => {
         $(#[$doc])*
         pub(super) unsafe fn $name($($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             {
+                use std::arch::x86_64::{__m256, __m512};
                 #[target_feature(enable = "avx512f,fma")]
                 unsafe fn avx512($($arg: $ty),*) {
                     // SAFETY: by the contract.
-                    unsafe { $body::<true>($($arg),*) }
+                    unsafe { $body::<__m512, { $count / 16 }>($($arg),*) }
                 }
                 #[target_feature(enable = "avx2,fma")]
                 unsafe fn avx2($($arg: $ty),*) {
                     // SAFETY: by the contract.
-                    unsafe { $body::<true>($($arg),*) }
+                    unsafe { $body::<__m256, { $count / 8 }>($($arg),*) }
                 }
                 if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
                     // SAFETY: by the contract; the machine has the instructions.
@@ -52,17 +53,42 @@ macro_rules! in_widest_vectors {
                 }
             }
             // SAFETY: by the contract.
-            unsafe { $body::<{ cfg!(target_arch = "aarch64") }>($($arg),*) }
+            unsafe { $body::<Four, { $count / 4 }>($($arg),*) }
         }
     };
 }
 
 in_widest_vectors! {
-    /// Adds the rows of these indices to `sum`, in order.
+    /// `out[m] (+)= Σ rows[i]`, in order, over the indices `i` that are chosen for `m`.
     ///
     /// # Safety
-    /// The rows are inside of the matrix, which has as many columns as `sum`; `sum` is no part of it.
-    fn add_rows(sum: &mut [f32], rows: Rows, indices: &[u32]) = add_in_blocks
+    /// The rows are inside of the matrix; both have so many columns. `out` is no part of the matrix.
+    fn sum_chosen(out: Target, rows: Rows, chosen: Chosen<'_>, columns: usize) = sum_in_blocks of BLOCK
+}
+
+in_widest_vectors! {
+    /// Appends the positions of the elements that are not 0.
+    ///
+    /// # Safety
+    /// There are none: it is the same for functions of all widths.
+    fn list_nonzero(elements: &[f32], positions: &mut Vec<u32>) = list_in_words of BLOCK
+}
+
+in_widest_vectors! {
+    /// A bit for each element, 64 a word: whether it is not 0.
+    ///
+    /// # Safety
+    /// As for [`list_nonzero`].
+    fn find_nonzero(elements: &[f32], bits: &mut [u64]) = find_in_words of BLOCK
+}
+
+in_widest_vectors! {
+    /// `sum[n] += Σ_k left[k, n] · right[k, n]`
+    ///
+    /// # Safety
+    /// Both matrices have so many rows, and as many columns as `sum`, which is no part of them.
+    fn add_products(sum: &mut [f32], left: Rows, right: Rows, rows: usize) = add_products_in_blocks
+        of BLOCK
 }
 
 in_widest_vectors! {
@@ -71,7 +97,16 @@ in_widest_vectors! {
     /// # Safety
     /// The operands and the result have elements at all indices; `right` has [`PANEL`] columns, `out`
     /// those that are asked for. `out` is no part of the operands.
-    fn multiply_panel(out: Target, left: Left, right: Rows, sizes: Sizes) = multiply_rows
+    fn multiply_panel(out: Target, left: Left, right: Rows, sizes: Sizes) = multiply_rows of PANEL
+}
+
+/// For each row of a result the indices of others, ascending.
+#[derive(Clone, Copy)]
+pub(super) struct Chosen<'a> {
+    /// One row after the other.
+    pub indices: &'a [u32],
+    /// Where each row starts and the last one ends.
+    pub starts: &'a [usize],
 }
 
 /// Where a product goes.
@@ -106,71 +141,162 @@ pub(super) const PANEL: usize = 16;
 pub(super) const BLOCK: usize = 64;
 
 #[inline(always)]
-unsafe fn add_in_blocks<const FMA: bool>(sum: &mut [f32], rows: Rows, indices: &[u32]) {
-    let columns = sum.len();
-    let mut start = 0;
-    let (blocks, rest) = sum.as_chunks_mut::<BLOCK>();
-    for block in blocks {
-        let mut registers = *block;
-        for index in indices {
-            // SAFETY: by the contract of `add_rows`.
-            let row = unsafe { rows.row(*index as usize, columns) };
-            add(&mut registers, &row[start..start + BLOCK]);
+unsafe fn sum_in_blocks<V: Vector, const N: usize>(
+    out: Target,
+    rows: Rows,
+    chosen: Chosen<'_>,
+    columns: usize,
+) {
+    for first in (0..columns).step_by(BLOCK) {
+        let rows = rows.starting_at(first);
+        let width = BLOCK.min(columns - first);
+        for (m, ends) in chosen.starts.windows(2).enumerate() {
+            let indices = &chosen.indices[ends[0]..ends[1]];
+            let target = out.start.wrapping_offset(m as isize * out.stride).wrapping_add(first);
+            // SAFETY: by the contract of `sum_chosen`, the block is inside of the row.
+            unsafe {
+                match width {
+                    BLOCK => sum_block::<V, N>(target, rows, indices, out.accumulate),
+                    _ => {
+                        let sum = std::slice::from_raw_parts_mut(target, width);
+                        sum_narrow(sum, rows, indices, out.accumulate);
+                    }
+                }
+            }
         }
-        *block = registers;
-        start += BLOCK;
     }
-    if rest.is_empty() {
-        return;
+}
+
+/// # Safety
+/// There are [`BLOCK`] columns, N vectors, in the rows and at `target`.
+#[inline(always)]
+unsafe fn sum_block<V: Vector, const N: usize>(
+    target: *mut f32,
+    rows: Rows,
+    indices: &[u32],
+    accumulate: bool,
+) {
+    // SAFETY: by the contract, for all.
+    unsafe {
+        let mut sums: [V; N] = match accumulate {
+            true => load(target),
+            false => [V::splat(0.0); N],
+        };
+        for index in indices {
+            let row: [V; N] = load(rows.row(*index as usize, BLOCK).as_ptr());
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum = sum.plus(value);
+            }
+        }
+        store(sums, target);
+    }
+}
+
+/// # Safety
+/// The rows have as many columns as `sum`.
+#[inline(always)]
+unsafe fn sum_narrow(sum: &mut [f32], rows: Rows, indices: &[u32], accumulate: bool) {
+    if !accumulate {
+        sum.fill(0.0);
     }
     for index in indices {
-        // SAFETY: by the contract of `add_rows`.
-        let row = unsafe { rows.row(*index as usize, columns) };
-        add(rest, &row[start..]);
+        // SAFETY: by the contract.
+        let row = unsafe { rows.row(*index as usize, sum.len()) };
+        for (sum, value) in sum.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+}
+
+/// So many rows are added up by themselves, which keeps the rounding of long sums small.
+const ROWS_AT_ONCE: usize = 256;
+
+#[inline(always)]
+unsafe fn add_products_in_blocks<V: Vector, const N: usize>(
+    sum: &mut [f32],
+    left: Rows,
+    right: Rows,
+    rows: usize,
+) {
+    let columns = sum.len();
+    for first in (0..rows).step_by(ROWS_AT_ONCE) {
+        let last = rows.min(first + ROWS_AT_ONCE);
+        // SAFETY: by the contract of `add_products`.
+        let row = |row: usize| unsafe { (left.row(row, columns), right.row(row, columns)) };
+        let mut start = 0;
+        let (blocks, rest) = sum.as_chunks_mut::<BLOCK>();
+        for block in blocks {
+            let mut registers = [V::splat(0.0); N];
+            for at in first..last {
+                let (a, b) = row(at);
+                // SAFETY: the rows have this block, which is N vectors long.
+                let (a, b): ([V; N], [V; N]) =
+                    unsafe { (load(a.as_ptr().add(start)), load(b.as_ptr().add(start))) };
+                for (register, (a, b)) in registers.iter_mut().zip(a.into_iter().zip(b)) {
+                    *register = register.plus_product(a, b);
+                }
+            }
+            // SAFETY: a block is N vectors long.
+            unsafe {
+                let before: [V; N] = load(block.as_ptr());
+                for (register, before) in registers.iter_mut().zip(before) {
+                    *register = register.plus(before);
+                }
+                store(registers, block.as_mut_ptr());
+            }
+            start += BLOCK;
+        }
+        for (at, sum) in rest.iter_mut().enumerate() {
+            let products = (first..last).map(|k| row(k).0[start + at] * row(k).1[start + at]);
+            *sum += products.sum::<f32>();
+        }
     }
 }
 
 #[inline(always)]
-fn add(sum: &mut [f32], row: &[f32]) {
-    for (sum, value) in sum.iter_mut().zip(row) {
-        *sum += value;
+unsafe fn list_in_words<V: Vector, const N: usize>(elements: &[f32], positions: &mut Vec<u32>) {
+    for (word, chunk) in elements.chunks(BLOCK).enumerate() {
+        let found = nonzero_bits::<V, N>(chunk);
+        for_each_bit(found, |bit| positions.push((BLOCK * word + bit) as u32));
     }
-}
-
-/// A bit for each element, 64 a word: whether it is not 0.
-pub(super) fn find_nonzero(elements: &[f32], bits: &mut [u64]) {
-    let (chunks, rest) = elements.as_chunks::<64>();
-    let words = chunks.iter().map(nonzero_bits);
-    let last = (!rest.is_empty()).then(|| {
-        let set = rest.iter().enumerate();
-        set.fold(0, |set, (at, value)| set | u64::from(*value != 0.0) << at)
-    });
-    for (bits, word) in bits.iter_mut().zip(words.chain(last)) {
-        *bits = word;
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn nonzero_bits(chunk: &[f32; 64]) -> u64 {
-    use std::arch::x86_64::{_mm_cmpneq_ps, _mm_loadu_ps, _mm_movemask_ps, _mm_setzero_ps};
-    let lanes = chunk.as_chunks::<4>().0.iter().enumerate();
-    lanes.fold(0, |word, (at, lanes)| {
-        // SAFETY: every processor of this kind has the instructions; four elements are read.
-        let set = unsafe {
-            _mm_movemask_ps(_mm_cmpneq_ps(_mm_loadu_ps(lanes.as_ptr()), _mm_setzero_ps()))
-        };
-        word | (set as u64) << (4 * at)
-    })
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn nonzero_bits(chunk: &[f32; 64]) -> u64 {
-    let set = chunk.iter().enumerate();
-    set.fold(0, |set, (at, value)| set | u64::from(*value != 0.0) << at)
 }
 
 #[inline(always)]
-unsafe fn multiply_rows<const FMA: bool>(out: Target, left: Left, right: Rows, sizes: Sizes) {
+unsafe fn find_in_words<V: Vector, const N: usize>(elements: &[f32], bits: &mut [u64]) {
+    for (bits, chunk) in bits.iter_mut().zip(elements.chunks(BLOCK)) {
+        *bits = nonzero_bits::<V, N>(chunk);
+    }
+}
+
+/// Of a block, or of fewer elements.
+#[inline(always)]
+fn nonzero_bits<V: Vector, const N: usize>(chunk: &[f32]) -> u64 {
+    let Some(block) = chunk.first_chunk::<BLOCK>() else {
+        let set = chunk.iter().enumerate();
+        return set.fold(0, |set, (at, value)| set | u64::from(*value != 0.0) << at);
+    };
+    // SAFETY: a block is N vectors long.
+    let vectors: [V; N] = unsafe { load(block.as_ptr()) };
+    let parts = vectors.into_iter().enumerate();
+    parts.fold(0, |word, (at, vector)| word | vector.nonzero() << (at * V::LANES))
+}
+
+/// The numbers of the bits that are set, ascending.
+#[inline(always)]
+pub(super) fn for_each_bit(mut bits: u64, mut visit: impl FnMut(usize)) {
+    while bits != 0 {
+        visit(bits.trailing_zeros() as usize);
+        bits &= bits - 1;
+    }
+}
+
+#[inline(always)]
+unsafe fn multiply_rows<V: Vector, const N: usize>(
+    out: Target,
+    left: Left,
+    right: Rows,
+    sizes: Sizes,
+) {
     let mut first = 0;
     while first < sizes.rows {
         let out = Target { start: out.start.wrapping_offset(first as isize * out.stride), ..out };
@@ -181,12 +307,12 @@ unsafe fn multiply_rows<const FMA: bool>(out: Target, left: Left, right: Rows, s
         // SAFETY: by the contract of `multiply_panel`, for these rows.
         unsafe {
             match rows {
-                1 => multiply_block::<FMA, 1>(out, left, right, sizes),
-                2 => multiply_block::<FMA, 2>(out, left, right, sizes),
-                3 => multiply_block::<FMA, 3>(out, left, right, sizes),
-                4 => multiply_block::<FMA, 4>(out, left, right, sizes),
-                5 => multiply_block::<FMA, 5>(out, left, right, sizes),
-                _ => multiply_block::<FMA, 6>(out, left, right, sizes),
+                1 => multiply_block::<V, N, 1>(out, left, right, sizes),
+                2 => multiply_block::<V, N, 2>(out, left, right, sizes),
+                3 => multiply_block::<V, N, 3>(out, left, right, sizes),
+                4 => multiply_block::<V, N, 4>(out, left, right, sizes),
+                5 => multiply_block::<V, N, 5>(out, left, right, sizes),
+                _ => multiply_block::<V, N, 6>(out, left, right, sizes),
             }
         }
         first += rows;
@@ -194,43 +320,218 @@ unsafe fn multiply_rows<const FMA: bool>(out: Target, left: Left, right: Rows, s
 }
 
 #[inline(always)]
-unsafe fn multiply_block<const FMA: bool, const ROWS: usize>(
+unsafe fn multiply_block<V: Vector, const N: usize, const ROWS: usize>(
     out: Target,
     left: Left,
     right: Rows,
     sizes: Sizes,
 ) {
-    let mut sums = [[0f32; PANEL]; ROWS];
-    for k in 0..sizes.depth {
+    let mut sums = [[V::splat(0.0); N]; ROWS];
+    for k in 0..sizes.depth as isize {
         // SAFETY: by the contract of `multiply_panel`.
-        let row = unsafe { &*right.start.offset(k as isize * right.stride).cast::<[f32; PANEL]>() };
+        let row: [V; N] = unsafe { load(right.start.offset(k * right.stride)) };
         for (m, sums) in sums.iter_mut().enumerate() {
-            let at = m as isize * left.row + k as isize * left.column;
             // SAFETY: by the contract of `multiply_panel`.
-            let factor = unsafe { *left.start.offset(at) };
+            let factor = unsafe { *left.start.offset(m as isize * left.row + k * left.column) };
             for (sum, value) in sums.iter_mut().zip(row) {
-                *sum = if FMA { factor.mul_add(*value, *sum) } else { *sum + factor * value };
+                *sum = sum.plus_product(V::splat(factor), value);
             }
         }
     }
-    for (m, sums) in sums.iter().enumerate() {
+    for (m, sums) in sums.into_iter().enumerate() {
+        let target = out.start.wrapping_offset(m as isize * out.stride);
         // SAFETY: by the contract of `multiply_panel`.
-        let target = unsafe {
-            let start = out.start.offset(m as isize * out.stride);
-            std::slice::from_raw_parts_mut(start, sizes.columns)
-        };
-        if sizes.columns == PANEL {
-            let Some(target) = target.first_chunk_mut::<PANEL>() else { return };
-            for (target, sum) in target.iter_mut().zip(sums) {
-                *target = if out.accumulate { *target + sum } else { *sum };
+        unsafe { store_row(sums, target, sizes.columns, out.accumulate) }
+    }
+}
+
+/// # Safety
+/// There are so many columns at `target`, at most a panel.
+#[inline(always)]
+unsafe fn store_row<V: Vector, const N: usize>(
+    mut row: [V; N],
+    target: *mut f32,
+    columns: usize,
+    accumulate: bool,
+) {
+    let mut line = [0f32; PANEL];
+    let is_whole = columns == PANEL;
+    // SAFETY: by the contract.
+    unsafe {
+        if accumulate {
+            if !is_whole {
+                std::ptr::copy_nonoverlapping(target, line.as_mut_ptr(), columns);
             }
-            continue;
+            let before = if is_whole { target.cast_const() } else { line.as_ptr() };
+            let before: [V; N] = load(before);
+            row.iter_mut().zip(before).for_each(|(sum, before)| *sum = sum.plus(before));
         }
-        // Only the copy has elements that are picked one by one: the sums stay in registers.
-        let mut line = [0f32; PANEL];
-        line.copy_from_slice(sums);
-        for (target, sum) in target.iter_mut().zip(&line) {
-            *target = if out.accumulate { *target + sum } else { *sum };
+        match is_whole {
+            true => store(row, target),
+            false => {
+                store(row, line.as_mut_ptr());
+                std::ptr::copy_nonoverlapping(line.as_ptr(), target, columns);
+            }
         }
     }
+}
+
+/// # Safety
+/// There are as many elements.
+#[inline(always)]
+unsafe fn load<V: Vector, const N: usize>(from: *const f32) -> [V; N] {
+    // SAFETY: by the contract.
+    std::array::from_fn(|at| unsafe { V::load(from.add(at * V::LANES)) })
+}
+
+/// # Safety
+/// There is room for as many elements.
+#[inline(always)]
+unsafe fn store<V: Vector, const N: usize>(vectors: [V; N], to: *mut f32) {
+    for (at, vector) in vectors.into_iter().enumerate() {
+        // SAFETY: by the contract.
+        unsafe { vector.store(to.add(at * V::LANES)) }
+    }
+}
+
+/// Numbers that are computed with at once. Where a width has instructions of its own, values of its
+/// type are made only in functions that are compiled for it.
+trait Vector: Copy {
+    const LANES: usize;
+    fn splat(value: f32) -> Self;
+    /// # Safety
+    /// There are so many elements.
+    unsafe fn load(from: *const f32) -> Self;
+    /// # Safety
+    /// There is room for so many elements.
+    unsafe fn store(self, to: *mut f32);
+    fn plus(self, other: Self) -> Self;
+    /// `self + a · b`
+    fn plus_product(self, a: Self, b: Self) -> Self;
+    /// A bit for each lane: whether it is not 0.
+    fn nonzero(self) -> u64;
+}
+
+/// Four numbers, on any machine.
+#[derive(Clone, Copy)]
+struct Four([f32; 4]);
+
+impl Vector for Four {
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Four {
+        Four([value; 4])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Four {
+        // SAFETY: by the contract.
+        Four(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: by the contract.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Four) -> Four {
+        Four(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    }
+
+    #[inline(always)]
+    fn plus_product(self, a: Four, b: Four) -> Four {
+        let lane = |lane: usize| match cfg!(target_arch = "aarch64") {
+            true => a.0[lane].mul_add(b.0[lane], self.0[lane]),
+            false => self.0[lane] + a.0[lane] * b.0[lane],
+        };
+        Four(std::array::from_fn(lane))
+    }
+
+    #[inline(always)]
+    fn nonzero(self) -> u64 {
+        let lanes = self.0.iter().enumerate();
+        lanes.fold(0, |set, (lane, value)| set | u64::from(*value != 0.0) << lane)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use std::arch::x86_64::*;
+
+    use super::Vector;
+
+    macro_rules! vector {
+        (
+            $ty:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident,
+            nonzero($vector:ident) = $nonzero:expr
+        ) => {
+            impl Vector for $ty {
+                const LANES: usize = $lanes;
+
+                #[inline(always)]
+                fn splat(value: f32) -> $ty {
+                    // SAFETY: the function that this is part of is compiled for the instructions.
+                    unsafe { $splat(value) }
+                }
+
+                #[inline(always)]
+                unsafe fn load(from: *const f32) -> $ty {
+                    // SAFETY: as above, and by the contract.
+                    unsafe { $load(from) }
+                }
+
+                #[inline(always)]
+                unsafe fn store(self, to: *mut f32) {
+                    // SAFETY: as above, and by the contract.
+                    unsafe { $store(to, self) }
+                }
+
+                #[inline(always)]
+                fn plus(self, other: $ty) -> $ty {
+                    // SAFETY: as above.
+                    unsafe { $add(self, other) }
+                }
+
+                #[inline(always)]
+                fn plus_product(self, a: $ty, b: $ty) -> $ty {
+                    // SAFETY: as above.
+                    unsafe { $fma(a, b, self) }
+                }
+
+                #[inline(always)]
+                fn nonzero(self) -> u64 {
+                    let $vector = self;
+                    // SAFETY: as above.
+                    unsafe { $nonzero }
+                }
+            }
+        };
+    }
+
+    vector!(
+        __m256,
+        8,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_add_ps,
+        _mm256_fmadd_ps,
+        nonzero(vector) = u64::from(_mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NEQ_UQ>(
+            vector,
+            _mm256_setzero_ps()
+        )) as u32)
+    );
+    vector!(
+        __m512,
+        16,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_add_ps,
+        _mm512_fmadd_ps,
+        nonzero(vector) = u64::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(vector, _mm512_setzero_ps()))
+    );
 }

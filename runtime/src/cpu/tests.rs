@@ -367,6 +367,31 @@ fn products() {
     }
 }
 
+/// Element by element, over steps and rows, as the gradients of what is multiplied into a stream.
+#[test]
+fn sums_of_products() {
+    for n in [9, 70, 128] {
+        let ty = [Dim::symbol("B"), Dim::constant(2), Dim::constant(n)];
+        for inputs in
+            [[stream(&ty), stream(&ty)], [stream(&ty), tensor(&ty)], [tensor(&ty), tensor(&ty)]]
+        {
+            let inputs = [("a", inputs[0].clone()), ("b", inputs[1].clone())];
+            let graph = graph_of(&inputs, |g, x| {
+                let product = g.binary(Pointwise::Mul, x[0], x[1]);
+                let sums = [vec![0], vec![0, 1]].map(|axes| {
+                    let sum = g.reduce(Reduction::Sum, product, &axes);
+                    match g.ty(sum).is_stream() {
+                        true => g.push(Op::TimeReduce(Reduction::Sum), vec![sum]),
+                        false => sum,
+                    }
+                });
+                vec![("rows", sums[0]), ("all", sums[1])]
+            });
+            check(&lower(&schedule(&graph)), &sizes(&[("T", 3), ("B", 300)]), 2);
+        }
+    }
+}
+
 /// Spikes from a forward pass, as operands of products of all orientations.
 #[test]
 fn products_of_spikes() {

@@ -80,7 +80,8 @@ impl Form {
 }
 
 impl Emitter<'_, '_> {
-    /// A reduction as a matrix product for the caller, where it has rows and columns.
+    /// A reduction as a product for the caller: of matrices, where it has rows and columns, or of rows,
+    /// element by element.
     pub(super) fn plan_product(
         &self,
         stage: &Stage,
@@ -117,9 +118,6 @@ impl Emitter<'_, '_> {
         let loops: Vec<ProductAxis> = steps.into_iter().chain(summed).collect();
         let has_rows = axes.iter().any(|axis| !axis.left.is_zero() && axis.right.is_zero());
         let has_columns = axes.iter().any(|axis| axis.left.is_zero() && !axis.right.is_zero());
-        if !has_rows || !has_columns || loops.is_empty() || stage.axes.is_empty() {
-            return None;
-        }
         let is_fixed = |form: &Form| form.rest.is_empty() && form.factor(Variable::Time).is_zero();
         let fixed_right = is_fixed(&right) && !self.writes(right.buffer);
         let is_whole = is_fixed(&left)
@@ -129,6 +127,12 @@ impl Emitter<'_, '_> {
             && self.kernel.stages.len() == 1
             && matches!(stage.stores.as_slice(), [store]
                 if *stage.inst(store.value) == Inst::Reduce(index));
+        // Element by element, over rows of both sides.
+        let is_by_element =
+            is_whole && axes.last().is_some_and(|axis| axis.left.is_one() && axis.right.is_one());
+        if loops.is_empty() || !(has_rows && has_columns || is_by_element) {
+            return None;
+        }
         let window = |form: &Form| self.windows[form.buffer.0 as usize];
         let mut products = self.products.borrow_mut();
         products.push(Product {
