@@ -93,7 +93,6 @@ fn orthogonal(dims: &[usize], gain: f64, random: &mut ChaCha8Rng) -> Vec<f64> {
 /// Orthonormal vectors: the Q of the QR decomposition of normal numbers whose R has a positive
 /// diagonal, by Gram and Schmidt. Orthogonalised twice, they are so to rounding.
 fn orthonormal(count: usize, length: usize, random: &mut ChaCha8Rng) -> Vec<Vec<f64>> {
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let mut found: Vec<Vec<f64>> = Vec::with_capacity(count);
     while found.len() < count {
         let mut vector = many(length, random, normal);
@@ -110,6 +109,17 @@ fn orthonormal(count: usize, length: usize, random: &mut ChaCha8Rng) -> Vec<Vec<
         }
     }
     found
+}
+
+/// In eight sums, so that additions need not wait for each other.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0.0; 8];
+    for (a, b) in a.iter().zip(b) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
 fn many(
