@@ -202,9 +202,8 @@ fn the_loader_refuses_what_it_cannot_run() {
             "update({ learningRate: 1 })",
             "the program has no optimiser: it was built without --optimizer",
         ),
-        (r#"{"B":9007199254740991}"#, "forward()", "2*B is too large"),
         (
-            r#"{"B":1073741824}"#,
+            r#"{"B":2147483648}"#,
             "forward()",
             "kernel_y has too many points: use a smaller batch or fewer steps",
         ),

@@ -4,13 +4,16 @@
 //! of reductions, and offsets of open size come from one uniform struct, `args`. A shader says what
 //! its fields mean, what it binds, and how it is dispatched; the same facts go into the manifest.
 //!
-//! Four forms of kernel:
+//! Five forms of kernel:
 //! - without recurrence, an invocation computes one point of time and axes;
+//! - a matrix product gives an invocation a tile of points, which share what they read;
 //! - a long reduction to a few points gives each a workgroup, whose lanes share the loop and add up
 //!   their parts in a tree;
 //! - a recurrence whose axes are all local gives each point an invocation that walks through time;
 //! - any other recurrence gives each point of the local axes a workgroup, whose lanes stride over the
-//!   remaining axes and meet at a barrier after each stage. Control flow around barriers depends on
+//!   remaining axes and meet at a barrier after each stage. Where there are matrix products within the
+//!   recurrence, a workgroup takes several rows: what the products read of the rows is put into
+//!   workgroup memory first, spikes as a bit a row, and a weight that is read serves all. Control flow around barriers depends on
 //!   uniforms and the workgroup's number only, as browsers demand.
 //!
 //! A long loop can be cut into several dispatches. A recurrence runs over a range of steps: its state
@@ -23,6 +26,7 @@ pub mod plan;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod tile;
 mod writer;
 
 pub use storage::Group;

@@ -12,6 +12,23 @@ pub(super) fn with_callees(name: &str) -> Vec<&'static str> {
 /// Name, text, and what it calls.
 const HELPERS: &[(&str, &str, &[&str])] = &[
     (
+        "fgi_rows_4",
+        "// A bit for each row as a number.
+fn fgi_rows_4(bits: u32) -> vec4<f32> {
+    return vec4<f32>((vec4<u32>(bits) >> vec4<u32>(0u, 1u, 2u, 3u)) & vec4<u32>(1u));
+}
+",
+        &[],
+    ),
+    (
+        "fgi_rows_8",
+        "fn fgi_rows_8(bits: u32) -> mat2x4<f32> {
+    return mat2x4<f32>(fgi_rows_4(bits), fgi_rows_4(bits >> 4u));
+}
+",
+        &["fgi_rows_4"],
+    ),
+    (
         "fgi_is_nan",
         "// By its bits: drivers take x != x for false.
 fn fgi_is_nan(x: f32) -> bool {
