@@ -73,9 +73,9 @@ pub(super) fn short(number: f64) -> String {
     let number = number / scale;
     let digits = match number {
         _ if unit.is_empty() && number.fract() == 0.0 => 0,
-        100.0.. => 0,
-        10.0.. => 1,
-        1.0.. => 2,
+        99.95.. => 0,
+        9.995.. => 1,
+        0.9995.. => 2,
         _ => 3,
     };
     format!("{number:.digits$}{unit}")
