@@ -42,6 +42,7 @@ fn expanded(result: Result<TokenStream, Error>) -> proc_macro::TokenStream {
 }
 
 fn inline(program: TokenStream, settings: Settings) -> Result<TokenStream, Error> {
+    // This `unwrap` gives the compiler's span, which is there in every macro call.
     let here = Span::call_site().unwrap();
     let written = Text::new(program);
     let text = written.text.clone();

@@ -431,6 +431,8 @@ impl<'a> Rebuild<'a> {
         was.iter().zip(args).all(same)
     }
 
+    /// The laws keep types, and the operands come from a graph that was verified: what does not fit
+    /// together is a bug of a law.
     #[track_caller]
     fn push(&mut self, op: Op, args: Vec<NodeId>) -> NodeId {
         let types: Vec<&Type> = args.iter().map(|arg| self.graph.ty(*arg)).collect();

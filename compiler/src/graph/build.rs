@@ -65,6 +65,11 @@ impl<'g> Builder<'g> {
         Ok(id)
     }
 
+    /// The node of an operation on operands that the caller knows to fit; what a user writes goes
+    /// through [`Builder::try_push`].
+    ///
+    /// # Panics
+    /// If the operands do not fit.
     #[track_caller]
     pub fn push(&mut self, op: Op, args: Vec<NodeId>) -> NodeId {
         let name = format!("{op:?}");
