@@ -24,14 +24,28 @@ use crate::graph::{
 /// Why there is no gradient.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DifferentiateError {
+    /// The graph has no output of this name.
     #[error("there is no output `{0}`")]
     UnknownOutput(String),
+    /// The output has more than one element, or is none of floats.
     #[error("`{output}` is {found}; only a scalar f32 that is no stream can be differentiated")]
-    NotScalar { output: String, found: Type },
+    NotScalar {
+        /// The output asked for.
+        output: String,
+        /// Its type, which is no scalar's.
+        found: Type,
+    },
+    /// The graph has no parameter or input of this name.
     #[error("there is no parameter or input `{0}`")]
     UnknownOperand(String),
+    /// The input has no derivative: its elements are not f32.
     #[error("`{name}` is {found}; only f32 has a gradient", found = .found.name())]
-    NotFloat { name: String, found: Elem },
+    NotFloat {
+        /// The input asked for.
+        name: String,
+        /// The type of its elements, which have no derivative.
+        found: Elem,
+    },
 }
 
 /// The graph together with the gradients of `output` for parameters (by path) and inputs (by name),
@@ -45,7 +59,11 @@ pub fn differentiate(
 }
 
 /// As [`differentiate`], but with `sg` and `bypass` still in place: it can be differentiated again.
-pub fn joint(graph: &Graph, output: &str, wrt: &[String]) -> Result<Graph, DifferentiateError> {
+pub(crate) fn joint(
+    graph: &Graph,
+    output: &str,
+    wrt: &[String],
+) -> Result<Graph, DifferentiateError> {
     let root = graph
         .root(Role::Output, output)
         .ok_or_else(|| DifferentiateError::UnknownOutput(output.into()))?;
@@ -69,7 +87,7 @@ pub fn joint(graph: &Graph, output: &str, wrt: &[String]) -> Result<Graph, Diffe
 
 /// The graph as it is computed: `sg(x)` is x and `bypass(f, g)` is f; what only served derivatives
 /// is gone.
-pub fn erase(mut graph: Graph) -> Graph {
+pub(crate) fn erase(mut graph: Graph) -> Graph {
     let mut meant: Vec<NodeId> = graph.ids().collect();
     for id in graph.ids() {
         let node = graph.node(id).clone();

@@ -3,8 +3,11 @@
 /// A code, its title, and its page in Markdown.
 #[derive(Clone, Copy, Debug)]
 pub struct Code {
+    /// Such as `E040`.
     pub code: &'static str,
+    /// What it is about, in a few words.
     pub title: &'static str,
+    /// The page of the error index, in Markdown.
     pub page: &'static str,
 }
 

@@ -18,9 +18,12 @@ use crate::kernel::{Pass, Program};
 /// What one run of a kernel does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KernelCost {
+    /// The kernel's name.
     pub name: String,
+    /// The pass that it runs in.
     #[serde(skip)]
     pub pass: Pass,
+    /// What it computes.
     pub operations: Operations<i64>,
     /// From memory, each element once.
     pub read_bytes: i64,
@@ -28,6 +31,7 @@ pub struct KernelCost {
     pub written_bytes: i64,
     /// Of all loads and stores: what caches and workgroup memory serve.
     pub accessed_bytes: i64,
+    /// How often it is started.
     pub dispatches: i64,
     /// Steps of time that wait for each other.
     pub steps: i64,

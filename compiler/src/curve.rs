@@ -19,7 +19,9 @@ pub const TOTAL: &str = "total";
 
 /// A function of one variable.
 pub struct Curve {
+    /// The name of the function or graph.
     pub name: String,
+    /// The name of the argument that varies.
     pub variable: String,
     /// The arguments that were given values.
     pub set: Vec<(String, f64)>,
@@ -40,6 +42,7 @@ pub struct Request {
 /// Why there is no curve.
 #[derive(Debug, thiserror::Error)]
 pub enum CurveError {
+    /// The program does not compile.
     #[error(transparent)]
     Compile(#[from] CompileError),
     /// The program is fine, but has no such function of one variable.
@@ -118,15 +121,15 @@ fn variable<'f>(
     set: &BTreeMap<String, f64>,
 ) -> Result<&'f str, CurveError> {
     let name = &function.name;
-    let open = || function.arguments.iter().filter(|(name, _)| !set.contains_key(name));
+    let open = || function.arguments.iter().filter(|argument| !set.contains_key(&argument.name));
     let names = |names: Vec<&str>| {
         names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     };
-    let needed: Vec<&str> =
-        open().filter(|(_, has_default)| !has_default).map(|(name, _)| name.as_str()).collect();
+    let needed = open().filter(|argument| !argument.has_default);
+    let needed: Vec<&str> = needed.map(|argument| argument.name.as_str()).collect();
     match (&needed[..], open().next()) {
         ([only], _) => Ok(only),
-        ([], Some((first, _))) => Ok(first),
+        ([], Some(first)) => Ok(&first.name),
         ([], None) => Err(unfit(format!("`{name}` has no argument left to vary"))),
         _ => Err(unfit(format!(
             "`{name}` is a function of {} variables, {}: give all but one of them values with --set NAME=VALUE",
@@ -163,7 +166,7 @@ fn of_function(
     request: &Request,
 ) -> Result<Curve, CurveError> {
     let variable = variable(function, &request.set)?;
-    let has = |name: &str| function.arguments.iter().any(|(argument, _)| argument == name);
+    let has = |name: &str| function.arguments.iter().any(|argument| argument.name == name);
     let given = request.set.iter().filter(|(name, _)| has(name));
     let set: Vec<(String, f64)> = given.map(|(name, value)| (name.clone(), *value)).collect();
     let mut arguments = vec![format!("{variable} = x")];

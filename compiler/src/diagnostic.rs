@@ -8,35 +8,44 @@ use crate::source::{Sources, Span};
 /// How bad it is: an error stops the compilation after the stage, a warning does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
+    /// There is no compiled program.
     Error,
+    /// The program compiles, but may not do what was meant.
     Warning,
 }
 
 /// A place that takes part in an error. The first label of a diagnostic is its primary one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
+    /// The place.
     pub span: Span,
+    /// What it has to do with the problem.
     pub text: String,
 }
 
 /// One error or warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
+    /// An error or a warning.
     pub severity: Severity,
     /// `E0xx` for errors, `W0xx` for warnings; each has a page in the error index.
     pub code: &'static str,
+    /// What is wrong, in a sentence.
     pub message: String,
+    /// The places that take part, the primary one first.
     pub labels: Vec<Label>,
     /// What was expected, where that can be said.
     pub expected: Option<String>,
     /// What was found instead.
     pub found: Option<String>,
+    /// Further facts, each a sentence.
     pub notes: Vec<String>,
     /// The likely fix.
     pub hint: Option<String>,
 }
 
 impl Diagnostic {
+    /// An error without places yet; `code` has a page in the index.
     pub fn error(code: &'static str, message: impl Into<String>) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,
@@ -50,35 +59,42 @@ impl Diagnostic {
         }
     }
 
+    /// A warning without places yet; `code` has a page in the index.
     pub fn warning(code: &'static str, message: impl Into<String>) -> Diagnostic {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, message) }
     }
 
+    /// Adds a place; the first one is the primary one.
     pub fn label(mut self, span: Span, text: impl Into<String>) -> Diagnostic {
         self.labels.push(Label { span, text: text.into() });
         self
     }
 
+    /// Says what was expected.
     pub fn expected(mut self, expected: impl Into<String>) -> Diagnostic {
         self.expected = Some(expected.into());
         self
     }
 
+    /// Says what was found instead.
     pub fn found(mut self, found: impl Into<String>) -> Diagnostic {
         self.found = Some(found.into());
         self
     }
 
+    /// Adds a fact.
     pub fn note(mut self, note: impl Into<String>) -> Diagnostic {
         self.notes.push(note.into());
         self
     }
 
+    /// Says what the likely fix is.
     pub fn hint(mut self, hint: impl Into<String>) -> Diagnostic {
         self.hint = Some(hint.into());
         self
     }
 
+    /// Whether it keeps the program from being compiled.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

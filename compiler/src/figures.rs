@@ -16,14 +16,18 @@ impl fmt::Display for Operations {
 /// What one pass over a program computes: pointwise operations, each on all elements of its dimensions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Body {
+    /// What each step of time computes.
     pub each_step: Operations,
     /// What is the same at every step.
     pub once: Operations,
 }
 
+/// What a graph costs, counted on its nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Figures {
+    /// What outputs need.
     pub forward: Body,
+    /// What only gradients need.
     pub backward: Body,
     /// What the forward pass saves for the backward pass at each step, in bytes.
     pub saved: Dim,

@@ -4,7 +4,7 @@
 //! where no step avoids it, the row says so.
 
 use crate::graph::interpret::{
-    Frozen, InterpretError, Tensor, Values, interpret_freezing, interpret_frozen,
+    Fault, Frozen, InterpretError, Tensor, Values, interpret_freezing, interpret_frozen,
 };
 use crate::graph::{Bindings, Graph, NodeId, Role};
 
@@ -25,9 +25,11 @@ const NOISE: f64 = 32.0;
 /// What came of one parameter or input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
+    /// The parameter's path or the input's name.
     pub path: String,
     /// Elements of the tensor, and how many derivatives of it were compared.
     pub elements: usize,
+    /// Derivatives of it that were compared, in elements and random directions.
     pub checked: usize,
     /// The largest difference.
     pub worst_absolute: f64,
@@ -38,31 +40,49 @@ pub struct Row {
     pub verdict: Verdict,
 }
 
+/// What a comparison came to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
+    /// Every derivative is the difference's, to [`TOLERANCE`].
     Agrees,
+    /// Some derivative is not the difference's.
     Differs,
     /// So many derivatives stand at a jump or kink of these nodes; the others agree.
     AtKink {
+        /// How many derivatives.
         count: usize,
+        /// The nodes that decide otherwise close by.
         nodes: Vec<String>,
     },
     /// So many finite differences are too uncertain to tell; the others agree.
     Unclear {
+        /// How many derivatives.
         count: usize,
     },
 }
 
+/// Why nothing could be compared.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GradcheckError {
+    /// The program has no value there.
     #[error(transparent)]
     Interpret(#[from] InterpretError),
+    /// The graph has no output of this name.
     #[error("there is no output `{0}`")]
     UnknownOutput(String),
+    /// The output has more than one element.
     #[error("`{0}` is no scalar")]
     NotScalar(String),
+    /// A gradient is not of its value's dimensions.
     #[error("the gradient for `{path}` has dimensions {found:?}, its value {expected:?}")]
-    Shape { path: String, expected: Vec<usize>, found: Vec<usize> },
+    Shape {
+        /// The parameter or input.
+        path: String,
+        /// The dimensions of its value.
+        expected: Vec<usize>,
+        /// The dimensions of the gradient given for it.
+        found: Vec<usize>,
+    },
 }
 
 /// Compares `gradients` of the scalar `output`, by path, at `values`. `graph` is the program before
@@ -118,7 +138,7 @@ impl<'a> Check<'a> {
     }
 
     fn row(&mut self, path: &str, gradient: &Tensor) -> Result<Row, GradcheckError> {
-        let missing = || InterpretError::Missing(path.into());
+        let missing = || InterpretError(Fault::Missing(path.into()));
         let value = self.values.get(path).ok_or_else(missing)?.clone();
         if value.dims != gradient.dims || value.data.len() != gradient.data.len() {
             let (expected, found) = (value.dims, gradient.dims.clone());

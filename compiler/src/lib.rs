@@ -3,6 +3,8 @@
 //! [`compile`] is the whole way. It reads no files but through the [`Loader`] that it is given, and
 //! knows no device.
 
+#![warn(missing_docs)]
+
 pub mod activity;
 pub mod audit;
 pub mod autodiff;
@@ -54,6 +56,7 @@ pub struct Options {
 /// The gradients of an output.
 #[derive(Clone, Debug)]
 pub struct Gradients {
+    /// The output that they are of: a scalar.
     pub output: String,
     /// Parameters by path and inputs by name; all parameters if not given.
     pub wrt: Option<Vec<String>>,
@@ -61,6 +64,7 @@ pub struct Gradients {
 
 /// A step from graph to graph. The graph is verified after each.
 pub struct Pass {
+    /// In one word: what `--emit` takes.
     pub name: &'static str,
     /// What it does, in a sentence.
     pub about: &'static str,
@@ -112,6 +116,7 @@ pub const PASSES: [Pass; 5] = [
 pub struct Compiled {
     /// The program and all that it uses: what spans refer to.
     pub sources: Sources,
+    /// What the program may not have meant.
     pub warnings: Vec<Diagnostic>,
     /// The dimensions of the graph by name, open or not.
     pub dims: BTreeMap<String, Dim>,
@@ -119,7 +124,9 @@ pub struct Compiled {
     pub graphs: Vec<(&'static str, Graph)>,
     /// How far the calculus went, for each pass in which it searched.
     pub reports: Vec<(&'static str, calculus::Report)>,
+    /// Which values are stored, and the order of kernels.
     pub schedule: Schedule,
+    /// The kernels.
     pub program: kernel::Program,
 }
 
@@ -128,14 +135,26 @@ pub struct Compiled {
 pub enum CompileError {
     /// The program has errors.
     #[error("{}", errors(sources, diagnostics))]
-    Program { sources: Sources, diagnostics: Vec<Diagnostic> },
+    Program {
+        /// What the spans of the diagnostics refer to.
+        sources: Sources,
+        /// The errors, and warnings among them.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// There is no such gradient.
     #[error(transparent)]
     Differentiate(#[from] autodiff::DifferentiateError),
+    /// The parameters cannot be updated.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
     /// A bug: the graph after a pass breaks a law.
     #[error("compiler bug: the graph after `{pass}` is not valid: {violation}")]
-    Bug { pass: &'static str, violation: Violation },
+    Bug {
+        /// The pass that made the graph.
+        pass: &'static str,
+        /// Where, and which law.
+        violation: Violation,
+    },
 }
 
 /// Compiles a graph of a program, called `name` in messages. `after` is told the name of each step

@@ -21,17 +21,55 @@ pub const STEP: &str = "optim.step";
 /// Which optimiser, and its settings. The learning rate is given at run time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Optimizer {
-    Sgd { momentum: f64, weight_decay: f64 },
-    Adam { beta1: f64, beta2: f64, eps: f64, weight_decay: f64 },
-    AdamW { beta1: f64, beta2: f64, eps: f64, weight_decay: f64 },
-    AmsGrad { beta1: f64, beta2: f64, eps: f64, weight_decay: f64 },
+    /// Stochastic gradient descent.
+    Sgd {
+        /// How much of the last direction is kept; 0 for none.
+        momentum: f64,
+        /// Times the parameter, added to its gradient.
+        weight_decay: f64,
+    },
+    /// Kingma and Ba 2015.
+    Adam {
+        /// The decay of the mean of gradients.
+        beta1: f64,
+        /// The decay of the mean of their squares.
+        beta2: f64,
+        /// Added to the root of that mean.
+        eps: f64,
+        /// Times the parameter, added to its gradient.
+        weight_decay: f64,
+    },
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+    AdamW {
+        /// The decay of the mean of gradients.
+        beta1: f64,
+        /// The decay of the mean of their squares.
+        beta2: f64,
+        /// Added to the root of that mean.
+        eps: f64,
+        /// Times learning rate and parameter, taken off the parameter.
+        weight_decay: f64,
+    },
+    /// Adam with the greatest mean of squares so far (Reddi et al. 2018).
+    AmsGrad {
+        /// The decay of the mean of gradients.
+        beta1: f64,
+        /// The decay of the mean of their squares.
+        beta2: f64,
+        /// Added to the root of the greatest such mean.
+        eps: f64,
+        /// Times the parameter, added to its gradient.
+        weight_decay: f64,
+    },
 }
 
 /// Why there is no update.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptimizerError {
+    /// It has no fixed size, which the optimiser's memory needs.
     #[error("parameter `{0}` has open dimensions; give them values to train it")]
     OpenDims(String),
+    /// A bug: the library's own function does not compile.
     #[error("the update function of std/optim.fgi is not well-formed: {0}")]
     Function(String),
 }

@@ -10,12 +10,16 @@ pub struct FileId(pub u32);
 /// A range of bytes in a source file.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
+    /// The file that it is in.
     pub file: FileId,
+    /// The first byte.
     pub start: u32,
+    /// The byte behind the last one.
     pub end: u32,
 }
 
 impl Span {
+    /// The bytes `start..end` of a file.
     pub fn new(file: FileId, start: usize, end: usize) -> Span {
         Span { file, start: start as u32, end: end as u32 }
     }
@@ -35,7 +39,9 @@ impl fmt::Debug for Span {
 /// One source text with the name under which it is shown.
 #[derive(Clone, Debug)]
 pub struct Source {
+    /// What messages call it.
     pub name: String,
+    /// All of it.
     pub text: Arc<str>,
 }
 
@@ -46,11 +52,13 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// Adds a text; its number is what spans of it carry.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<Arc<str>>) -> FileId {
         self.files.push(Source { name: name.into(), text: text.into() });
         FileId(self.files.len() as u32 - 1)
     }
 
+    /// All texts, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &Source> {
         self.files.iter()
     }
@@ -61,6 +69,7 @@ impl Sources {
         Sources { files: self.files.iter().map(rename).collect() }
     }
 
+    /// The text of this number, if there is one.
     pub fn get(&self, file: FileId) -> Option<&Source> {
         self.files.get(file.0 as usize)
     }

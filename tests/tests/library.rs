@@ -3,12 +3,10 @@
 
 use fgi::Array;
 use fgi::npz::Arrays;
-use fgi_compiler::check::{self, check};
+use fgi_compiler::check::{self, ArgumentHead, FunctionHead, check};
 use fgi_compiler::graph::Bindings;
 use fgi_compiler::graph::interpret::{Tensor, Values, interpret};
 use fgi_compiler::source::NoFiles;
-use fgi_compiler::syntax::ast::{Argument, DimArgument, ItemKind};
-use fgi_compiler::syntax::parse;
 use fgi_tests::{Engine, program::Case, workspace};
 
 /// A bell of height 1.
@@ -115,24 +113,20 @@ fn surrogates_are_those_of_the_frameworks() {
 /// A call of everything in a module, with its required arguments: `label` where they are integers, else `x`.
 fn calls(module: &str) -> Vec<String> {
     let path = workspace().join(format!("compiler/std/{module}.fgi"));
-    let (ast, _) = parse(&std::fs::read_to_string(path).unwrap(), Default::default());
-    let call = |name: &str, dims: &[DimArgument], arguments: &[Argument]| {
-        let dims: Vec<_> = dims.iter().filter(|dim| dim.default.is_none()).map(|_| "3").collect();
+    let text = std::fs::read_to_string(path).unwrap();
+    let heads = check::heads(module, &text, &NoFiles);
+    let call = |head: &FunctionHead| {
+        let dims: Vec<_> = head.dims.iter().filter(|d| d.default.is_none()).map(|_| "3").collect();
         let dims = if dims.is_empty() { String::new() } else { format!("[{}]", dims.join(", ")) };
-        let required = arguments.iter().filter(|argument| argument.default.is_none());
-        let required = required.map(|argument| {
-            let is_integer = argument.ty.as_ref().is_some_and(|ty| ty.elem.is_some());
-            if is_integer || argument.name.text == "label" { "label" } else { "x" }
-        });
-        format!("{module}::{name}{dims}({})", required.collect::<Vec<_>>().join(", "))
+        let required = head.arguments.iter().filter(|argument| !argument.has_default);
+        let takes_integers = |a: &ArgumentHead| a.is_i32 || a.name == "label";
+        let required = required.map(|a| if takes_integers(a) { "label" } else { "x" });
+        let required = required.collect::<Vec<_>>().join(", ");
+        format!("{module}::{}{dims}({required})", head.name)
     };
-    let calls = ast.items.iter().filter_map(|item| match &item.kind {
-        // It takes numbers, and is in every gated layer.
-        ItemKind::Fn(item) if item.name.text == "gate" => None,
-        ItemKind::Fn(item) => Some(call(&item.name.text, &[], &item.arguments)),
-        ItemKind::Layer(item) => Some(call(&item.name.text, &item.dims, &item.arguments)),
-        _ => None,
-    });
+    // `gate` takes numbers, and is in every gated layer.
+    let functions = heads.functions.iter().filter(|head| head.name != "gate");
+    let calls = functions.chain(&heads.layers).map(call);
     calls.collect()
 }
 

@@ -111,7 +111,7 @@ impl ProgramText {
 
 /// What training needs: the gradients of an output, of `loss` if there is one, and Adam.
 pub fn train(head: &GraphHead, output: Option<&String>, options: &mut Options) {
-    let has_loss = || head.outputs.iter().any(|output| output == "loss");
+    let has_loss = || head.outputs.iter().any(|output| output.name == "loss");
     let output = output.cloned().or_else(|| has_loss().then(|| "loss".into()));
     options.gradients = output.map(|output| Gradients { output, wrt: None });
     options.optimizer = options.gradients.is_some().then_some(Optimizer::ADAM);

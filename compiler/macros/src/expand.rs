@@ -5,12 +5,12 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
+use fgi_compiler::check::GraphHead;
 use fgi_compiler::emit::embedded::VERSION;
 use fgi_compiler::graph::{Dim, Elem, Input, Role, Symbol};
 use fgi_compiler::kernel::{BufferId, Program};
 use fgi_compiler::optimizer::{LEARNING_RATE, Optimizer, STEP};
 use fgi_compiler::source::Span as Place;
-use fgi_compiler::syntax::ast::{GraphItem, Item, Pattern, StatementKind};
 use params::Tree;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{format_ident, quote};
@@ -21,8 +21,7 @@ use value::Value;
 /// What a module is made of.
 pub struct Module<'a> {
     pub program: &'a Program,
-    pub item: &'a Item,
-    pub graph: &'a GraphItem,
+    pub graph: &'a GraphHead,
     pub optimizer: Option<&'a Optimizer>,
     /// The output that the gradients are of.
     pub loss: Option<&'a str>,
@@ -36,8 +35,8 @@ pub struct Module<'a> {
 
 impl Module<'_> {
     pub fn expand(&self) -> TokenStream {
-        let name = ident(&self.program.name, (self.span)(self.graph.name.span));
-        let docs = self.item.docs.join("\n");
+        let name = ident(&self.program.name, (self.span)(self.graph.span));
+        let docs = &self.graph.docs;
         let bytes = Literal::byte_string(self.bytes);
         let files = self.files.iter().map(|file| track(file));
         let inputs = self.inputs();
@@ -71,8 +70,8 @@ impl Module<'_> {
             if [LEARNING_RATE, STEP].contains(&path.as_str()) {
                 continue;
             }
-            let declared = self.graph.arguments.iter().find(|argument| argument.name.text == *path);
-            let span = declared.map_or(Span::call_site(), |found| (self.span)(found.name.span));
+            let declared = self.graph.inputs.iter().find(|input| input.name == *path);
+            let span = declared.map_or(Span::call_site(), |found| (self.span)(found.span));
             let name = ident(path, span);
             let value = Value::new(input.ty.elem, axes(&input.ty.dims, input.ty.is_stream(), time));
             let docs = value.docs(&input.docs);
@@ -145,11 +144,12 @@ impl Module<'_> {
     fn outputs(&self) -> TokenStream {
         let (mut fields, mut reads) = (TokenStream::new(), TokenStream::new());
         for (_, path, buffer) in self.results(Role::Output) {
-            let declared = self.graph.outputs.iter().find(|output| output.text == *path);
+            let declared = self.graph.outputs.iter().find(|output| output.name == *path);
             let span = declared.map_or(Span::call_site(), |found| (self.span)(found.span));
             let name = ident(path, span);
             let value = self.value(buffer);
-            let (docs, ty) = (value.docs(&self.binding_docs(path)), value.owned());
+            let docs = declared.map_or("", |found| &found.docs);
+            let (docs, ty) = (value.docs(docs), value.owned());
             fields.extend(quote!(#docs pub #name: #ty,));
             reads.extend(quote!(#name: model.output(#path)?,));
         }
@@ -166,16 +166,6 @@ impl Module<'_> {
                 }
             }
         }
-    }
-
-    fn binding_docs(&self, name: &str) -> String {
-        let statement = self.graph.body.statements.iter().find(|statement| match &statement.kind {
-            StatementKind::Let(binding) => {
-                matches!(&binding.pattern, Pattern::Name(bound) if bound.text == name)
-            }
-            _ => false,
-        });
-        statement.map(|statement| statement.docs.join("\n")).unwrap_or_default()
     }
 
     fn params(&self) -> TokenStream {

@@ -10,11 +10,11 @@ mod text;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use fgi_compiler::check::{self, GraphHead};
 use fgi_compiler::diagnostic::Diagnostic;
 use fgi_compiler::emit::embedded::Embedded;
 use fgi_compiler::optimizer::Optimizer;
-use fgi_compiler::source::{FileId, Loader, Sources, Span as Place};
-use fgi_compiler::syntax::ast::{GraphItem, Item, ItemKind};
+use fgi_compiler::source::{Loader, NoFiles, Sources, Span as Place};
 use fgi_compiler::{CompileError, Compiled, Gradients, Options};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -90,24 +90,22 @@ enum Written {
 
 impl Source {
     fn compile(&self, text: &str, settings: Settings) -> Result<TokenStream, Error> {
-        let (module, _) = fgi_compiler::syntax::parse(text, FileId::default());
-        let graph = graph(&module.items, settings.graph.as_deref());
+        let heads = check::heads(&self.name, text, &NoFiles);
+        let graph = graph(&heads.graphs, settings.graph.as_deref());
         let asked = settings.place();
-        let options = options(settings, graph.map(|(_, graph)| graph))?;
+        let options = options(settings, graph)?;
         let compiled = fgi_compiler::compile(&self.name, text, &self.files, &options, &mut |_| {});
         let compiled = compiled.map_err(|error| self.error(error, asked))?;
-        let Some((item, graph)) = graph else {
+        let Some(graph) = graph else {
             return Err(Error::new(self.whole(), "the program has no graph"));
         };
         let span = |place: Place| self.tokens(place).0;
         let embedded = Embedded { program: compiled.program.clone() };
-        let bytes =
-            embedded.to_bytes().map_err(|error| Error::new(span(graph.name.span), error))?;
+        let bytes = embedded.to_bytes().map_err(|error| Error::new(span(graph.span), error))?;
         let warnings = self.warnings(&compiled);
         let files = self.files.read.borrow();
         let module = expand::Module {
             program: &compiled.program,
-            item,
             graph,
             optimizer: options.optimizer.as_ref(),
             loss: options.gradients.as_ref().map(|gradients| gradients.output.as_str()),
@@ -180,18 +178,14 @@ impl Source {
 }
 
 /// The graph of a name, or the first one.
-fn graph<'a>(items: &'a [Item], name: Option<&str>) -> Option<(&'a Item, &'a GraphItem)> {
-    let mut graphs = items.iter().filter_map(|item| match &item.kind {
-        ItemKind::Graph(graph) => Some((item, graph)),
-        _ => None,
-    });
-    graphs.find(|(_, graph)| name.is_none_or(|name| graph.name.text == name))
+fn graph<'a>(graphs: &'a [GraphHead], name: Option<&str>) -> Option<&'a GraphHead> {
+    graphs.iter().find(|graph| name.is_none_or(|name| graph.name == name))
 }
 
 /// The gradient of `loss`, if there is such an output, and Adam, unless something else is asked for.
-fn options(settings: Settings, graph: Option<&GraphItem>) -> Result<Options, Error> {
+fn options(settings: Settings, graph: Option<&GraphHead>) -> Result<Options, Error> {
     let has_loss =
-        graph.is_some_and(|graph| graph.outputs.iter().any(|output| output.text == LOSS));
+        graph.is_some_and(|graph| graph.outputs.iter().any(|output| output.name == LOSS));
     let gradients = match settings.gradients {
         Asked::Default => has_loss.then(|| Gradients { output: LOSS.into(), wrt: None }),
         Asked::None => None,

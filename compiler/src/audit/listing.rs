@@ -13,9 +13,11 @@ use crate::syntax::expr_to_string;
 /// What happens to gradients at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Where it is written.
     pub place: Span,
     /// `param`, `inject`, `bypass`, `cut` or `reset`.
     pub kind: &'static str,
+    /// What it says, on one line.
     pub text: String,
 }
 

@@ -30,22 +30,22 @@ pub struct Explanation {
     /// The path of instances and the name.
     pub path: String,
     /// The name as the expressions have it.
-    pub name: String,
+    name: String,
     /// The expression in the program.
     pub span: Span,
     /// As written, with functions inlined.
-    pub written: Written,
-    pub normal: Written,
+    written: Written,
+    normal: Written,
     /// What the forward pass computes.
-    pub value: Written,
+    value: Written,
     /// The name of the gradient that the binding receives.
-    pub cotangent: String,
+    cotangent: String,
     /// What the backward pass sends to each name.
-    pub gradients: Vec<(String, Written)>,
-    pub proof: Proof,
+    gradients: Vec<(String, Written)>,
+    proof: Proof,
 }
 
-pub enum Proof {
+enum Proof {
     /// It was in normal form as it was written.
     AsWritten,
     Steps {
@@ -58,22 +58,29 @@ pub enum Proof {
 }
 
 /// One use of a law.
-pub struct Step {
-    pub law: &'static Law,
+struct Step {
+    law: &'static Law,
     /// The law was used from right to left.
-    pub reversed: bool,
+    reversed: bool,
     /// The part that it was used on, and what became of it.
-    pub before: Expr,
-    pub after: Expr,
+    before: Expr,
+    after: Expr,
     /// All of the expression afterwards.
-    pub whole: Expr,
+    whole: Expr,
 }
 
 /// Why there is no explanation.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
+    /// The graph has no binding of this path.
     #[error("the graph has no binding `{path}`{hint}")]
-    Unknown { path: String, hint: String },
+    Unknown {
+        /// The path asked for.
+        path: String,
+        /// The closest one that there is, as the end of the message; may be empty.
+        hint: String,
+    },
+    /// The binding is no part of what the outputs are computed from.
     #[error("no output of the graph needs `{0}`, so nothing is computed for it")]
     Unneeded(String),
 }

@@ -2,7 +2,7 @@
 //!
 //! The normal form: no `g - sg(g)` in any spelling, no `bypass` directly in another; what is under
 //! an `sg` or the value of a `bypass` is free of both; the second operand of a `bypass` only serves
-//! the derivative. So when the graph has been differentiated, [`crate::autodiff::erase`] leaves no
+//! the derivative. So when the graph has been differentiated, the pass `erase` leaves no
 //! trace of surrogates in the values, and the reverse pass needs no rule for `sg`.
 //!
 //! What is equal is decided, not searched for. A term is a pair of a value and a derivative. Each
@@ -13,21 +13,21 @@
 //! equal if their operands are, and `sg` and `bypass` do nothing but choose a component of the pair.
 //! Terms that the laws make equal then have the same value, but for the order of sums, and the same
 //! derivative as a linear form. Atoms on purpose are ordinary sums in which terms of opposite sign meet,
-//! for they may be tricks with rounding, and what exceeds [`Limits`].
+//! for they may be tricks with rounding, and what exceeds the limits on sums and rounds.
 //!
-//! The laws themselves are one table ([`rules`]), with which an e-graph proves what was decided.
+//! The laws themselves are one table ([`LAWS`]), with which an e-graph proves what was decided.
 //!
-//! That is the first phase. The second, [`joint`], simplifies values and gradients together.
+//! That is the first phase. The second, `joint`, simplifies values and gradients together.
 
-pub mod analysis;
+mod analysis;
 mod cost;
 mod dag;
-pub mod encode;
+mod encode;
 pub mod explain;
 mod extract;
-pub mod joint;
-pub mod language;
-pub mod rules;
+pub(crate) mod joint;
+mod language;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -65,7 +65,7 @@ impl fmt::Display for Report {
 
 /// How much is looked at. The result is right whatever they are.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Terms of a sum.
     pub sum: usize,
     /// Guesses at what the memories of a program have in common.
@@ -91,7 +91,7 @@ pub fn simplify(graph: &Graph) -> (Graph, Report) {
 }
 
 /// As [`simplify`], with other limits.
-pub fn simplify_within(graph: &Graph, limits: Limits) -> (Graph, Report) {
+pub(crate) fn simplify_within(graph: &Graph, limits: Limits) -> (Graph, Report) {
     let mut graph = graph.compact();
     let mut report = Report::default();
     if !graph.ids().any(|id| matches!(graph.node(id).op, Op::Sg | Op::Bypass)) {

@@ -36,7 +36,9 @@ pub enum Phase {
 pub enum Order {
     /// The values agree, derivatives need not: for graphs that have their gradients.
     Value,
+    /// The first derivative too.
     First,
+    /// Derivatives of all orders too.
     All,
 }
 
@@ -54,6 +56,7 @@ pub enum Numeric {
 }
 
 impl Phase {
+    /// When, as a phrase.
     pub fn name(self) -> &'static str {
         match self {
             Phase::Surrogate => "before gradients are appended",
@@ -63,6 +66,7 @@ impl Phase {
 }
 
 impl Order {
+    /// What is kept, as a phrase.
     pub fn name(self) -> &'static str {
         match self {
             Order::Value => "values only",
@@ -73,6 +77,7 @@ impl Order {
 }
 
 impl Numeric {
+    /// In one word.
     pub fn name(self) -> &'static str {
         match self {
             Numeric::Exact => "exact",
@@ -82,6 +87,7 @@ impl Numeric {
         }
     }
 
+    /// The word and what it says of the bits.
     pub fn meaning(self) -> &'static str {
         match self {
             Numeric::Exact => "exact: the same bits for all operands",
@@ -94,10 +100,15 @@ impl Numeric {
     }
 }
 
+/// A law of the calculus: two terms that are equal in value and derivative.
 pub struct Law {
+    /// Its name for `fgic explain rule:NAME`.
     pub name: &'static str,
+    /// When it is used.
     pub phases: &'static [Phase],
+    /// Which derivatives it keeps.
     pub order: Order,
+    /// How exactly values are kept.
     pub numeric: Numeric,
     /// The equation with its condition, in the language's syntax; c has no derivative, L is linear.
     pub equation: &'static str,
@@ -130,6 +141,7 @@ enum Proof {
 /// The longest sum that is looked at as a whole.
 const MAX_SUM: usize = 64;
 
+/// THE table of laws. A law is added as a row; the tests measure its class and ask for its use.
 #[rustfmt::skip]
 pub static LAWS: &[Law] = {
     use Form::*;
@@ -476,13 +488,13 @@ const fn law(
 
 impl Law {
     /// The law as egg applies it; `None` if its text is no pattern, which the tests rule out.
-    pub fn rewrite(&self) -> Option<Rewrite<Term, Facts>> {
+    pub(crate) fn rewrite(&self) -> Option<Rewrite<Term, Facts>> {
         self.rewrites().into_iter().next()
     }
 
     /// The law as egg applies it: patterns in all orders of the operands of commutative operations,
     /// marked by primes in the name.
-    pub fn rewrites(&self) -> Vec<Rewrite<Term, Facts>> {
+    pub(crate) fn rewrites(&self) -> Vec<Rewrite<Term, Facts>> {
         match &self.form {
             Form::Equal(equal) => {
                 Rewrite::new(self.name, EachClass, EachTerm(*equal)).into_iter().collect()

@@ -7,43 +7,74 @@ use super::elaborate::{elem, names, plain_name};
 use super::modules::{Modules, item_name};
 use crate::diagnostic::Diagnostic;
 use crate::graph::Elem;
-use crate::source::{Loader, Sources};
-use crate::syntax::ast::{BinaryOp, Expr, ExprKind, Function, GraphItem, Item, ItemKind, UnaryOp};
+use crate::source::{Loader, Sources, Span};
+use crate::syntax::ast::{
+    Argument, BinaryOp, Body, DimArgument, Expr, ExprKind, Function, GraphItem, Item, ItemKind,
+    Layer, Name, Pattern, Statement, StatementKind, UnaryOp,
+};
 use crate::syntax::expr_to_string;
 
 /// The graphs and functions of a program, with what was found wrong on the way to them.
 pub struct Heads {
+    /// The program and all that it uses.
     pub sources: Sources,
+    /// What was found wrong, in the order of the sources.
     pub diagnostics: Vec<Diagnostic>,
+    /// In the order of the text, as are the others.
     pub graphs: Vec<GraphHead>,
+    /// `fn` items.
     pub functions: Vec<FunctionHead>,
+    /// `layer` items.
+    pub layers: Vec<FunctionHead>,
     /// The names of everything that the program defines, in the order of the text.
     pub names: Vec<String>,
 }
 
-/// What a function says before its body.
+/// What a function or layer says before its body.
 #[derive(Clone, Debug)]
 pub struct FunctionHead {
+    /// The name after `fn` or `layer`.
     pub name: String,
-    /// Each with whether it has a default.
-    pub arguments: Vec<(String, bool)>,
+    /// `[N, …]` of a layer.
+    pub dims: Vec<DimHead>,
+    /// In their order.
+    pub arguments: Vec<ArgumentHead>,
+}
+
+/// A formal argument of a function or layer.
+#[derive(Clone, Debug)]
+pub struct ArgumentHead {
+    /// The name in the body.
+    pub name: String,
+    /// A call may leave it out.
+    pub has_default: bool,
+    /// Declared as a tensor of integers.
+    pub is_i32: bool,
 }
 
 /// What a graph says before its body.
 #[derive(Clone, Debug)]
 pub struct GraphHead {
+    /// The name after `graph`.
     pub name: String,
+    /// Where the name stands.
+    pub span: Span,
+    /// Its `///` lines.
     pub docs: String,
+    /// The list `[T = 28, …]` after the name.
     pub dims: Vec<DimHead>,
+    /// In their order.
     pub inputs: Vec<InputHead>,
-    pub outputs: Vec<String>,
+    /// As `-> (…)` lists them.
+    pub outputs: Vec<OutputHead>,
     /// The constants of the program that are whole numbers: no dimension of their names is open.
     constants: BTreeMap<String, i64>,
 }
 
-/// `K = 784 / T` in a graph's list of dimensions.
+/// `K = 784 / T` in a list of dimensions.
 #[derive(Clone, Debug)]
 pub struct DimHead {
+    /// The name that `-D` gives a value.
     pub name: String,
     /// As written.
     pub default: Option<String>,
@@ -52,13 +83,30 @@ pub struct DimHead {
 /// An input as it is declared.
 #[derive(Clone, Debug)]
 pub struct InputHead {
+    /// The name in the body.
     pub name: String,
+    /// Where the name stands.
+    pub span: Span,
+    /// Its `///` lines.
     pub docs: String,
+    /// Declared as a tensor of integers.
     pub is_i32: bool,
+    /// Declared with a number of steps, `[T; …]`.
     pub is_stream: bool,
     /// As written: for a stream, the number of steps first.
     pub dims: Vec<String>,
     exprs: Vec<Expr>,
+}
+
+/// An output as a graph lists it.
+#[derive(Clone, Debug)]
+pub struct OutputHead {
+    /// The name of the binding.
+    pub name: String,
+    /// Where the list names it.
+    pub span: Span,
+    /// The `///` lines of the binding that it is.
+    pub docs: String,
 }
 
 impl GraphHead {
@@ -96,12 +144,19 @@ pub fn heads(name: &str, text: &str, loader: &dyn Loader) -> Heads {
         })
         .collect();
     let functions = items.iter().filter_map(|item| match &item.kind {
-        ItemKind::Fn(function) => Some(function_head(function)),
+        ItemKind::Fn(Function { name, arguments, .. }) => Some(function_head(name, &[], arguments)),
+        _ => None,
+    });
+    let layers = items.iter().filter_map(|item| match &item.kind {
+        ItemKind::Layer(Layer { name, dims, arguments, .. }) => {
+            Some(function_head(name, dims, arguments))
+        }
         _ => None,
     });
     let names = items.iter().filter_map(item_name).map(|name| name.text.clone());
     Heads {
         functions: functions.collect(),
+        layers: layers.collect(),
         names: names.collect(),
         graphs,
         sources: modules.sources,
@@ -109,23 +164,27 @@ pub fn heads(name: &str, text: &str, loader: &dyn Loader) -> Heads {
     }
 }
 
-fn function_head(function: &Function) -> FunctionHead {
-    let arguments = function.arguments.iter();
-    let arguments =
-        arguments.map(|argument| (argument.name.text.clone(), argument.default.is_some()));
-    FunctionHead { name: function.name.text.clone(), arguments: arguments.collect() }
+fn function_head(name: &Name, dims: &[DimArgument], arguments: &[Argument]) -> FunctionHead {
+    let arguments = arguments.iter().map(|argument| ArgumentHead {
+        name: argument.name.text.clone(),
+        has_default: argument.default.is_some(),
+        is_i32: argument.ty.as_ref().is_some_and(|ty| elem(ty) == Elem::I32),
+    });
+    let (name, dims) = (name.text.clone(), dims.iter().map(dim_head).collect());
+    FunctionHead { name, dims, arguments: arguments.collect() }
+}
+
+fn dim_head(dim: &DimArgument) -> DimHead {
+    DimHead { name: dim.name.text.clone(), default: dim.default.as_ref().map(expr_to_string) }
 }
 
 fn head(item: &Item, graph: &GraphItem, constants: &BTreeMap<String, i64>) -> GraphHead {
-    let dims = graph.dims.iter().map(|dim| DimHead {
-        name: dim.name.text.clone(),
-        default: dim.default.as_ref().map(expr_to_string),
-    });
     let inputs = graph.arguments.iter().filter_map(|argument| {
         let ty = argument.ty.as_ref()?;
         let exprs: Vec<Expr> = ty.time.iter().chain(&ty.dims).cloned().collect();
         Some(InputHead {
             name: argument.name.text.clone(),
+            span: argument.name.span,
             docs: argument.docs.join("\n"),
             is_i32: elem(ty) == Elem::I32,
             is_stream: ty.time.is_some(),
@@ -133,14 +192,30 @@ fn head(item: &Item, graph: &GraphItem, constants: &BTreeMap<String, i64>) -> Gr
             exprs,
         })
     });
+    let outputs = graph.outputs.iter().map(|output| OutputHead {
+        name: output.text.clone(),
+        span: output.span,
+        docs: binding_docs(&graph.body, &output.text),
+    });
     GraphHead {
         name: graph.name.text.clone(),
+        span: graph.name.span,
         docs: item.docs.join("\n"),
-        dims: dims.collect(),
+        dims: graph.dims.iter().map(dim_head).collect(),
         inputs: inputs.collect(),
-        outputs: graph.outputs.iter().map(|output| output.text.clone()).collect(),
+        outputs: outputs.collect(),
         constants: constants.clone(),
     }
+}
+
+/// The `///` lines of the binding of a name.
+fn binding_docs(body: &Body, name: &str) -> String {
+    let is_it = |statement: &&Statement| {
+        matches!(&statement.kind, StatementKind::Let(binding)
+            if matches!(&binding.pattern, Pattern::Name(bound) if bound.text == name))
+    };
+    let statement = body.statements.iter().find(is_it);
+    statement.map(|statement| statement.docs.join("\n")).unwrap_or_default()
 }
 
 /// Adds to `dims` what the shapes of inputs say about the dimensions that their types name. A stream's

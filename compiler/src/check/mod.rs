@@ -28,7 +28,9 @@ use crate::graph::{Dim, Graph, NodeId};
 use crate::source::{Loader, Sources, Span};
 use crate::syntax::ast::ItemKind;
 use elaborate::Elaborator;
-pub use heads::{DimHead, FunctionHead, GraphHead, Heads, InputHead, bind_dims, heads};
+pub use heads::{
+    ArgumentHead, DimHead, FunctionHead, GraphHead, Heads, InputHead, OutputHead, bind_dims, heads,
+};
 use modules::{DefId, ModuleId, Modules};
 pub use modules::{is_standard, standard_module, standard_modules};
 pub use report::closest;
@@ -54,6 +56,7 @@ pub struct Checked {
     pub graph: Option<Graph>,
     /// The dimensions of the graph by name, open or not.
     pub dims: BTreeMap<String, Dim>,
+    /// Where the graph is written; empty if there is none.
     pub places: Places,
 }
 

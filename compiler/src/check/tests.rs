@@ -492,6 +492,26 @@ fn shapes_bind_dimensions() {
 }
 
 #[test]
+fn heads_say_what_is_written() {
+    let text = "/// A net.\ngraph g(/// Pixels.\nx: [T; B, 3]) -> (loss) {\n/// The loss.\nlet loss = sum(x); }
+        layer l[N, M = 2](x: [B, K], i: i32[B], c = 1) { x }";
+    let heads = heads("g.fgi", text, &NoFiles);
+    let graph = &heads.graphs[0];
+    let (input, output) = (&graph.inputs[0], &graph.outputs[0]);
+    assert_eq!([&graph.docs, &input.docs, &output.docs], ["A net.", "Pixels.", "The loss."]);
+    let places = [graph.span, input.span, output.span].map(|span| heads.sources.text(span));
+    assert_eq!(places, ["g", "x", "loss"]);
+    let layer = &heads.layers[0];
+    let dims = layer.dims.iter().map(|dim| (dim.name.as_str(), dim.default.as_deref()));
+    assert_eq!(dims.collect::<Vec<_>>(), [("N", None), ("M", Some("2"))]);
+    let arguments = layer.arguments.iter().map(|a| (a.name.as_str(), a.is_i32, a.has_default));
+    assert_eq!(
+        arguments.collect::<Vec<_>>(),
+        [("x", false, false), ("i", true, false), ("c", false, true)]
+    );
+}
+
+#[test]
 fn files_beside_the_program_go_before_the_library() {
     struct Beside;
     impl Loader for Beside {

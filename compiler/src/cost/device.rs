@@ -34,11 +34,15 @@ pub struct Device {
     pub sources: BTreeMap<String, String>,
 }
 
-/// Why a text describes no device.
+/// Why a text describes no device; the text says what is at fault.
 #[derive(Debug, thiserror::Error)]
-pub enum DeviceError {
+#[error(transparent)]
+pub struct DeviceError(#[from] Fault);
+
+#[derive(Debug, thiserror::Error)]
+enum Fault {
     #[error("no description of a device: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     #[error("`{field}` is {value}: it must be {expected}")]
     Figure { field: &'static str, value: f64, expected: &'static str },
 }
@@ -61,13 +65,14 @@ pub struct Prediction {
 impl Device {
     /// The devices of the table.
     pub fn all() -> Result<Vec<Device>, DeviceError> {
-        let devices: Vec<Device> = serde_json::from_str(include_str!("devices.json"))?;
+        let devices: Vec<Device> =
+            serde_json::from_str(include_str!("devices.json")).map_err(Fault::Json)?;
         devices.into_iter().map(Device::checked).collect()
     }
 
     /// Reads the JSON object of one device.
     pub fn parse(json: &str) -> Result<Device, DeviceError> {
-        serde_json::from_str::<Device>(json)?.checked()
+        serde_json::from_str::<Device>(json).map_err(Fault::Json)?.checked()
     }
 
     fn checked(self) -> Result<Device, DeviceError> {
@@ -79,14 +84,14 @@ impl Device {
         ];
         for (field, value) in rates {
             if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
-                return Err(DeviceError::Figure { field, value, expected: "positive" });
+                return Err(Fault::Figure { field, value, expected: "positive" }.into());
             }
         }
         let latencies =
             [("dispatch_latency", self.dispatch_latency), ("step_latency", self.step_latency)];
         for (field, value) in latencies {
             if !(value >= 0.0 && value.is_finite()) {
-                return Err(DeviceError::Figure { field, value, expected: "0 or more" });
+                return Err(Fault::Figure { field, value, expected: "0 or more" }.into());
             }
         }
         Ok(self)

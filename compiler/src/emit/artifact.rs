@@ -74,9 +74,13 @@ pub enum BuildError {
     Unreadable(String),
 }
 
-/// Why an artifact was refused.
+/// Why an artifact was refused; the text says what is at fault.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+#[error(transparent)]
+pub struct ReadError(#[from] Fault);
+
+#[derive(Debug, thiserror::Error)]
+enum Fault {
     #[error("`{name}` cannot be read: {error}")]
     File { name: String, error: io::Error },
     #[error("`manifest.json` is no JSON: {0}")]
@@ -149,22 +153,22 @@ impl Artifact {
     pub fn read(load: &mut dyn FnMut(&str) -> io::Result<Vec<u8>>) -> Result<Artifact, ReadError> {
         let failed = |name: &str| {
             let name = name.to_owned();
-            move |error| ReadError::File { name, error }
+            move |error| Fault::File { name, error }
         };
         let manifest = parse(&load(MANIFEST).map_err(failed(MANIFEST))?)?;
         let mut files = BTreeMap::new();
         for (name, entry) in &manifest.files {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', ':', '\0']) {
-                return Err(ReadError::Name { name: name.clone() });
+                return Err(Fault::Name { name: name.clone() }.into());
             }
             let bytes = load(name).map_err(failed(name))?;
             let found = bytes.len() as u64;
             if found != entry.bytes {
                 let (name, expected) = (name.clone(), entry.bytes);
-                return Err(ReadError::Length { name, expected, found });
+                return Err(Fault::Length { name, expected, found }.into());
             }
             if sha256(&bytes) != entry.sha256 {
-                return Err(ReadError::Hash { name: name.clone() });
+                return Err(Fault::Hash { name: name.clone() }.into());
             }
             files.insert(name.clone(), bytes);
         }
@@ -172,6 +176,7 @@ impl Artifact {
         Ok(Artifact { manifest, files })
     }
 
+    /// What is in it, and how to run it.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -312,20 +317,20 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Version first: what a later one says is not for this reader to judge.
-fn parse(json: &[u8]) -> Result<Manifest, ReadError> {
-    let value: serde_json::Value = serde_json::from_slice(json).map_err(ReadError::Json)?;
+fn parse(json: &[u8]) -> Result<Manifest, Fault> {
+    let value: serde_json::Value = serde_json::from_slice(json).map_err(Fault::Json)?;
     if value.get("format").and_then(|format| format.as_str()) != Some(FORMAT) {
-        return Err(ReadError::Format);
+        return Err(Fault::Format);
     }
     match value.get("version").and_then(|version| version.as_u64()) {
-        Some(found) if found != u64::from(VERSION) => Err(ReadError::Version { found }),
-        _ => Manifest::deserialize(value).map_err(ReadError::Schema),
+        Some(found) if found != u64::from(VERSION) => Err(Fault::Version { found }),
+        _ => Manifest::deserialize(value).map_err(Fault::Schema),
     }
 }
 
 /// Every number refers to something, every formula has its dimensions, every fixed size fits.
-fn check(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> Result<(), ReadError> {
-    let wrong = |what: String| Err(ReadError::Wrong(what));
+fn check(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> Result<(), Fault> {
+    let wrong = |what: String| Err(Fault::Wrong(what));
     check_formulas(manifest)?;
     for block in &manifest.memory {
         check_size(&block.name, &block.size)?;
@@ -372,8 +377,8 @@ fn check(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> Result<(), R
     }
 }
 
-fn check_kernel(manifest: &Manifest, kernel: &manifest::Kernel) -> Result<(), ReadError> {
-    let wrong = |what: &str| Err(ReadError::Wrong(format!("`{}` {what}", kernel.name)));
+fn check_kernel(manifest: &Manifest, kernel: &manifest::Kernel) -> Result<(), Fault> {
+    let wrong = |what: &str| Err(Fault::Wrong(format!("`{}` {what}", kernel.name)));
     let lanes = match &kernel.chunking {
         Chunking::Whole => 1,
         Chunking::Steps { lanes, .. } | Chunking::Loops { lanes, .. } => *lanes,
@@ -405,7 +410,7 @@ fn check_kernel(manifest: &Manifest, kernel: &manifest::Kernel) -> Result<(), Re
 }
 
 /// Formulas are in open dimensions.
-fn check_formulas(manifest: &Manifest) -> Result<(), ReadError> {
+fn check_formulas(manifest: &Manifest) -> Result<(), Fault> {
     let mut formulas: Vec<&Dim> = manifest.time.iter().collect();
     formulas.extend(manifest.inputs.iter().flat_map(|input| &input.dims));
     formulas.extend(manifest.params.iter().flat_map(|param| &param.dims));
@@ -436,7 +441,7 @@ fn check_formulas(manifest: &Manifest) -> Result<(), ReadError> {
     let open = &manifest.dimensions.open;
     let symbols = formulas.iter().flat_map(|formula| formula.symbols());
     match symbols.into_iter().find(|symbol| !open.contains(symbol.as_ref())) {
-        Some(symbol) => Err(ReadError::Wrong(format!("`{symbol}` is no open dimension"))),
+        Some(symbol) => Err(Fault::Wrong(format!("`{symbol}` is no open dimension"))),
         None => Ok(()),
     }
 }
@@ -450,14 +455,14 @@ fn elements(manifest: &Manifest, dims: &[Dim], stream: bool) -> Dim {
 }
 
 /// A fixed size can be indexed by an i32; an open one is checked when its dimensions are bound.
-fn check_size(what: &str, size: &Dim) -> Result<(), ReadError> {
+fn check_size(what: &str, size: &Dim) -> Result<(), Fault> {
     let fits = |value: i64| (0..=i64::from(i32::MAX)).contains(&value);
     let is_too_large = match size.as_const() {
         Some(size) => !fits(size),
         None => size.terms().iter().any(|(_, value)| !fits(value.abs())),
     };
     match is_too_large {
-        true => Err(ReadError::Overflow { what: what.to_owned(), size: size.clone() }),
+        true => Err(Fault::Overflow { what: what.to_owned(), size: size.clone() }),
         false => Ok(()),
     }
 }

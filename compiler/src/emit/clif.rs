@@ -38,6 +38,7 @@ use values::Place;
 /// at the steps `first..end`. Without time these are the steps that loops over time run, where they
 /// are not left out: the function then computes that part of the sums.
 pub struct NativeKernel {
+    /// The code, whose only argument is a [`Frame`].
     pub function: Function,
     /// The dimensions whose values [`Frame::dims`] holds.
     pub dims: Vec<Size>,
@@ -48,6 +49,7 @@ pub struct NativeKernel {
 /// A dimension of which a function needs the value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Size {
+    /// The dimension, evaluated before the call.
     pub dim: Dim,
     /// The value is a number of the program, like the divisor of a mean, and no matter of where things
     /// are: where the function runs for a part of the batch, it is that of the whole.
@@ -69,6 +71,7 @@ pub enum Products {
 pub struct Frame {
     /// The program's buffers, by [`BufferId`]; see also [`tile::windows`].
     pub buffers: *const *mut u8,
+    /// The values of [`NativeKernel::dims`].
     pub dims: *const i64,
     /// For each product, where the result is put: row-major over [`Product::axes`], in the ranges
     /// asked for.
@@ -95,7 +98,9 @@ pub type Multiply = extern "C" fn(
 /// A sum of products of two buffers' elements.
 #[derive(Clone, Debug)]
 pub struct Product {
+    /// The left operand.
     pub left: BufferId,
+    /// The right operand.
     pub right: BufferId,
     /// The first of `axes` is time: the steps `first..end`.
     pub over_steps: bool,
@@ -118,7 +123,9 @@ pub struct Product {
 /// The steps that are summed over.
 #[derive(Clone, Debug)]
 pub struct TimeLoop {
+    /// The first step.
     pub first: Dim,
+    /// The step behind the last.
     pub end: Dim,
     /// Of these the steps `first..end` that the function is called with; else all.
     pub in_parts: bool,
@@ -127,8 +134,11 @@ pub struct TimeLoop {
 /// An axis and by how much a step along it moves in each operand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProductAxis {
+    /// Its length.
     pub extent: Dim,
+    /// In elements of the left operand.
     pub left: Dim,
+    /// In elements of the right operand.
     pub right: Dim,
 }
 

@@ -12,14 +12,20 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What is kept of a program. Spans are not: the texts that they refer to are not there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Embedded {
+    /// The kernels, buffers and parameters.
     pub program: Program,
 }
 
 /// Why bytes are no embedded program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmbeddedError {
+    /// They are of another version.
     #[error("the program was embedded by version {found} of fgi-macros; this is fgi {VERSION}")]
-    Version { found: String },
+    Version {
+        /// The version that made them.
+        found: String,
+    },
+    /// They end early, or say what cannot be.
     #[error("the embedded program is damaged: {0}")]
     Damaged(String),
 }
@@ -31,6 +37,7 @@ impl Embedded {
             .map_err(|error| EmbeddedError::Damaged(error.to_string()))
     }
 
+    /// Reads what [`Embedded::to_bytes`] of this very version made.
     pub fn from_bytes(bytes: &[u8]) -> Result<Embedded, EmbeddedError> {
         let damaged = |error: postcard::Error| EmbeddedError::Damaged(error.to_string());
         let (found, rest) = postcard::take_from_bytes::<String>(bytes).map_err(damaged)?;

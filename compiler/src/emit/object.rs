@@ -32,12 +32,16 @@ pub struct Object {
 /// Why there is no object.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
+    /// A parameter has open dimensions.
     #[error("the parameter `{0}` has open dimensions, and C arrays have none: give them values")]
     OpenDims(String),
+    /// A parameter has more bytes than an address can count.
     #[error("the parameter `{0}` is too large")]
     TooLarge(String),
+    /// The value given for a parameter is missing or of another size.
     #[error("no initial value of the parameter `{0}` is of its size")]
     Initial(String),
+    /// A bug, or a machine that Cranelift does not know.
     #[error("there is no native code: {0}")]
     Code(String),
 }

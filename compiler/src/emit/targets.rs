@@ -11,7 +11,7 @@ use naga::valid::ModuleInfo;
 use naga::{Module, ResourceBinding, ShaderStage};
 
 use super::manifest::Target;
-use super::wgsl::{EmitError, Shader, validate};
+use super::wgsl::{EmitError, Fault, Shader, validate};
 
 /// A shader in another language.
 pub(super) struct Translated {
@@ -43,11 +43,8 @@ pub(super) fn translate(shader: &Shader, target: Target) -> Result<Translated, E
         Target::Hlsl => hlsl(&module, &info, shader),
         Target::Glsl => glsl(&module, &info, shader),
     };
-    translated.map_err(|message| EmitError::Untranslated {
-        kernel: shader.name.clone(),
-        target: target.extension(),
-        message,
-    })
+    let (kernel, target) = (shader.name.clone(), target.extension());
+    translated.map_err(|message| Fault::Untranslated { kernel, target, message }.into())
 }
 
 fn spirv(module: &Module, info: &ModuleInfo, shader: &Shader) -> Result<Translated, String> {

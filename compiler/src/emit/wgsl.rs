@@ -58,7 +58,9 @@ impl Default for Limits {
 /// A program's shaders, in the order of [`Program::kernels`], and where its buffers are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shaders {
+    /// The GPU buffers, each with the buffers of the program that are in it.
     pub groups: Vec<Group>,
+    /// One for each kernel, in the order of the program's.
     pub shaders: Vec<Shader>,
 }
 
@@ -67,8 +69,11 @@ pub struct Shaders {
 pub struct Shader {
     /// The kernel's.
     pub name: String,
+    /// The pass that it runs in.
     pub pass: Pass,
+    /// The name of its function.
     pub entry: String,
+    /// The shader, as WGSL.
     pub text: String,
     /// From which line of the text on, counted from 1, it says what was written where.
     pub lines: Vec<(u32, Span)>,
@@ -78,7 +83,9 @@ pub struct Shader {
     pub uniforms: Vec<Field>,
     /// Storage buffers, at bindings 1, 2, …
     pub bindings: Vec<Binding>,
+    /// How many invocations it takes.
     pub dispatch: Dispatch,
+    /// How a long run of it is cut into several.
     pub chunking: Chunking,
 }
 
@@ -186,9 +193,13 @@ pub struct StepWork {
     pub iterations: Dim,
 }
 
-/// Why there are no shaders.
+/// Why there are no shaders; the text says what is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EmitError {
+#[error(transparent)]
+pub struct EmitError(#[from] pub(super) Fault);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
     #[error("a bug in the compiler: the shader of `{kernel}` is not valid: {message}\n{text}")]
     Invalid { kernel: String, message: String, text: String },
     #[error(
@@ -221,7 +232,7 @@ pub fn emit_with_sources(
         let needed = shader.bindings.len();
         if needed > limits.storage_buffers {
             let (kernel, allowed) = (kernel.name.clone(), limits.storage_buffers);
-            return Err(EmitError::TooManyBuffers { kernel, needed, allowed });
+            return Err(Fault::TooManyBuffers { kernel, needed, allowed }.into());
         }
         validate(&shader)?;
         shaders.push(shader);
@@ -245,8 +256,8 @@ fn time(program: &Program) -> Dim {
 }
 
 /// The shader as naga knows it, found to be valid.
-pub(super) fn validate(shader: &Shader) -> Result<(naga::Module, ModuleInfo), EmitError> {
-    let invalid = |message| EmitError::Invalid {
+pub(super) fn validate(shader: &Shader) -> Result<(naga::Module, ModuleInfo), Fault> {
+    let invalid = |message| Fault::Invalid {
         kernel: shader.name.clone(),
         message,
         text: shader.text.clone(),

@@ -8,7 +8,7 @@ use crate::source::Span;
 
 /// Appends nodes to a graph; a node that is there already is found again.
 ///
-/// The methods without `try_` are for code that builds well-typed terms by construction: a type
+/// They are for code that builds well-typed terms by construction: a type
 /// error in them is a bug of the compiler and panics with the operation's name.
 pub struct Builder<'g> {
     graph: &'g mut Graph,
@@ -20,6 +20,7 @@ pub struct Builder<'g> {
 }
 
 impl<'g> Builder<'g> {
+    /// Finds again what the graph has already.
     pub fn new(graph: &'g mut Graph) -> Builder<'g> {
         let mut known = HashMap::new();
         for id in graph.ids() {
@@ -31,20 +32,21 @@ impl<'g> Builder<'g> {
         Builder { graph, known, span: None, fold: false }
     }
 
-    pub fn graph(&self) -> &Graph {
+    pub(crate) fn graph(&self) -> &Graph {
         self.graph
     }
 
-    pub fn graph_mut(&mut self) -> &mut Graph {
+    pub(crate) fn graph_mut(&mut self) -> &mut Graph {
         self.graph
     }
 
+    /// The type of a node's result.
     pub fn ty(&self, id: NodeId) -> &Type {
         self.graph.ty(id)
     }
 
     /// The node of an operation on operands, or why its types do not fit.
-    pub fn try_push(&mut self, op: Op, args: Vec<NodeId>) -> Result<NodeId, TypeError> {
+    pub(crate) fn try_push(&mut self, op: Op, args: Vec<NodeId>) -> Result<NodeId, TypeError> {
         let key = (op, args);
         if let Some(&id) = self.known.get(&key) {
             return Ok(id);
@@ -66,7 +68,7 @@ impl<'g> Builder<'g> {
     }
 
     /// The node of an operation on operands that the caller knows to fit; what a user writes goes
-    /// through [`Builder::try_push`].
+    /// through `try_push`.
     ///
     /// # Panics
     /// If the operands do not fit.
@@ -87,6 +89,7 @@ impl<'g> Builder<'g> {
         self.graph.node_mut(delay).args[0] = operand;
     }
 
+    /// An f32 literal, a scalar.
     pub fn number(&mut self, value: f64) -> NodeId {
         self.push(Op::Const(Number(value), Elem::F32), vec![])
     }
@@ -98,6 +101,7 @@ impl<'g> Builder<'g> {
         self.broadcast(number, &dims)
     }
 
+    /// `op(x)`.
     pub fn unary(&mut self, op: Pointwise, x: NodeId) -> NodeId {
         self.push(Op::Map(op), vec![x])
     }
@@ -114,11 +118,13 @@ impl<'g> Builder<'g> {
         self.push(Op::Map(op), args)
     }
 
+    /// `op(a, b)`; a scalar operand takes the dimensions of the other.
     #[track_caller]
     pub fn binary(&mut self, op: Pointwise, a: NodeId, b: NodeId) -> NodeId {
         self.map(op, &[a, b])
     }
 
+    /// `a + b`; a scalar operand takes the dimensions of the other, here and below.
     #[track_caller]
     pub fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
         match (self.folds(a, 0.0), self.folds(b, 0.0)) {
@@ -128,6 +134,7 @@ impl<'g> Builder<'g> {
         }
     }
 
+    /// `a - b`.
     #[track_caller]
     pub fn sub(&mut self, a: NodeId, b: NodeId) -> NodeId {
         if self.folds(b, 0.0) {
@@ -136,6 +143,7 @@ impl<'g> Builder<'g> {
         self.binary(Pointwise::Sub, a, b)
     }
 
+    /// `a * b`.
     #[track_caller]
     pub fn mul(&mut self, a: NodeId, b: NodeId) -> NodeId {
         match (self.folds(a, 1.0), self.folds(b, 1.0)) {
@@ -145,6 +153,7 @@ impl<'g> Builder<'g> {
         }
     }
 
+    /// `a / b`.
     #[track_caller]
     pub fn div(&mut self, a: NodeId, b: NodeId) -> NodeId {
         if self.folds(b, 1.0) {
@@ -153,6 +162,7 @@ impl<'g> Builder<'g> {
         self.binary(Pointwise::Div, a, b)
     }
 
+    /// `-x`.
     pub fn neg(&mut self, x: NodeId) -> NodeId {
         let node = self.graph.node(x);
         if self.fold && node.op == Op::Map(Pointwise::Neg) {
@@ -174,27 +184,29 @@ impl<'g> Builder<'g> {
         self.broadcast(x, &dims)
     }
 
+    /// `x * factor`.
     pub fn scale(&mut self, x: NodeId, factor: f64) -> NodeId {
         let factor = self.number(factor);
         self.mul(x, factor)
     }
 
+    /// `x + number`.
     pub fn add_number(&mut self, x: NodeId, number: f64) -> NodeId {
         let number = self.number(number);
         self.add(x, number)
     }
 
-    pub fn one_minus(&mut self, x: NodeId) -> NodeId {
+    pub(crate) fn one_minus(&mut self, x: NodeId) -> NodeId {
         let one = self.number(1.0);
         self.sub(one, x)
     }
 
-    pub fn one_minus_square(&mut self, x: NodeId) -> NodeId {
+    pub(crate) fn one_minus_square(&mut self, x: NodeId) -> NodeId {
         let square = self.mul(x, x);
         self.one_minus(square)
     }
 
-    pub fn select(&mut self, condition: NodeId, then: NodeId, otherwise: NodeId) -> NodeId {
+    pub(crate) fn select(&mut self, condition: NodeId, then: NodeId, otherwise: NodeId) -> NodeId {
         self.map(Pointwise::Select, &[condition, then, otherwise])
     }
 
@@ -205,13 +217,14 @@ impl<'g> Builder<'g> {
     }
 
     /// The part of `dy` that max(a, b) passes to `a`: all if it is greater, half at a tie.
-    pub fn share(&mut self, a: NodeId, b: NodeId, dy: NodeId) -> NodeId {
+    pub(crate) fn share(&mut self, a: NodeId, b: NodeId, dy: NodeId) -> NodeId {
         let zero = self.number(0.0);
         let half = self.scale(dy, 0.5);
         let tie = self.choose(Pointwise::Eq, a, b, half, zero);
         self.choose(Pointwise::Gt, a, b, dy, tie)
     }
 
+    /// x with these dimensions, by NumPy's rule; x itself if it has them.
     #[track_caller]
     pub fn broadcast(&mut self, x: NodeId, dims: &[Dim]) -> NodeId {
         if self.ty(x).dims == dims {
@@ -220,6 +233,7 @@ impl<'g> Builder<'g> {
         self.push(Op::Broadcast(dims.to_vec()), vec![x])
     }
 
+    /// x's elements under these dimensions; x itself if it has them.
     #[track_caller]
     pub fn reshape(&mut self, x: NodeId, dims: &[Dim]) -> NodeId {
         if self.ty(x).dims == dims {
@@ -237,11 +251,13 @@ impl<'g> Builder<'g> {
         self.push(Op::Permute(order), vec![x])
     }
 
+    /// `a @ b`, with equal leading dimensions.
     #[track_caller]
     pub fn matmul(&mut self, a: NodeId, b: NodeId) -> NodeId {
         self.push(Op::MatMul, vec![a, b])
     }
 
+    /// A reduction over some axes, which are removed; x itself if there are none.
     #[track_caller]
     pub fn reduce(&mut self, reduction: Reduction, x: NodeId, axes: &[usize]) -> NodeId {
         if axes.is_empty() {
@@ -251,7 +267,7 @@ impl<'g> Builder<'g> {
     }
 
     /// The dimensions of x with the axes kept as 1.
-    pub fn kept_dims(&self, x: NodeId, axes: &[usize]) -> Vec<Dim> {
+    pub(crate) fn kept_dims(&self, x: NodeId, axes: &[usize]) -> Vec<Dim> {
         let dims = self.ty(x).dims.iter().enumerate();
         dims.map(|(axis, dim)| if axes.contains(&axis) { Dim::one() } else { dim.clone() })
             .collect()

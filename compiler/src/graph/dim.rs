@@ -26,25 +26,31 @@ pub struct Dim {
 /// Why a dimension has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DimError {
+    /// No value is given for an open dimension that takes part.
     #[error("the dimension {0} is not given")]
     Unbound(Symbol),
+    /// The value does not fit an i64.
     #[error("the dimension {0} is too large")]
     Overflow(Dim),
 }
 
 impl Dim {
+    /// The dimension of this value.
     pub fn constant(value: i64) -> Dim {
         Dim::from_terms(BTreeMap::from([(Vec::new(), value)]))
     }
 
+    /// The open dimension of this name.
     pub fn symbol(name: &str) -> Dim {
         Dim { terms: vec![(vec![Symbol::from(name)], 1)] }
     }
 
+    /// 1, which broadcasts.
     pub fn one() -> Dim {
         Dim::constant(1)
     }
 
+    /// 0.
     pub fn zero() -> Dim {
         Dim::constant(0)
     }
@@ -58,10 +64,12 @@ impl Dim {
         }
     }
 
+    /// Whether it is the number 1.
     pub fn is_one(&self) -> bool {
         self.as_const() == Some(1)
     }
 
+    /// Whether it is the number 0.
     pub fn is_zero(&self) -> bool {
         self.terms.is_empty()
     }
@@ -76,6 +84,7 @@ impl Dim {
         &self.terms
     }
 
+    /// The product of dimensions: 1 if there are none.
     pub fn product<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> Dim {
         dims.into_iter().fold(Dim::one(), |product, dim| &product * dim)
     }

@@ -77,11 +77,6 @@ impl Fact {
         self.low >= 0.0
     }
 
-    /// No element is greater than zero. NaN is not.
-    pub fn is_non_positive(&self) -> bool {
-        self.high <= 0.0
-    }
-
     /// Every element is 0 or 1.
     pub fn is_binary(&self) -> bool {
         self.not_nan && self.integer && self.low >= 0.0 && self.high <= 1.0

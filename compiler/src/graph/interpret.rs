@@ -23,7 +23,9 @@ use kernel::Kernel;
 /// (0 and 1) are numbers too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
+    /// For a stream, the number of steps first.
     pub dims: Vec<usize>,
+    /// As many as the product of the dimensions.
     pub data: Vec<f64>,
 }
 
@@ -33,10 +35,12 @@ impl Tensor {
         Tensor { dims: dims.into(), data: data.into() }
     }
 
+    /// A tensor of one element and no dimensions.
     pub fn scalar(value: f64) -> Tensor {
         Tensor::new([], [value])
     }
 
+    /// A tensor of one value everywhere.
     pub fn full(dims: impl Into<Vec<usize>>, value: f64) -> Tensor {
         let dims = dims.into();
         let data = vec![value; dims.iter().product()];
@@ -52,23 +56,30 @@ pub type Values = BTreeMap<String, Tensor>;
 pub struct Results(pub Vec<(Root, Tensor)>);
 
 impl Results {
+    /// The result of this role and name.
     pub fn get(&self, role: Role, name: &str) -> Option<&Tensor> {
         let mut found = self.0.iter().filter(|(root, _)| root.role == role && root.name == name);
         found.next().map(|(_, tensor)| tensor)
     }
 
+    /// The output of this name.
     pub fn output(&self, name: &str) -> Option<&Tensor> {
         self.get(Role::Output, name)
     }
 
+    /// The gradient for the parameter or input of this path.
     pub fn gradient(&self, path: &str) -> Option<&Tensor> {
         self.get(Role::Gradient, path)
     }
 }
 
-/// Why a graph has no value.
+/// Why a graph has no value; the text says what is at fault.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum InterpretError {
+#[error(transparent)]
+pub struct InterpretError(#[from] pub(crate) Fault);
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(crate) enum Fault {
     #[error("the graph is not valid: {0}")]
     Invalid(#[from] Violation),
     #[error(transparent)]
@@ -230,7 +241,7 @@ impl<'a> Run<'a> {
         bindings: &'a Bindings,
         values: &'a Values,
         mode: Mode<'a>,
-    ) -> Result<Run<'a>, InterpretError> {
+    ) -> Result<Run<'a>, Fault> {
         verify::check(graph)?;
         let mut run = Run {
             graph,
@@ -248,7 +259,7 @@ impl<'a> Run<'a> {
         if let Some(time) = &graph.time {
             run.steps = run.size(time)?;
             if run.steps == 0 {
-                return Err(InterpretError::NoSteps);
+                return Err(Fault::NoSteps);
             }
         }
         if let Mode::Dual(tangents) = mode {
@@ -258,7 +269,7 @@ impl<'a> Run<'a> {
     }
 
     /// Evaluates what the roots need.
-    fn finish(mut self) -> Result<Run<'a>, InterpretError> {
+    fn finish(mut self) -> Result<Run<'a>, Fault> {
         let roots = self.graph.roots.iter().map(|root| root.node);
         let order = components(self.graph.len(), roots.clone(), |id| self.operands(id));
         for id in roots {
@@ -295,18 +306,18 @@ impl<'a> Run<'a> {
     }
 
     /// Tangents for what does not exist would pass for zeros.
-    fn check_names(&self, tangents: &Values) -> Result<(), InterpretError> {
+    fn check_names(&self, tangents: &Values) -> Result<(), Fault> {
         let inputs = self.graph.inputs.iter().map(|input| &input.name);
         let names: HashSet<_> =
             inputs.chain(self.graph.params.iter().map(|param| &param.path)).collect();
         match tangents.keys().find(|name| !names.contains(name)) {
-            Some(name) => Err(InterpretError::Unknown(name.clone())),
+            Some(name) => Err(Fault::Unknown(name.clone())),
             None => Ok(()),
         }
     }
 
     /// Evaluates nodes that depend on each other, or a single node.
-    fn evaluate(&mut self, component: &[NodeId]) -> Result<(), InterpretError> {
+    fn evaluate(&mut self, component: &[NodeId]) -> Result<(), Fault> {
         for &id in component {
             self.dims[at(id)] = self.dims(self.graph.ty(id))?;
         }
@@ -370,8 +381,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn given(&self, name: &str, id: NodeId) -> Result<Kernel<'a>, InterpretError> {
-        let value = self.values.get(name).ok_or_else(|| InterpretError::Missing(name.into()))?;
+    fn given(&self, name: &str, id: NodeId) -> Result<Kernel<'a>, Fault> {
+        let value = self.values.get(name).ok_or_else(|| Fault::Missing(name.into()))?;
         let expected = self.full_dims(id);
         let tangent = match self.mode {
             Mode::Dual(tangents) => tangents.get(name),
@@ -380,10 +391,10 @@ impl<'a> Run<'a> {
         for tensor in [Some(value), tangent].into_iter().flatten() {
             let (dims, found) = (tensor.dims.clone(), tensor.data.len());
             if dims != expected {
-                return Err(InterpretError::Shape { name: name.into(), expected, found: dims });
+                return Err(Fault::Shape { name: name.into(), expected, found: dims });
             }
             if found != expected.iter().product::<usize>() {
-                return Err(InterpretError::Length { name: name.into(), dims, found });
+                return Err(Fault::Length { name: name.into(), dims, found });
             }
         }
         let tangent = tangent.map(|tangent| tangent.data.as_slice());
@@ -391,7 +402,7 @@ impl<'a> Run<'a> {
     }
 
     /// The base values that a node takes are there.
-    fn check_base(&self, id: NodeId) -> Result<(), InterpretError> {
+    fn check_base(&self, id: NodeId) -> Result<(), Fault> {
         let Mode::Frozen(frozen) = self.mode else { return Ok(()) };
         let node = self.graph.node(id);
         let taken = match node.op {
@@ -403,7 +414,7 @@ impl<'a> Run<'a> {
             let len = self.full_dims(id).iter().product::<usize>();
             frozen.base.get(&id).is_some_and(|value| value.len() == len)
         };
-        if taken.into_iter().all(fits) { Ok(()) } else { Err(InterpretError::OtherBase) }
+        if taken.into_iter().all(fits) { Ok(()) } else { Err(Fault::OtherBase) }
     }
 
     /// Within a cycle every float has one, so that it is there at the next step.
@@ -471,18 +482,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn size(&self, dim: &Dim) -> Result<usize, InterpretError> {
+    fn size(&self, dim: &Dim) -> Result<usize, Fault> {
         let value = dim.eval(self.bindings)?;
-        usize::try_from(value).map_err(|_| InterpretError::NegativeDim { dim: dim.clone(), value })
+        usize::try_from(value).map_err(|_| Fault::NegativeDim { dim: dim.clone(), value })
     }
 
-    fn dims(&self, ty: &Type) -> Result<Vec<usize>, InterpretError> {
+    fn dims(&self, ty: &Type) -> Result<Vec<usize>, Fault> {
         let dims = ty.dims.iter().map(|dim| self.size(dim)).collect::<Result<Vec<_>, _>>()?;
         let steps = if ty.is_stream() { self.steps } else { 1 };
         let len = dims.iter().try_fold(steps, |len, dim| len.checked_mul(*dim));
         match len {
             Some(len) if len <= MAX_ELEMENTS => Ok(dims),
-            _ => Err(InterpretError::TooLarge(ty.clone())),
+            _ => Err(Fault::TooLarge(ty.clone())),
         }
     }
 

@@ -9,20 +9,20 @@ pub(crate) mod arbitrary;
 mod build;
 mod components;
 mod dim;
-pub mod facts;
+pub(crate) mod facts;
 mod infer;
 pub mod interpret;
 pub mod op;
 mod operations;
 mod print;
-pub mod syntax;
-pub mod verify;
+pub(crate) mod syntax;
+mod verify;
 
 pub use build::Builder;
-pub use components::components;
+pub(crate) use components::components;
 pub use dim::{Bindings, Dim, DimError, Symbol};
-pub use facts::{Fact, Facts};
-pub use infer::{TypeError, infer};
+pub(crate) use facts::{Fact, Facts};
+pub(crate) use infer::{TypeError, infer};
 pub use op::{Number, Op, Pointwise, Reduction};
 pub use operations::Operations;
 pub use print::{ParseGraphError, parse_graph};
@@ -53,12 +53,16 @@ impl fmt::Debug for NodeId {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Elem {
+    /// 32-bit floating point.
     F32,
+    /// 32-bit signed integer.
     I32,
+    /// True or false; four bytes in memory.
     Bool,
 }
 
 impl Elem {
+    /// As the language writes it.
     pub fn name(self) -> &'static str {
         match self {
             Elem::F32 => "f32",
@@ -72,23 +76,30 @@ impl Elem {
 /// time or against it follows from the `prev` and `next` that it depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Clock {
+    /// Once; the same at every step.
     Static,
+    /// At each step.
     Stream,
 }
 
 /// Element, dimensions at one step, clock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Type {
+    /// The type of its elements.
     pub elem: Elem,
+    /// Its dimensions at one step, the last one fastest.
     pub dims: Vec<Dim>,
+    /// When it exists.
     pub clock: Clock,
 }
 
 impl Type {
+    /// The type of these parts.
     pub fn new(elem: Elem, dims: Vec<Dim>, clock: Clock) -> Type {
         Type { elem, dims, clock }
     }
 
+    /// Whether there is a value for each step.
     pub fn is_stream(&self) -> bool {
         self.clock == Clock::Stream
     }
@@ -98,6 +109,7 @@ impl Type {
         Dim::product(&self.dims)
     }
 
+    /// Whether it has one element at a step, without dimensions.
     pub fn is_scalar(&self) -> bool {
         self.dims.is_empty()
     }
@@ -120,10 +132,14 @@ impl fmt::Display for Type {
     }
 }
 
+/// An operation with its operands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
+    /// What it computes.
     pub op: Op,
+    /// The operands, as many as the operation takes.
     pub args: Vec<NodeId>,
+    /// The type of the result.
     pub ty: Type,
     /// What it was written as; `None` for nodes that no text stands for.
     pub span: Option<Span>,
@@ -134,8 +150,11 @@ pub struct Node {
 /// A value that the caller gives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Input {
+    /// Unique among inputs and parameters.
     pub name: String,
+    /// The declared type.
     pub ty: Type,
+    /// The `///` lines of the declaration.
     pub docs: String,
 }
 
@@ -144,10 +163,13 @@ pub struct Input {
 pub struct Param {
     /// The path of instances and the name: `h.w_in`.
     pub path: String,
+    /// Its dimensions.
     pub dims: Vec<Dim>,
+    /// How it starts.
     pub init: Init,
     /// Kept by projection after every update.
     pub bounds: Option<(f64, f64)>,
+    /// The `///` lines of the declaration.
     pub docs: String,
     /// Memory of the optimiser (a moment, say), kept and saved like a parameter but not trained.
     pub optimizer_state: bool,
@@ -189,49 +211,62 @@ pub enum Role {
 /// A result: its name (a gradient's is the path of what it is the gradient for), role and node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Root {
+    /// Unique among the results of its role.
     pub name: String,
+    /// What it is for.
     pub role: Role,
+    /// The value.
     pub node: NodeId,
 }
 
 /// A program, or a program with its gradients.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
+    /// The name of the program's graph.
     pub name: String,
     /// The length of streams; `None` if there are none.
     pub time: Option<Dim>,
+    /// In the order of [`Op::Input`]'s numbers.
     pub inputs: Vec<Input>,
+    /// In the order of [`Op::Param`]'s numbers.
     pub params: Vec<Param>,
+    /// The results.
     pub roots: Vec<Root>,
     nodes: Vec<Node>,
 }
 
 impl Graph {
+    /// The node of this number, which must be of this graph.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
     }
 
+    /// The same, to be changed.
     pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.nodes[id.0 as usize]
     }
 
+    /// The type of a node's result.
     pub fn ty(&self, id: NodeId) -> &Type {
         &self.node(id).ty
     }
 
+    /// The number of nodes.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
+    /// Whether there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
+    /// All nodes in their order.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
         (0..self.nodes.len() as u32).map(NodeId)
     }
 
-    /// Appends a node whose type the caller vouches for; [`infer`] gives it.
+    /// Appends a node whose type the caller vouches for.
     pub fn push(&mut self, node: Node) -> NodeId {
         self.nodes.push(node);
         NodeId(self.nodes.len() as u32 - 1)
@@ -247,6 +282,7 @@ impl Graph {
         }
     }
 
+    /// The result of this role and name.
     pub fn root(&self, role: Role, name: &str) -> Option<NodeId> {
         self.roots.iter().find(|root| root.role == role && root.name == name).map(|root| root.node)
     }

@@ -51,7 +51,9 @@ pub enum Op {
     TimeIndex,
     /// The i32 index along `axis` of a tensor of these dimensions.
     Iota {
+        /// The axis that is counted along.
         axis: usize,
+        /// The dimensions of the result.
         dims: Vec<Dim>,
     },
     /// A pointwise operation; all operands have the same dimensions.
@@ -62,31 +64,44 @@ pub enum Op {
     Bypass,
     /// NumPy's broadcast to these dimensions: trailing dimensions align, 1 stretches.
     Broadcast(Vec<Dim>),
+    /// The same elements, in order, under these dimensions, of equal product.
     Reshape(Vec<Dim>),
     /// Dimension `i` of the result is dimension `p[i]` of the operand.
     Permute(Vec<usize>),
     /// The end is exclusive.
     Slice {
+        /// The axis that is cut.
         axis: usize,
+        /// The first index that is kept.
         start: Dim,
+        /// The index behind the last that is kept.
         end: Dim,
     },
     /// Any number of operands, one after the other along `axis`.
     Concat {
+        /// The axis that grows.
         axis: usize,
     },
+    /// More elements on both ends of `axis`.
     Pad {
+        /// The axis that grows.
         axis: usize,
+        /// How many in front.
         before: Dim,
+        /// How many behind.
         after: Dim,
+        /// What they are.
         value: Number,
     },
+    /// The other way round along `axis`.
     Flip {
+        /// The axis that is reversed.
         axis: usize,
     },
     /// NumPy's `take(x, i, axis)`: `axis` of x is replaced by the dimensions of the i32 tensor i.
     /// An index outside of the axis gives NaN.
     Gather {
+        /// The axis that is replaced.
         axis: usize,
     },
     /// `[.., M, K] @ [.., K, N]` with equal leading dimensions (as many on both sides).
@@ -137,20 +152,27 @@ impl Op {
     }
 }
 
+/// How a reduction puts its operands together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reduction {
+    /// The sum.
     Sum,
+    /// The greatest; ties share the gradient equally.
     Max,
+    /// The least; ties share the gradient equally.
     Min,
+    /// The product.
     Prod,
     /// The i32 index of the first maximum; over one axis.
     ArgMax,
 }
 
 impl Reduction {
+    /// All of them.
     pub const ALL: [Reduction; 5] =
         [Reduction::Sum, Reduction::Max, Reduction::Min, Reduction::Prod, Reduction::ArgMax];
 
+    /// As the language writes it.
     pub fn name(self) -> &'static str {
         match self {
             Reduction::Sum => "sum",
@@ -165,49 +187,93 @@ impl Reduction {
 /// Pointwise operations. [`TABLE`] says everything about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Pointwise {
+    /// `-x`
     Neg,
+    /// e to the power of x.
     Exp,
+    /// The natural logarithm.
     Log,
+    /// The square root.
     Sqrt,
+    /// `1 / sqrt(x)`
     Rsqrt,
+    /// The magnitude; its derivative at 0 is 0.
     Abs,
+    /// -1, 0 or 1.
     Sign,
+    /// The next whole number below.
     Floor,
+    /// The next whole number above.
     Ceil,
+    /// The nearest whole number, the even one at halves.
     Round,
+    /// The sine of x in radians.
     Sin,
+    /// The cosine of x in radians.
     Cos,
+    /// The tangent of x in radians.
     Tan,
+    /// The inverse sine, in radians.
     Asin,
+    /// The inverse cosine, in radians.
     Acos,
+    /// The inverse tangent, in radians.
     Atan,
+    /// The hyperbolic sine.
     Sinh,
+    /// The hyperbolic cosine.
     Cosh,
+    /// The hyperbolic tangent.
     Tanh,
+    /// `1 / (1 + exp(-x))`
     Sigmoid,
+    /// `max(x, 0)`; its derivative at 0 is 0.
     Relu,
+    /// `log(1 + exp(x))`
     Softplus,
+    /// The error function.
     Erf,
+    /// The negation of a boolean.
     Not,
+    /// An i32 or boolean as f32.
     ToF32,
+    /// An f32 as i32, toward zero.
     ToI32,
+    /// `x + y`
     Add,
+    /// `x - y`
     Sub,
+    /// `x * y`
     Mul,
+    /// `x / y`
     Div,
+    /// x to the power of y.
     Pow,
+    /// The angle of the point (y, x), in radians.
     Atan2,
+    /// The lesser; at a tie each gets half of the gradient.
     Min,
+    /// The greater; at a tie each gets half of the gradient.
     Max,
+    /// `x < y`
     Lt,
+    /// `x <= y`
     Le,
+    /// `x > y`
     Gt,
+    /// `x >= y`
     Ge,
+    /// `x == y`
     Eq,
+    /// `x != y`
     Ne,
+    /// Both of two booleans.
     And,
+    /// At least one of two booleans.
     Or,
+    /// `Select(c, x, y)`: x where c holds, else y.
     Select,
+    /// `Clamp(x, lo, hi)`: x, or the bound beyond which it is.
     Clamp,
 }
 
@@ -232,27 +298,30 @@ pub enum Signature {
 
 /// Cotangents for each operand, given the operands, the result and its cotangent; `None` where the
 /// derivative is zero.
-pub type Vjp = fn(&mut Builder, x: &[NodeId], y: NodeId, dy: NodeId) -> Vec<Option<NodeId>>;
+pub(crate) type Vjp = fn(&mut Builder, x: &[NodeId], y: NodeId, dy: NodeId) -> Vec<Option<NodeId>>;
 
 /// What the compiler knows about one pointwise operation.
 pub struct Row {
+    /// The operation of the row.
     pub op: Pointwise,
     /// The spelling in the language, for those that are functions, and in the graph's text form.
     pub name: &'static str,
+    /// The number of operands.
     pub arity: usize,
+    /// What types it takes and gives.
     pub signature: Signature,
     /// The meaning. Booleans are 0 and 1.
     pub value: fn(&[f64]) -> f64,
     /// Partial derivatives at `x`, where the result is `y`.
-    pub partials: fn(x: &[f64], y: f64) -> [f64; 3],
+    pub(crate) partials: fn(x: &[f64], y: f64) -> [f64; 3],
     /// Reverse mode; `None` for operations without derivative.
-    pub vjp: Option<Vjp>,
+    pub(crate) vjp: Option<Vjp>,
     /// With `{0}`, `{1}`, `{2}` for operands that are names.
     pub wgsl: &'static str,
     /// Relative cost of one evaluation: an addition is 1.
     pub cost: u32,
     /// What follows of the result from what is proved of the operands.
-    pub range: fn(&[Fact]) -> Fact,
+    pub(crate) range: fn(&[Fact]) -> Fact,
 }
 
 impl Row {
@@ -270,6 +339,7 @@ impl Row {
 }
 
 impl Pointwise {
+    /// What the compiler knows about it.
     pub fn row(self) -> &'static Row {
         &TABLE[self as usize]
     }

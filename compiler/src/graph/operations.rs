@@ -9,6 +9,7 @@ use super::{Bindings, Dim, DimError, Pointwise, Reduction};
 pub struct Operations<N = usize> {
     /// Sums, differences and signs.
     pub adds: N,
+    /// Products.
     pub multiplies: N,
     /// Quotients and roots.
     pub divisions: N,
@@ -40,21 +41,25 @@ impl<N> Operations<N> {
         }
     }
 
+    /// The numbers of all kinds, in the order of the fields.
     pub fn all(&self) -> [&N; 5] {
         [&self.adds, &self.multiplies, &self.divisions, &self.transcendentals, &self.others]
     }
 }
 
 impl Operations<Dim> {
+    /// No operations.
     pub fn none() -> Self {
         let [adds, multiplies, divisions, transcendentals, others] = [(); 5].map(|()| Dim::zero());
         Operations { adds, multiplies, divisions, transcendentals, others }
     }
 
+    /// Those of all kinds together.
     pub fn total(&self) -> Dim {
         self.all().into_iter().fold(Dim::zero(), |sum, number| &sum + number)
     }
 
+    /// The numbers under `bindings`.
     pub fn eval(&self, bindings: &Bindings) -> Result<Operations<i64>, DimError> {
         Ok(Operations {
             adds: self.adds.eval(bindings)?,

@@ -140,6 +140,7 @@ impl Display for Number {
 }
 
 impl Role {
+    /// As the text form of a graph writes it.
     pub fn name(self) -> &'static str {
         match self {
             Role::Output => "output",
@@ -206,6 +207,7 @@ fn is_word(c: char) -> bool {
 pub struct ParseGraphError {
     /// From 1.
     pub line: usize,
+    /// What is wrong there.
     pub message: String,
 }
 

@@ -30,6 +30,7 @@ use super::{
 pub struct Verified(Graph);
 
 impl Verified {
+    /// The graph itself.
     pub fn into_inner(self) -> Graph {
         self.0
     }
@@ -48,7 +49,7 @@ impl Deref for Verified {
 pub struct Violation {
     /// The node and the name of its operation; `None` where the graph's lists are at fault.
     pub node: Option<(NodeId, &'static str)>,
-    pub law: Law,
+    pub(crate) law: Law,
 }
 
 impl fmt::Display for Violation {

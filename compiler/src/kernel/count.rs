@@ -45,6 +45,7 @@ fn bytes(
 }
 
 impl Kernel {
+    /// Counts what the kernel does in one run of its pass.
     pub fn count(&self, program: &Program) -> Count {
         let mut count = Count {
             operations: Operations::none(),

@@ -47,10 +47,13 @@ pub struct Buffer {
     /// Named as in the source where a binding stands for it; unique in the program, an identifier
     /// in WGSL and C.
     pub name: String,
+    /// The type of its elements.
     pub elem: Elem,
     /// Dimensions at one step.
     pub dims: Vec<Dim>,
+    /// Whether it has the steps of time in front.
     pub stream: bool,
+    /// Who fills it.
     pub source: BufferSource,
     /// Every element is 0 or 1: proved, so a product with it may add rows instead.
     pub binary: bool,
@@ -71,14 +74,19 @@ pub enum BufferSource {
 /// when it runs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Program {
+    /// The name of the program's graph.
     pub name: String,
     /// The length of streams.
     pub time: Option<Dim>,
+    /// What the caller gives, in the order of [`BufferSource::Input`]'s numbers.
     pub inputs: Vec<Input>,
+    /// What is trained, and the optimiser's memory, in the order of [`BufferSource::Param`]'s numbers.
     pub params: Vec<Param>,
+    /// All tensors in memory, in the order of [`BufferId`]'s numbers.
     pub buffers: Vec<Buffer>,
     /// Outputs and gradients by name, and where they are found after the passes.
     pub results: Vec<(Role, String, BufferId)>,
+    /// The kernels of the forward pass, in the order in which they run.
     pub forward: Vec<Kernel>,
     /// After `forward`.
     pub backward: Vec<Kernel>,
@@ -91,11 +99,15 @@ pub struct Program {
 /// The passes of a program, in the order in which a training step runs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pass {
+    /// Outputs from inputs and parameters.
     Forward,
+    /// Gradients, from what the forward pass left.
     Backward,
+    /// New parameters from gradients.
     Update,
 }
 
+/// One dispatch, or one call of native code.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kernel {
     /// Unique in the program, an identifier in WGSL and C.
@@ -135,10 +147,12 @@ pub struct Stage {
     /// For each value, what it was written as.
     #[serde(skip)]
     pub spans: Vec<Option<Span>>,
+    /// The reductions of the body.
     pub loops: Vec<ReduceLoop>,
     /// The values of the body outside of reduction loops, in order; an [`Inst::Reduce`] among them
     /// is where its loop runs.
     pub body: Vec<Val>,
+    /// What is written at each point.
     pub stores: Vec<Store>,
 }
 
@@ -149,6 +163,7 @@ pub struct Val(pub u32);
 /// A reduction: a loop nest inside the body.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReduceLoop {
+    /// How terms are put together.
     pub reduction: Reduction,
     /// Extents, outermost first. May be empty only if `over_time`.
     pub axes: Vec<Dim>,
@@ -170,7 +185,9 @@ pub struct ReduceLoop {
 pub enum Inst {
     /// An f32, by its bits.
     F32(u32),
+    /// A literal.
     I32(i32),
+    /// A literal.
     Bool(bool),
     /// The i32 value of a dimension.
     Dim(Dim),
@@ -199,30 +216,39 @@ pub enum Inst {
 /// `constant + sum of value · coefficient`, i32. Values are distinct and sorted, coefficients not zero.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Affine {
+    /// Values with their coefficients.
     pub terms: Vec<(Val, Dim)>,
+    /// What is added to them.
     pub constant: Dim,
 }
 
 /// Writes a value to a buffer at the flat index `at`. Each element is written by one point.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Store {
+    /// Where to.
     pub buffer: BufferId,
+    /// The flat index.
     pub at: Affine,
+    /// What is written, of the buffer's element type.
     pub value: Val,
 }
 
 /// A reduction that is a matrix product: a sum of products of two loads.
 #[derive(Clone, Debug)]
 pub struct Contraction<'s> {
+    /// One factor: a buffer and the flat index in it.
     pub left: (BufferId, &'s Affine),
+    /// The other factor.
     pub right: (BufferId, &'s Affine),
 }
 
 impl Program {
+    /// The buffer of this number, which must be of this program.
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0 as usize]
     }
 
+    /// The numbers of all buffers.
     pub fn buffer_ids(&self) -> impl Iterator<Item = BufferId> + use<> {
         (0..self.buffers.len() as u32).map(BufferId)
     }
@@ -253,6 +279,7 @@ impl Program {
         self.results.iter().find(|(r, n, _)| *r == role && n == name).map(|(_, _, buffer)| *buffer)
     }
 
+    /// The kernels of a pass, in the order in which they run.
     pub fn pass(&self, pass: Pass) -> &[Kernel] {
         match pass {
             Pass::Forward => &self.forward,
@@ -261,6 +288,7 @@ impl Program {
         }
     }
 
+    /// The kernels of all passes, in their order.
     pub fn kernels(&self) -> impl Iterator<Item = &Kernel> {
         self.forward.iter().chain(&self.backward).chain(&self.update)
     }
@@ -282,10 +310,12 @@ impl ReduceLoop {
 }
 
 impl Kernel {
+    /// Whether it writes to a buffer.
     pub fn stores(&self, buffer: BufferId) -> bool {
         self.stages.iter().flat_map(|stage| &stage.stores).any(|store| store.buffer == buffer)
     }
 
+    /// Whether it reads from a buffer.
     pub fn loads(&self, buffer: BufferId) -> bool {
         let mut insts = self.stages.iter().flat_map(|stage| &stage.insts);
         insts.any(|inst| matches!(inst, Inst::Load(from, _) if *from == buffer))
@@ -305,6 +335,7 @@ impl Inst {
 }
 
 impl Stage {
+    /// What computes a value of this stage.
     pub fn inst(&self, val: Val) -> &Inst {
         &self.insts[val.0 as usize]
     }

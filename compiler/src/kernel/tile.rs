@@ -25,13 +25,16 @@ pub const CHUNK: i64 = 32;
 /// What runs, in order. Kernels by their index in [`Program::kernels`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
+    /// A kernel alone, by its number in [`Program::kernels`].
     Kernel(usize),
+    /// Kernels that run tile by tile.
     Tiles(Group),
 }
 
 /// Kernels that run for one tile before the next.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Group {
+    /// In the order in which they run for a tile.
     pub sweeps: Vec<Sweep>,
     /// Batched buffers that are filled before: each tile takes its rows.
     pub imports: Vec<BufferId>,
@@ -48,6 +51,7 @@ pub struct Group {
 pub struct Sweep {
     /// `None`: they run once each, over all steps if there are any.
     pub direction: Option<Direction>,
+    /// Numbers in [`Program::kernels`].
     pub kernels: Vec<usize>,
 }
 

@@ -15,7 +15,7 @@ mod storage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-pub use facts::{is_reduction, is_resident, is_sum};
+pub(crate) use facts::is_sum;
 
 use crate::graph::{Dim, Elem, Facts, Graph, NodeId, Op, Role};
 use crate::kernel::{Direction, Pass};
@@ -24,16 +24,16 @@ use recurrence::Recurrences;
 /// What runs, in order, and where values are kept.
 pub struct Schedule {
     /// The graph that the schedule is for: the given one, prepared (see `rewrite.rs`).
-    pub graph: Graph,
+    pub(crate) graph: Graph,
     /// For each node, whether it has a buffer filled by a kernel.
     stored: Vec<bool>,
     binary: Vec<bool>,
-    pub units: Vec<Unit>,
+    pub(crate) units: Vec<Unit>,
 }
 
 /// One kernel: the nodes that it stores.
 #[derive(Clone, Debug)]
-pub struct Unit {
+pub(crate) struct Unit {
     pub pass: Pass,
     pub recurrence: Option<Direction>,
     /// The nodes are new values of parameters, written to the parameters' buffers.
@@ -43,12 +43,12 @@ pub struct Unit {
 }
 
 impl Schedule {
-    pub fn is_stored(&self, id: NodeId) -> bool {
+    pub(crate) fn is_stored(&self, id: NodeId) -> bool {
         self.stored[id.0 as usize]
     }
 
     /// Every element is proved to be 0 or 1.
-    pub fn is_binary(&self, id: NodeId) -> bool {
+    pub(crate) fn is_binary(&self, id: NodeId) -> bool {
         self.binary[id.0 as usize]
     }
 }

@@ -1,4 +1,5 @@
-//! Text → [`ast::Module`], and back to its canonical text.
+//! Text → syntax tree, and back to its canonical text. The tree itself is the compiler's own; what a
+//! front end may ask of a program's items is in [`heads`](crate::check::heads()).
 
 use crate::diagnostic::Diagnostic;
 use crate::source::{FileId, Span};
@@ -6,7 +7,7 @@ use lalrpop_util::lalrpop_mod;
 use tokens::{Comment, Spanned};
 
 mod actions;
-pub mod ast;
+pub(crate) mod ast;
 mod errors;
 mod format;
 mod layout;
@@ -14,7 +15,8 @@ mod recover;
 mod tokens;
 
 use actions::Context;
-pub use format::{expr_to_lines, expr_to_string, format, print_module};
+pub use format::format;
+pub(crate) use format::{expr_to_lines, expr_to_string, print_module};
 
 lalrpop_mod!(
     #[allow(clippy::all, clippy::pedantic, unused_qualifications, dead_code)]
@@ -28,13 +30,22 @@ const MAX_BYTES: usize = 16 << 20;
 const MAX_DIAGNOSTICS: usize = 256;
 
 /// Reads a file. The tree holds what could be read; the diagnostics, in the order of the text, say what could not.
-pub fn parse(text: &str, file: FileId) -> (ast::Module, Vec<Diagnostic>) {
+pub(crate) fn parse(text: &str, file: FileId) -> (ast::Module, Vec<Diagnostic>) {
     let parsed = parse_all(text, file);
     (parsed.module, parsed.diagnostics)
 }
 
+/// The text of a program's tree, without comments other than `///`; if it does not parse, the errors.
+pub fn tree(text: &str, file: FileId) -> Result<String, Vec<Diagnostic>> {
+    let (module, diagnostics) = parse(text, file);
+    match diagnostics.iter().any(Diagnostic::is_error) {
+        true => Err(diagnostics),
+        false => Ok(print_module(&module)),
+    }
+}
+
 /// The `//` and `/* */` comments of a text with their slashes, each with its first byte.
-pub fn comments(text: &str) -> Vec<(usize, &str)> {
+pub(crate) fn comments(text: &str) -> Vec<(usize, &str)> {
     let lexed = tokens::lex(text, FileId::default());
     lexed.comments.iter().map(|comment| (comment.start, comment.text)).collect()
 }

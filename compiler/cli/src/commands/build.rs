@@ -13,7 +13,7 @@ use fgi_compiler::figures::{Figures, HEADS};
 use fgi_compiler::kernel::tile::Order;
 use fgi_compiler::optimizer::Optimizer;
 use fgi_compiler::source::FileId;
-use fgi_compiler::syntax::{parse, print_module};
+use fgi_compiler::syntax::tree;
 use fgi_compiler::{CompileError, Compiled, Gradients, Options, PASSES};
 
 use crate::failure::{Failure, Outcome};
@@ -234,11 +234,9 @@ fn figures(compiled: &Compiled) -> String {
 fn print_ast(program: &ProgramText) -> Outcome {
     let mut sources = fgi_compiler::source::Sources::default();
     let file: FileId = sources.add(&program.name, program.text.as_str());
-    let (module, diagnostics) = parse(&program.text, file);
-    if diagnostics.iter().any(|diagnostic| diagnostic.is_error()) {
-        return Err(CompileError::Program { sources, diagnostics }.into());
-    }
-    Ok(io::stdout().write_all(print_module(&module).as_bytes())?)
+    let tree = tree(&program.text, file)
+        .map_err(|diagnostics| CompileError::Program { sources, diagnostics })?;
+    Ok(io::stdout().write_all(tree.as_bytes())?)
 }
 
 fn shaders(compiled: &Compiled, limits: &Limits) -> Result<Shaders, Failure> {

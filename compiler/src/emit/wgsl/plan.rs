@@ -23,6 +23,7 @@ impl Default for Budget {
 /// The dispatches of a program's passes.
 #[derive(Debug, Default, PartialEq)]
 pub struct Plan {
+    /// The dispatches of each pass, in the order of [`index`].
     pub passes: [Vec<Dispatch>; 3],
     /// The uniform structs of all dispatches.
     pub uniforms: Vec<u8>,
@@ -30,11 +31,14 @@ pub struct Plan {
     pub scratch: u64,
 }
 
+/// One dispatch of a shader.
 #[derive(Debug, PartialEq)]
 pub struct Dispatch {
+    /// A number in [`Shaders::shaders`].
     pub shader: usize,
     /// Where its uniform struct begins.
     pub uniform: u32,
+    /// Along x and y.
     pub workgroups: (u32, u32),
     /// Of the longest invocation, roughly.
     pub iterations: i64,
@@ -43,15 +47,28 @@ pub struct Dispatch {
 /// Why a program cannot be dispatched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
+    /// A dimension has no value.
     #[error(transparent)]
     Dimension(#[from] DimError),
+    /// A kernel needs more workgroups than any device takes.
     #[error("`{kernel}` has too much work for the GPU: use fewer steps")]
-    TooMuch { kernel: String },
+    TooMuch {
+        /// Its name.
+        kernel: String,
+    },
+    /// A step of a kernel is longer than a driver that cuts it off without a word.
     #[error(
         "a step of `{kernel}` takes {step} loop iterations, and this software driver silently stops \
          after {limit}: use a newer Mesa, a hardware GPU or the CPU"
     )]
-    StepTooLong { kernel: String, step: i64, limit: i64 },
+    StepTooLong {
+        /// Its name.
+        kernel: String,
+        /// The loop iterations of one step.
+        step: i64,
+        /// The most that the driver does.
+        limit: i64,
+    },
 }
 
 /// The alignment of uniform structs.
@@ -60,6 +77,7 @@ pub const UNIFORM_ALIGNMENT: usize = 256;
 /// The most workgroups in a dimension that any device must take.
 const MAX_WORKGROUPS: i64 = 65_535;
 
+/// The place of a pass among three.
 pub fn index(pass: Pass) -> usize {
     match pass {
         Pass::Forward => 0,

@@ -1,7 +1,7 @@
 //! What one operation does at one step, with its dimensions known.
 
 use super::super::{Dim, NodeId, Op, Pointwise, Reduction, op::Row};
-use super::{InterpretError, Mode, Run, Slot, View, at};
+use super::{Fault, Mode, Run, Slot, View, at};
 
 pub(super) enum Kernel<'a> {
     /// An input or a parameter, all steps of it.
@@ -52,7 +52,7 @@ pub(super) enum Source {
 
 impl<'a> Kernel<'a> {
     /// The kernel of a node whose operands have dimensions.
-    pub(super) fn new(run: &Run<'a>, id: NodeId) -> Result<Kernel<'a>, InterpretError> {
+    pub(super) fn new(run: &Run<'a>, id: NodeId) -> Result<Kernel<'a>, Fault> {
         let node = run.graph.node(id);
         let dims = &run.dims[at(id)];
         let len = run.len(id);
@@ -92,7 +92,7 @@ impl<'a> Kernel<'a> {
             Op::Slice { axis, start, end } => {
                 let (start, end, length) = (run.size(start)?, run.size(end)?, operand(0)[*axis]);
                 if start > end || end > length {
-                    return Err(InterpretError::Slice { start, end, length });
+                    return Err(Fault::Slice { start, end, length });
                 }
                 let strides = row_major(operand(0));
                 picked(strided(dims, &strides, start as isize * strides[*axis]))
@@ -117,7 +117,7 @@ impl<'a> Kernel<'a> {
             }
             Op::Pad { axis, before, after, value } => {
                 let (outer, length, inner) = around(operand(0), *axis);
-                let numbers = |run: &Run, dim: &Dim| -> Result<_, InterpretError> {
+                let numbers = |run: &Run, dim: &Dim| -> Result<_, Fault> {
                     let count = run.size(dim)? * inner;
                     Ok((0..count).map(|_| Source::Number(value.0)))
                 };

@@ -399,7 +399,7 @@ fn dimensions_that_only_the_bindings_tell_are_checked() {
     let values = |n: usize| named(&[("x", Tensor::full([n], 1.0))]);
     let (_, frozen) = interpret_freezing(&graph, &bind(1, 3, 1), &values(3)).unwrap();
     let other = interpret_frozen(&graph, &bind(1, 3, 2), &values(3), &frozen);
-    assert_eq!(other.unwrap_err(), InterpretError::OtherBase);
+    assert_eq!(other.unwrap_err(), Fault::OtherBase.into());
 }
 
 #[test]
