@@ -153,6 +153,11 @@ impl<'c, 't> Place<'c, 't> {
         self.before.get(index).map(|token| token.1)
     }
 
+    fn is_in_param(&self) -> bool {
+        let start = self.before.iter().rfind(|token| token.1.starts_binding());
+        start.is_some_and(|token| token.1 == Token::Param)
+    }
+
     /// The likely fix.
     fn hint(&self) -> Option<String> {
         let found = self.found.map(|found| found.1);
@@ -164,6 +169,9 @@ impl<'c, 't> Place<'c, 't> {
             )
         };
         let hint = match (previous, found?) {
+            (_, Token::Semicolon | Token::In) if self.expects("=") && self.is_in_param() => {
+                "every parameter has an initialiser: `param w: [K, N] = xavier_uniform();`"
+            }
             (_, Token::Name("and")) if self.expects("&&") => "the conjunction is written `a && b`",
             (_, Token::Name("or")) if self.expects("||") => "the disjunction is written `a || b`",
             (Some(Token::Name("not")), _) => "the negation is written `!(a < b)`",

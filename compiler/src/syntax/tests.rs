@@ -258,6 +258,8 @@ fn errors() {
         "let x = 1;",
         "fn f(x) { let a = x\n a }",
         "fn f(x) { for i in x { } }",
+        "layer l(x) {\n param w: [4];\n param v: i32[4, N] in [0, 1];\n let y: [4];\n y\n}",
+        "layer l(x) {\n param w: [4] zeros();\n w\n}",
     ];
     let report: String = TEXTS.iter().map(|text| format!("{text}\n{}\n", report(text))).collect();
     insta::assert_snapshot!(report);
