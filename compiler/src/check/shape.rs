@@ -3,7 +3,7 @@
 use super::report;
 use super::term::{Kind, Reduce, Static, TermId, Terms};
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Dim, Pointwise, Reduction};
+use crate::graph::{Dim, Pointwise, Reduction, Symbol};
 use crate::source::Span;
 
 /// More axes than this are refused.
@@ -38,6 +38,17 @@ pub fn dimension(known: Option<&Static>, span: Span) -> Result<Option<Dim>, Prob
         )),
         Some(Static::Needs(symbol)) => Err(Box::new(report::needs(symbol, span))),
     }
+}
+
+/// The value of the only open dimension of `dim` with which it is `number`, if that is a dimension.
+fn solution(dim: &Dim, number: i64) -> Option<(&Symbol, i64)> {
+    let (constant, open): (Vec<_>, Vec<_>) =
+        dim.terms().iter().partition(|(factors, _)| factors.is_empty());
+    let [(factors, coefficient)] = open[..] else { return None };
+    let [name] = &factors[..] else { return None };
+    let rest = number.checked_sub(constant.first().map_or(0, |(_, value)| *value))?;
+    let value = rest.checked_div(*coefficient)?;
+    (value >= 1 && rest % coefficient == 0).then_some((name, value))
 }
 
 /// What is known of the terms while types are inferred.
@@ -247,13 +258,12 @@ impl Rules<'_> {
             format!("{name} cannot take {shown_a} and {shown_b}: {left} is not {right}"),
         );
         let problem = self.labelled(id, problem, &[a, b]);
-        let is_open = left.as_const().is_none() != right.as_const().is_none();
-        let hint = match (is_open, &left, &right) {
-            (true, open, number) | (true, number, open) if open.as_const().is_none() => {
-                format!("`{open}` is open; if it is {number}, say so: -D {open}={number}")
-            }
-            _ => "trailing dimensions align, and only 1 stretches".to_string(),
-        };
+        let solved = [(&left, &right), (&right, &left)].into_iter().find_map(|(open, number)| {
+            let (name, value) = solution(open, number.as_const()?)?;
+            Some(format!("`{open}` is open; if it is {number}, say so: -D {name}={value}"))
+        });
+        let stretching = || "trailing dimensions align, and only 1 stretches".to_string();
+        let hint = solved.unwrap_or_else(stretching);
         Box::new(problem.expected(left.to_string()).found(right.to_string()).hint(hint))
     }
 

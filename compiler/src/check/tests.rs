@@ -466,6 +466,26 @@ fn nesting_is_bounded() {
 }
 
 #[test]
+fn hints_name_a_dimension_and_a_value_that_it_can_have() {
+    let stretching = "trailing dimensions align, and only 1 stretches";
+    for (dim, hint) in [
+        ("B", "`B` is open; if it is 6, say so: -D B=6"),
+        ("2 * B", "`2*B` is open; if it is 6, say so: -D B=3"),
+        ("8 - B", "`-B + 8` is open; if it is 6, say so: -D B=2"),
+        ("4 * B", stretching),
+        ("B + 6", stretching),
+        ("A * B", stretching),
+        ("B * B", stretching),
+    ] {
+        for inputs in [format!("x: [{dim}], y: [6]"), format!("x: [6], y: [{dim}]")] {
+            let text = format!("graph g({inputs}) -> z {{ let z = x + y; }}");
+            let checked = run(&text, &[]);
+            assert_eq!(checked.diagnostics[0].hint.as_deref(), Some(hint), "{text}");
+        }
+    }
+}
+
+#[test]
 fn shapes_bind_dimensions() {
     let heads = heads("smnist.fgi", ALIF, &NoFiles);
     let [head] = &heads.graphs[..] else { panic!("one graph") };
