@@ -18,12 +18,19 @@ pub struct ProgramArgs {
     /// The program, or - for standard input
     #[arg(value_name = "PROGRAM.fgi")]
     pub file: PathBuf,
+    #[command(flatten)]
+    pub taken: GraphArgs,
+}
+
+/// The graph of a program and its dimensions.
+#[derive(Clone, clap::Args)]
+pub struct GraphArgs {
     /// The graph to take, where the program has several
     #[arg(long, value_name = "NAME")]
     pub graph: Option<String>,
     /// Gives a dimension its value (repeatable)
     #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = dimension)]
-    pub dims: Vec<(String, i64)>,
+    dims: Vec<(String, i64)>,
 }
 
 /// How numbers may be rounded.
@@ -46,7 +53,7 @@ impl ProgramArgs {
     /// graph, or for none, is reported if that one does not have it.
     pub fn of_each_graph(&self, program: &ProgramText) -> Result<Vec<check::Options>, Failure> {
         let heads = check::heads(&program.name, &program.text, program).graphs;
-        let (asked, given) = (self.graph.as_ref(), self.dims()?);
+        let (asked, given) = (self.graph(), self.dims()?);
         let takes = |graph: &GraphHead, dim: &str| {
             graph.has_dim(dim)
                 || asked == Some(&graph.name)
@@ -64,6 +71,17 @@ impl ProgramArgs {
         Ok(all)
     }
 
+    /// The graph that is asked for.
+    pub fn graph(&self) -> Option<&String> {
+        self.taken.graph.as_ref()
+    }
+
+    pub fn dims(&self) -> Result<BTreeMap<String, i64>, Failure> {
+        self.taken.dims()
+    }
+}
+
+impl GraphArgs {
     /// The dimensions by name; the same one twice is an error.
     pub fn dims(&self) -> Result<BTreeMap<String, i64>, Failure> {
         let mut dims = BTreeMap::new();

@@ -143,6 +143,22 @@ fn check_reports_every_error_of_every_graph() {
 }
 
 #[test]
+fn check_takes_several_programs() {
+    let directory = place();
+    write(&directory, "a.fgi", "graph a(x: [B, 2]) -> y { let y = x + one; }");
+    write(&directory, "b.fgi", "graph b(x: [B, 2]) -> y { let y = x + two; }");
+    assert_eq!(done(&directory, "check net.fgi net.fgi"), "");
+    let err = fails(&directory, "check a.fgi net.fgi b.fgi", 1);
+    assert_eq!(err.matches("error[E014]").count(), 2, "{err}");
+    assert!(err.contains("a.fgi:1:39") && err.contains("b.fgi:1:39"), "{err}");
+    // A file that cannot be read keeps no other from being checked.
+    let err = fails(&directory, "check none.fgi b.fgi", 3);
+    assert!(err.contains("b.fgi:1:39") && err.contains("error: none.fgi: "), "{err}");
+    let err = fails(&directory, "check a.fgi b.fgi -D B=1 -D B=2", 2);
+    assert_eq!(err.matches("given twice").count(), 1, "{err}");
+}
+
+#[test]
 fn check_prints_json_lines() {
     let directory = place();
     write(&directory, "wrong.fgi", "graph g(x: [B, 2]) -> y { let y = x + z; let w = u; }");

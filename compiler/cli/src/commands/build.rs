@@ -112,7 +112,7 @@ pub fn run(args: &Args) -> Outcome {
         return Err(Failure::Usage(format!("{option} is a setting of --optimizer")));
     }
     let options = Options {
-        graph: args.program.graph.clone(),
+        graph: args.program.graph().cloned(),
         dims: args.program.dims()?,
         gradients: args.grad.clone().map(|output| Gradients { output, wrt: args.wrt.clone() }),
         optimizer: args.optimizer.map(|name| args.settings.optimizer(name)),

@@ -1,22 +1,27 @@
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use fgi_compiler::audit::{audit, warning_code};
 use fgi_compiler::check;
 use fgi_compiler::diagnostic::Severity;
 
 use crate::failure::{Failure, Outcome};
-use crate::program::ProgramArgs;
+use crate::program::{GraphArgs, ProgramArgs};
 use crate::render;
 
-/// Reports all errors and warnings of a program, those of all its graphs
+/// Reports all errors and warnings of programs, those of all their graphs
 ///
+/// With several programs each is checked as by itself, all are reported, and one with errors makes it fail.
 /// A `-D` goes to the graphs that have the dimension; with --graph, one that this graph does not have
 /// is an error. Warnings are about gradients that are likely a mistake; a comment `// fgic: allow(W002)`
 /// on the line of a warning, or on the line before, silences it. `fgic explain W002` explains one.
 #[derive(clap::Args)]
 pub struct Args {
+    /// The programs; - reads standard input
+    #[arg(required = true, value_name = "PROGRAM.fgi")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
-    program: ProgramArgs,
+    taken: GraphArgs,
     /// Silences warnings of this code (repeatable)
     #[arg(long, value_name = "CODE", value_parser = warning_code)]
     allow: Vec<&'static str>,
@@ -35,10 +40,24 @@ enum Deny {
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let program = args.program.read()?;
+    args.taken.dims()?;
+    let failures = args.files.iter().filter_map(|file| one(args, file).err());
+    let mut failures: Vec<Failure> = failures.collect();
+    // The exit code is that of a file that cannot be read, if there is one.
+    failures.sort_by_key(|failure| matches!(failure, Failure::Run(_) | Failure::ClosedPipe));
+    let last = failures.pop();
+    for failure in failures {
+        failure.report();
+    }
+    last.map_or(Ok(()), Err)
+}
+
+fn one(args: &Args, file: &Path) -> Outcome {
+    let program = ProgramArgs { file: file.to_path_buf(), taken: args.taken.clone() };
+    let text = program.read()?;
     let mut said = Vec::new();
-    for options in args.program.of_each_graph(&program)? {
-        let checked = check::check(&program.name, &program.text, &program, &options);
+    for options in program.of_each_graph(&text)? {
+        let checked = check::check(&text.name, &text.text, &text, &options);
         let mut warnings = audit(&checked).warnings;
         warnings.retain(|warning| !args.allow.contains(&warning.code));
         for mut diagnostic in checked.diagnostics.into_iter().chain(warnings) {

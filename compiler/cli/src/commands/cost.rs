@@ -78,7 +78,7 @@ impl Cost {
     fn of(args: &Args, dims: BTreeMap<String, i64>, batch: i64) -> Result<Cost, Failure> {
         let text = args.program.read()?;
         let mut options = Options {
-            graph: args.program.graph.clone(),
+            graph: args.program.graph().cloned(),
             dims,
             fast_math: args.numeric.fast_math,
             ..Options::default()
@@ -87,7 +87,7 @@ impl Cost {
             |options: &Options| compile(&text.name, &text.text, &text, options, &mut |_| {});
         let inference = compiled(&options)?;
         render::to_stderr(&inference.sources, &inference.warnings);
-        if let Some(head) = text.head(args.program.graph.as_deref()) {
+        if let Some(head) = text.head(args.program.graph().map(String::as_str)) {
             program::train(&head, args.grad.as_ref(), &mut options);
         }
         let training = compiled(&options)?;

@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Outcome {
         None => Arrays::new(),
     };
     let options = Options {
-        graph: args.program.graph.clone(),
+        graph: args.program.graph().cloned(),
         dims: bound_dims(&program, &args.program, &arrays)?,
         gradients: args
             .grad
@@ -134,9 +134,9 @@ pub fn bound_dims(
 ) -> Result<BTreeMap<String, i64>, Failure> {
     let mut dims = args.dims()?;
     let heads = check::heads(&program.name, &program.text, program);
-    let chosen = match (&args.graph, heads.graphs.as_slice()) {
+    let chosen = match (args.graph(), heads.graphs.as_slice()) {
         (None, [only]) => Some(only),
-        (name, all) => all.iter().find(|graph| Some(&graph.name) == name.as_ref()),
+        (name, all) => all.iter().find(|graph| Some(&graph.name) == name),
     };
     // If there is no such graph, the checker says so.
     if let Some(graph) = chosen {

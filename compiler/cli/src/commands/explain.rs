@@ -8,7 +8,7 @@ use fgi_compiler::check::{self, closest};
 use fgi_compiler::codes::{self, CODES};
 
 use crate::failure::{Failure, Outcome};
-use crate::program::ProgramArgs;
+use crate::program::{GraphArgs, ProgramArgs};
 use crate::render;
 
 /// Explains what the compiler makes of a program, a law of its calculus, or the code of an error or warning
@@ -23,12 +23,8 @@ pub struct Args {
     /// codes are listed if not given, all laws for rule:
     #[arg(value_name = "WHAT")]
     what: Option<String>,
-    /// The graph to take, where the program has several
-    #[arg(long, value_name = "NAME")]
-    graph: Option<String>,
-    /// Gives a dimension its value (repeatable)
-    #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = crate::program::dimension)]
-    dims: Vec<(String, i64)>,
+    #[command(flatten)]
+    taken: GraphArgs,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -86,7 +82,7 @@ fn explain_law(name: &str) -> Outcome {
 
 impl Args {
     fn of(&self, file: PathBuf) -> ProgramArgs {
-        ProgramArgs { file, graph: self.graph.clone(), dims: self.dims.clone() }
+        ProgramArgs { file, taken: self.taken.clone() }
     }
 }
 
@@ -96,7 +92,7 @@ fn explain_program(program: &ProgramArgs) -> Outcome {
     let mut out = io::stdout();
     let mut is_first = true;
     for options in program.of_each_graph(&text)? {
-        if program.graph.is_some() && program.graph != options.graph {
+        if program.graph().is_some() && program.graph() != options.graph.as_ref() {
             continue;
         }
         let checked = check::check(&text.name, &text.text, &text, &options);
@@ -122,7 +118,7 @@ fn explain_program(program: &ProgramArgs) -> Outcome {
 fn explain_binding(program: &ProgramArgs, binding: &str) -> Outcome {
     let text = program.read()?;
     let options =
-        check::Options { graph: program.graph.clone(), dims: program.dims()?, sized: false };
+        check::Options { graph: program.graph().cloned(), dims: program.dims()?, sized: false };
     let checked = check::check(&text.name, &text.text, &text, &options);
     render::to_stderr(&checked.sources, &checked.diagnostics);
     let graph = checked.graph.ok_or(Failure::Reported)?;

@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Outcome {
     let given = arrays.clone().unwrap_or_default();
     let gradients = Gradients { output: args.grad.clone(), wrt: args.wrt.clone() };
     let options = Options {
-        graph: args.program.graph.clone(),
+        graph: args.program.graph().cloned(),
         dims: bound_dims(&program, &args.program, &given)?,
         gradients: Some(gradients),
         fast_math: args.numeric.fast_math,

@@ -90,7 +90,7 @@ enum ScheduleName {
 pub fn run(args: &Args) -> Outcome {
     let program = args.program.read()?;
     let options = Options {
-        graph: args.program.graph.clone(),
+        graph: args.program.graph().cloned(),
         dims: args.program.dims()?,
         gradients: Some(Gradients { output: "loss".into(), wrt: None }),
         optimizer: Some(args.settings.optimizer(args.optimizer)),
@@ -99,8 +99,7 @@ pub fn run(args: &Args) -> Outcome {
     };
     let data = Dataset::load(&args.data)?;
     let heads = check::heads(&program.name, &program.text, &program);
-    let head =
-        heads.graphs.iter().find(|g| args.program.graph.as_ref().is_none_or(|n| *n == g.name));
+    let head = heads.graphs.iter().find(|g| args.program.graph().is_none_or(|n| *n == g.name));
     let advice = || head.and_then(|head| fitting_dims(head, &data, &args.bind, &options.dims));
     let compiled =
         fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |_| {});

@@ -161,13 +161,13 @@ fn options(
     given: Option<&Arrays>,
 ) -> Result<Options, Failure> {
     let mut options = Options {
-        graph: args.program.graph.clone(),
+        graph: args.program.graph().cloned(),
         dims,
         fast_math: args.numeric.fast_math,
         ..Options::default()
     };
     // If there is no such graph, the checker says so.
-    let head = text.head(args.program.graph.as_deref());
+    let head = text.head(args.program.graph().map(String::as_str));
     let Some(head) = &head else { return Ok(options) };
     if let Some(given) = given {
         let shape = |shape: &[usize]| shape.iter().map(|axis| *axis as i64).collect();
