@@ -86,9 +86,11 @@ export class Session {
   run(pass: Pass): void;
   /**
    * Gives every parameter its initial value: the artifact's own if it has some and no seed is given. The numbers of a
-   * seed are not those of other devices.
+   * seed are those of every other device, but for the last bit where logarithms and cosines are rounded otherwise.
+   *
+   * @throws {FgiError} if the seed is no whole number from 0.
    */
-  initialise(seed?: number): void;
+  initialise(seed?: number | bigint): void;
   /** Takes over the parameters of another session on the device, by path. */
   copyParams(from: Session): void;
   /** Frees the buffers. */

@@ -513,7 +513,7 @@ function parseSafetensors(bytes) {
 
 /** Initial values of a parameter. They follow from seed and path alone; they are not the numbers of other devices. */
 function initialValues({ path, init, bounds }, shape, seed) {
-  const random = generator(`${seed}/${path}`);
+  const random = generator(seed, path);
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
   const values = new Float32Array(product(shape));
   const fill = (value) => {
@@ -560,18 +560,25 @@ function fans(shape) {
   return [second, first].map((fan) => Math.max(fan * product(window), 1));
 }
 
+/** In eight sums, as the runtime adds. */
+function dot(a, b) {
+  const sums = new Float64Array(9);
+  const whole = a.length - (a.length % 8);
+  for (let k = 0; k < a.length; k += 1) sums[k < whole ? k & 7 : 8] += a[k] * b[k];
+  return sums.reduce((sum, value) => sum + value, 0);
+}
+
 /** Orthonormal rows or columns, whichever are fewer, times the gain (Gram and Schmidt, twice). */
 function orthogonal(values, shape, gain, normal) {
   const rows = shape[0] ?? 1;
   const columns = product(shape.slice(1));
   const [few, long] = [Math.min(rows, columns), Math.max(rows, columns)];
-  const dot = (a, b) => a.reduce((sum, value, k) => sum + value * b[k], 0);
   const found = [];
   while (found.length < few) {
-    let vector = Array.from({ length: long }, normal);
+    const vector = new Float64Array(long).map(normal);
     for (const other of [...found, ...found]) {
       const along = dot(vector, other);
-      vector = vector.map((value, k) => value - along * other[k]);
+      for (let k = 0; k < long; k += 1) vector[k] -= along * other[k];
     }
     const norm = Math.sqrt(dot(vector, vector));
     if (norm > 1e-8) found.push(vector.map((value) => value / norm));
@@ -582,16 +589,55 @@ function orthogonal(values, shape, gain, normal) {
   }
 }
 
-/** Numbers in [0, 1) that follow from a text: FNV-1a into SplitMix32. */
-function generator(text) {
-  let state = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(text)) state = Math.imul(state ^ byte, 0x01000193);
-  const next = () => {
-    state = (state + 0x9e3779b9) | 0;
-    let z = state;
-    z = Math.imul(z ^ (z >>> 16), 0x21f0aaad);
-    z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
-    return (z ^ (z >>> 15)) >>> 0;
+/**
+ * Numbers in [0, 1) that follow from the seed and a text, those of the runtime's `init.rs`: ChaCha8 whose key is the
+ * seed drawn out by PCG32, whose stream is the FNV-1a hash of the text.
+ */
+function generator(seed, text) {
+  const whole = typeof seed === "bigint" || Number.isSafeInteger(seed);
+  if (!whole || seed < 0) throw new FgiError(`a seed is a whole number from 0, not ${seed}`);
+  const low = (number) => Number(BigInt.asUintN(32, number));
+  let state = BigInt.asUintN(64, BigInt(seed));
+  const key = Array.from({ length: 8 }, () => {
+    state = BigInt.asUintN(64, state * 0x5851f42d4c957f2dn + 0xa17654e46fbe17f3n);
+    return rotated(low(((state >> 18n) ^ state) >> 27n), 32 - Number(state >> 59n));
+  });
+  let hash = 0xcbf29ce484222325n;
+  for (const byte of new TextEncoder().encode(text)) {
+    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+  }
+  const constants = [0x61707865, 0x3320646e, 0x79622d32, 0x6b206574];
+  const input = new Uint32Array([...constants, ...key, 0, 0, low(hash), low(hash >> 32n)]);
+  let [words, used] = [null, 16];
+  return () => {
+    if (used === 16) {
+      [words, used] = [chacha8(input), 0];
+      input[12] += 1;
+      if (input[12] === 0) input[13] += 1;
+    }
+    used += 2;
+    return (words[used - 1] * 2 ** 21 + (words[used - 2] >>> 11)) / 2 ** 53;
   };
-  return () => (next() * 2 ** 21 + (next() >>> 11)) / 2 ** 53;
+}
+
+/** A block of ChaCha with 8 rounds (Bernstein 2008). */
+function chacha8(input) {
+  const x = input.slice();
+  const mix = (a, b, c, d) => {
+    for (const [first, second] of [[16, 12], [8, 7]]) {
+      x[a] += x[b];
+      x[d] = rotated(x[d] ^ x[a], first);
+      x[c] += x[d];
+      x[b] = rotated(x[b] ^ x[c], second);
+    }
+  };
+  for (let round = 0; round < 8; round += 2) {
+    for (let k = 0; k < 4; k += 1) mix(k, 4 + k, 8 + k, 12 + k);
+    for (let k = 0; k < 4; k += 1) mix(k, 4 + ((k + 1) % 4), 8 + ((k + 2) % 4), 12 + ((k + 3) % 4));
+  }
+  return x.map((word, k) => word + input[k]);
+}
+
+function rotated(word, by) {
+  return (word << by) | (word >>> (32 - by));
 }

@@ -167,6 +167,45 @@ fn training_goes_as_on_the_cpu() {
     }
 }
 
+/// Uniform numbers to the bit; logarithms and cosines may be rounded otherwise.
+#[test]
+fn a_seed_gives_the_numbers_of_the_runtime() {
+    let (site, mut browser) = opened();
+    let text = "graph g(x: [B, 3]) -> (y) {
+        param a: [3, 40] = xavier_uniform();
+        param b: [40]    = normal(20, 5) in [18, 24];
+        param c: [40, 9] = orthogonal(2);
+        param d: [9, 30] = kaiming_normal();
+        param e: [30, 2] = uniform(-1, 3);
+        let y = (x @ a + b) @ c @ d @ e;
+    }";
+    let compiled = compiled(text, &Options::default());
+    write(&compiled, &BuildOptions::default(), &site.path().join("g"));
+    let mut session = Session::new(compiled.program.clone(), &Device::cpu()).unwrap();
+    for seed in ["0", "7", "18446744073709551615"] {
+        session.initialise(seed.parse().unwrap()).unwrap();
+        let rest = format!(
+            "session.initialise({seed}n);
+            const params = {{}};
+            for (const name of 'abcde') params[name] = Array.from(await session.read(name));
+            return params;"
+        );
+        let found = browser.evaluate(&script("g", &json!({ "B": 1 }), &json!({}), &rest));
+        for (name, exact) in [("a", true), ("b", false), ("c", false), ("d", false), ("e", true)] {
+            let expected = session.param(name).unwrap().to_f64();
+            let found = found[name].as_array().unwrap().iter().map(|v| v.as_f64().unwrap());
+            let found: Vec<f64> = found.collect();
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 2e-7 * b.abs();
+            assert!(found.iter().zip(&expected).all(near), "{name}: {found:?} {expected:?}");
+            assert!(!exact || found == expected, "{name}");
+            assert_eq!(found.len(), expected.len());
+        }
+    }
+    let wrong = script("g", &json!({ "B": 1 }), &json!({}), "session.initialise(1.5);");
+    let message = "FgiError: a seed is a whole number from 0, not 1.5";
+    assert_eq!(refused(&mut browser, &wrong), message);
+}
+
 /// Why an expression is rejected.
 fn refused(browser: &mut Browser, expression: &str) -> String {
     let text = browser.evaluate(&format!(
