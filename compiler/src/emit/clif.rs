@@ -16,6 +16,7 @@ mod pointwise;
 mod product;
 mod reduce;
 mod values;
+mod wide;
 
 use std::cell::{RefCell, RefMut};
 use std::ffi::c_void;
@@ -30,6 +31,7 @@ use crate::kernel::{BufferId, Direction, Kernel, Program, Stage, tile};
 use facts::Facts;
 use math::{Code, Vector, vconst};
 use values::Place;
+pub use wide::widen;
 
 /// A kernel's function and what it must be called with.
 ///
@@ -108,9 +110,8 @@ pub struct Product {
     pub time_loop: Option<TimeLoop>,
     /// How many steps of each operand there is room for; see [`tile::windows`].
     pub windows: (Option<i64>, Option<i64>),
-    /// The result is what the kernel stores, and all that it does; the flat indices at which the
-    /// operands start.
-    pub whole_kernel: Option<(Dim, Dim)>,
+    /// The result is what the kernel stores, and all that it does.
+    pub whole_kernel: Option<WholeKernel>,
     /// The axes of the result: the steps, if they are among them, and the axes of the stage.
     pub axes: Vec<ProductAxis>,
     /// The axes that are summed over.
@@ -118,6 +119,16 @@ pub struct Product {
     /// The flat index at which the right operand starts, if that is all the same while the kernel
     /// runs, and so are its elements: it may be rearranged beforehand.
     pub fixed_right: Option<Dim>,
+}
+
+/// A product that is all that a kernel does.
+#[derive(Clone, Debug)]
+pub struct WholeKernel {
+    /// The flat indices at which the operands start.
+    pub starts: (Dim, Dim),
+    /// Where the result belongs, if it has the same order of elements there, and how many steps there
+    /// is room for; see [`tile::windows`].
+    pub stored: Option<(BufferId, Option<i64>)>,
 }
 
 /// The steps that are summed over.

@@ -9,7 +9,7 @@
 //!    to that of the tiles before.
 //! 2. [`plan`] puts the kernels of some passes in order: those that run tile by tile in groups, the
 //!    others between them. Within a group, kernels that follow each other step by step are a
-//!    [`Sweep`]: they take turns, [`CHUNK`] steps at a time, and streams that only they use need room
+//!    [`Sweep`]: they take turns, [some](Direction::chunk) steps at a time, and streams that only they use need room
 //!    for no more steps ([`windows`]).
 
 use std::collections::BTreeSet;
@@ -19,8 +19,17 @@ use super::short::short_streams;
 use super::*;
 use crate::graph::Symbol;
 
-/// How many steps the kernels of a sweep run before the next one.
-pub const CHUNK: i64 = 32;
+impl Direction {
+    /// How many steps the kernels of a sweep run before the next one. Forward they leave a step's values
+    /// to the next kernel, so few should be in the cache; backward each adds to the gradients of all
+    /// weights, which should be for many steps at a time.
+    pub fn chunk(self) -> i64 {
+        match self {
+            Direction::Forward => 8,
+            Direction::Backward => 32,
+        }
+    }
+}
 
 /// What runs, in order. Kernels by their index in [`Program::kernels`].
 #[derive(Clone, Debug, PartialEq)]
@@ -621,14 +630,12 @@ pub fn windows(program: &Program) -> Vec<Option<i64>> {
         }
         let users = (0..all.len()).filter(|at| all[*at].buffers().any(|used| used == id));
         let users: Vec<usize> = users.collect();
-        let is_inside = |sweep: &&Sweep| {
-            sweep.direction.is_some() && users.iter().all(|at| sweep.kernels.contains(at))
-        };
-        let of_plan = |plan: &Vec<Step>| sweeps(plan).any(|sweep| is_inside(&sweep));
+        let is_inside = |sweep: &&Sweep| users.iter().all(|at| sweep.kernels.contains(at));
+        let of_plan = |plan: &Vec<Step>| sweeps(plan).find(is_inside)?.direction;
         // It is used in one pass, so in two of the plans.
-        if plans.iter().filter(|plan| of_plan(plan)).count() < 2 {
-            return None;
-        }
+        let sweeps: Vec<Direction> = plans.iter().filter_map(of_plan).collect();
+        let [direction, _, ..] = *sweeps else { return None };
+        let chunk = direction.chunk();
         let offsets = |at: &usize| all[*at].offsets(program, id);
         if users.iter().flat_map(offsets).any(|offset| offset.is_none()) {
             return None;
@@ -636,10 +643,10 @@ pub fn windows(program: &Program) -> Vec<Option<i64>> {
         // What fills it may look back, to where it has not yet written; others take turns with it.
         let others: Vec<usize> = users.into_iter().filter(|at| !all[*at].stores(id)).collect();
         if others.iter().flat_map(offsets).all(|offset| offset == Some(0)) {
-            return Some(CHUNK);
+            return Some(chunk);
         }
         let multiplies = others.iter().any(|at| all[*at].multiplies(id));
-        (!multiplies).then_some(2 * CHUNK)
+        (!multiplies).then_some(2 * chunk)
     });
     windows.collect()
 }
@@ -687,7 +694,9 @@ impl fmt::Display for Order<'_> {
             for sweep in &group.sweeps {
                 match sweep.direction {
                     None => writeln!(f, "  once")?,
-                    Some(direction) => writeln!(f, "  for each {CHUNK} steps, {direction:?}")?,
+                    Some(direction) => {
+                        writeln!(f, "  for each {} steps, {direction:?}", direction.chunk())?
+                    }
                 }
                 for at in &sweep.kernels {
                     writeln!(f, "    {}", all[*at].name)?;

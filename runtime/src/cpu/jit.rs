@@ -4,7 +4,7 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{Configurable, Flags, builder};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
-use fgi_compiler::emit::clif::{Frame, NativeKernel, Product, Products, Size, emit};
+use fgi_compiler::emit::clif::{Frame, NativeKernel, Product, Products, Size, emit, widen};
 use fgi_compiler::kernel::Program;
 
 use crate::Error;
@@ -22,11 +22,13 @@ pub(super) struct Function {
 /// The memory of compiled functions.
 pub(super) struct Code(Option<JITModule>);
 
-/// Compiles all kernels of a program, in the order of [`Program::kernels`].
+/// Compiles all kernels of a program, in the order of [`Program::kernels`]; in wide vectors where the
+/// machine has them and `is_wide` allows it.
 pub(super) fn compile(
     program: &Program,
     windows: &[Option<i64>],
     multiplied: Products,
+    is_wide: bool,
 ) -> Result<(Code, Vec<Function>), Error> {
     let module = JITBuilder::with_isa(machine(false)?, default_libcall_names());
     let mut code = Code(Some(JITModule::new(module)));
@@ -34,9 +36,19 @@ pub(super) fn compile(
     let call_conv = module.isa().default_call_conv();
     let mut compiled = Vec::new();
     for kernel in program.kernels() {
-        let NativeKernel { function, dims, products } =
+        let NativeKernel { mut function, dims, products } =
             emit(program, kernel, windows, call_conv, multiplied);
         let failed = |error| Error::Compile(format!("kernel {}: {error:?}", kernel.name));
+        if is_wide && has_wide_vectors() {
+            let mut loops = 0..;
+            widen(&mut function, |function, signature, code| {
+                let name = format!("{}_loop_{}", kernel.name, loops.next().unwrap_or(0));
+                let id =
+                    module.declare_function(&name, Linkage::Local, signature).map_err(failed)?;
+                module.define_function_bytes(id, 32, code, &[]).map_err(failed)?;
+                Ok::<_, Error>(module.declare_func_in_func(id, function))
+            })?;
+        }
         let id = module
             .declare_function(&kernel.name, Linkage::Export, &function.signature)
             .map_err(failed)?;
@@ -53,6 +65,14 @@ pub(super) fn compile(
     });
     let functions = functions.collect();
     Ok((code, functions))
+}
+
+/// What [`widen`] makes code for.
+fn has_wide_vectors() -> bool {
+    #[cfg(all(target_arch = "x86_64", unix))]
+    return is_x86_feature_detected!("avx2");
+    #[cfg(not(all(target_arch = "x86_64", unix)))]
+    return false;
 }
 
 /// What code for this machine is made with; `is_pic` if it is to be linked.

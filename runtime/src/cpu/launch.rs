@@ -52,19 +52,26 @@ impl Launch {
         steps: (i64, i64),
         sum: *mut f32,
     ) -> bool {
-        let Some(starts) = self.products.first().and_then(|product| product.whole_kernel) else {
+        let Some(whole) = self.products.first().and_then(|product| product.whole_kernel) else {
             return false;
         };
         let ranges = Ranges { rows: (0, self.tasks.rows), steps };
         let context = Context { products: &self.products, packed, buffers, scratch: &[] };
         // SAFETY: indices lie inside of the buffers, and `sum` is as large as what the kernel stores.
-        unsafe { context.multiply(0, starts, ranges, sum, true) };
+        unsafe { context.multiply(0, whole.starts, ranges, sum, true) };
         true
     }
 
     fn run_ranges(&self, buffers: &[*mut u8], packed: &[Option<Packed>], ranges: Ranges) {
         thread_local! {
             static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        }
+        if let [product] = self.products.as_slice()
+            && let Some((whole, out)) = product.whole_kernel.zip(product.place(buffers, ranges))
+        {
+            let context = Context { products: &self.products, packed, buffers, scratch: &[] };
+            // SAFETY: as below; the result is as large as what the kernel stores.
+            return unsafe { context.multiply(0, whole.starts, ranges, out, false) };
         }
         let Ranges { rows: (lo, hi), steps: (first, end) } = ranges;
         SCRATCH.with_borrow_mut(|scratch| {

@@ -75,7 +75,8 @@ impl CpuBackend {
             }
             Products::Inlined => (program.clone(), short_windows(&program)),
         };
-        let (code, functions) = jit::compile(&program, &windows, multiplied)?;
+        let (code, functions) =
+            jit::compile(&program, &windows, multiplied, multiplied == Products::Called)?;
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.unwrap_or_else(available).max(1);
         let pool = match threads {

@@ -4,13 +4,14 @@
 use std::cell::RefCell;
 use std::ffi::c_void;
 
-use fgi_compiler::emit::clif::{Product, ProductAxis};
+use fgi_compiler::emit::clif::{Product, ProductAxis, WholeKernel};
 use fgi_compiler::graph::{Bindings, DimError};
 use fgi_compiler::kernel::{BufferId, Program};
+use smallvec::SmallVec;
 
 use super::rows::{
-    Chosen, Left, PANEL, Rows, Sizes, Target, add_products, find_nonzero, for_each_bit,
-    list_nonzero, multiply_panel, sum_chosen,
+    Chosen, Left, PANEL, Rows, SLACK, Sizes, Target, add_products, list_nonzero, multiply_panel,
+    sum_chosen,
 };
 
 /// A [`Product`] with numbers for its dimensions.
@@ -20,12 +21,20 @@ pub(super) struct BoundProduct {
     over_steps: bool,
     /// The steps of the loop over time, and whether only those that are asked for count.
     time_loop: Option<(isize, isize, bool)>,
-    axes: Vec<Axis>,
-    loops: Vec<Axis>,
+    axes: Axes,
+    loops: Axes,
     /// See [`Product::fixed_right`].
     fixed_right: Option<isize>,
     /// See [`Product::whole_kernel`].
-    pub whole_kernel: Option<(i64, i64)>,
+    pub whole_kernel: Option<Whole>,
+}
+
+/// See [`fgi_compiler::emit::clif::WholeKernel`].
+#[derive(Clone, Copy)]
+pub(super) struct Whole {
+    pub starts: (i64, i64),
+    /// The buffer, and a mask for the number of a step.
+    stored: Option<(BufferId, i64)>,
 }
 
 /// A right operand, rearranged into panels of [`PANEL`] columns, each with its rows after each other.
@@ -55,6 +64,9 @@ struct Axis {
     right: isize,
     out: isize,
 }
+
+/// There are rarely more, and products are many.
+type Axes = SmallVec<[Axis; 4]>;
 
 impl Axis {
     /// One step: no axis at all.
@@ -126,7 +138,7 @@ impl BoundProduct {
         program: &Program,
         bindings: &Bindings,
     ) -> Result<BoundProduct, DimError> {
-        let bind = |axes: &[ProductAxis]| -> Result<Vec<Axis>, DimError> {
+        let bind = |axes: &[ProductAxis]| -> Result<Axes, DimError> {
             let bound = axes.iter().map(|axis| {
                 let [extent, left, right] = [&axis.extent, &axis.left, &axis.right]
                     .map(|dim| dim.eval(bindings).map(|value| value as isize));
@@ -139,9 +151,13 @@ impl BoundProduct {
             binary: program.buffer(buffer).binary,
             steps: window.map_or(-1, |window| window as isize - 1),
         };
-        let pair = |(a, b): &(_, _)| -> Result<(i64, i64), DimError> {
-            let eval = |dim: &fgi_compiler::graph::Dim| dim.eval(bindings);
-            Ok((eval(a)?, eval(b)?))
+        let whole = |kernel: &WholeKernel| -> Result<Whole, DimError> {
+            let (left, right) = &kernel.starts;
+            let mask = |window: Option<i64>| window.map_or(-1, |window| window - 1);
+            Ok(Whole {
+                starts: (left.eval(bindings)?, right.eval(bindings)?),
+                stored: kernel.stored.map(|(buffer, window)| (buffer, mask(window))),
+            })
         };
         let fixed_right = product.fixed_right.as_ref().map(|start| start.eval(bindings));
         Ok(BoundProduct {
@@ -158,7 +174,7 @@ impl BoundProduct {
             axes: bind(&product.axes)?,
             loops: bind(&product.loops)?,
             fixed_right: fixed_right.transpose()?.map(|start| start as isize),
-            whole_kernel: product.whole_kernel.as_ref().map(pair).transpose()?,
+            whole_kernel: product.whole_kernel.as_ref().map(whole).transpose()?,
         })
     }
 
@@ -204,6 +220,26 @@ impl BoundProduct {
         let rest: isize = self.axes.iter().skip(ranged).map(|axis| axis.extent).product();
         let steps = if self.over_steps { steps } else { 1 };
         rest as usize * rows as usize * steps as usize
+    }
+
+    /// Where the kernel stores the result, if that is all that it does and the result can be put there
+    /// as it is.
+    pub fn place(&self, buffers: &[*mut u8], ranges: Ranges) -> Option<*mut f32> {
+        let (buffer, mask) = self.whole_kernel?.stored?;
+        let Ranges { rows: (lo, hi), steps: (first, end) } = ranges;
+        let rows = self.axes.get(usize::from(self.over_steps)).map_or(1, |axis| axis.extent as i64);
+        let before = match self.over_steps {
+            false => lo,
+            // The steps must follow each other there, too.
+            true if (lo, hi) == (0, rows)
+                && (end - 1) & mask == (first & mask) + end - 1 - first =>
+            {
+                (first & mask) * rows
+            }
+            true => return None,
+        };
+        let start = buffers[buffer.0 as usize].cast::<f32>();
+        Some(start.wrapping_add(before as usize * self.elements(1, 1)))
     }
 
     /// # Safety
@@ -267,15 +303,14 @@ impl BoundProduct {
 /// # Safety
 /// As for [`BoundProduct::run`].
 unsafe fn run_packed(
-    axes: Vec<Axis>,
+    axes: Axes,
     depth: Axis,
     out: *mut f32,
     left: Side,
     packed: &Packed,
     accumulate: bool,
 ) {
-    let (columns, mut outer): (Vec<Axis>, Vec<Axis>) =
-        axes.into_iter().partition(|axis| axis.right != 0);
+    let (columns, mut outer): (Axes, Axes) = axes.into_iter().partition(|axis| axis.right != 0);
     let Some(column) = columns.first().copied() else { return };
     outer = merge(outer);
     let rows = take_longest(&mut outer, |_| true);
@@ -310,15 +345,18 @@ struct Plan {
     elements: Option<Axis>,
     depth: Axis,
     /// Further axes of the result.
-    outer: Vec<Axis>,
+    outer: Axes,
     /// Further axes of the sum.
-    outer_depth: Vec<Axis>,
+    outer_depth: Axes,
 }
 
 impl Plan {
-    fn new(axes: Vec<Axis>, loops: Vec<Axis>) -> Plan {
+    fn new(axes: Axes, loops: Axes) -> Plan {
         let (mut outer, mut outer_depth) = (merge(axes), merge(loops));
-        let elements = outer.pop_if(|axis| (axis.left, axis.right, axis.out) == (1, 1, 1));
+        let elements = match outer.last() {
+            Some(Axis { left: 1, right: 1, out: 1, .. }) => outer.pop(),
+            _ => None,
+        };
         let mut take = |admits: fn(&Axis) -> bool| match elements {
             Some(_) => Axis::NONE,
             None => take_longest(&mut outer, admits),
@@ -358,8 +396,8 @@ impl Plan {
 }
 
 /// Axes that are steps of one longer axis become it; axes of one step vanish.
-fn merge(axes: Vec<Axis>) -> Vec<Axis> {
-    let mut merged: Vec<Axis> = Vec::with_capacity(axes.len());
+fn merge(axes: Axes) -> Axes {
+    let mut merged = Axes::new();
     for axis in axes.into_iter().filter(|axis| axis.extent != 1) {
         match merged.last_mut() {
             Some(outer)
@@ -375,7 +413,7 @@ fn merge(axes: Vec<Axis>) -> Vec<Axis> {
     merged
 }
 
-fn take_longest(axes: &mut Vec<Axis>, admits: impl Fn(&Axis) -> bool) -> Axis {
+fn take_longest(axes: &mut Axes, admits: impl Fn(&Axis) -> bool) -> Axis {
     let admitted = axes.iter().enumerate().filter(|(_, axis)| admits(axis));
     match admitted.max_by_key(|(_, axis)| axis.extent).map(|(at, _)| at) {
         Some(at) => axes.remove(at),
@@ -385,7 +423,7 @@ fn take_longest(axes: &mut Vec<Axis>, admits: impl Fn(&Axis) -> bool) -> Axis {
 
 /// All combinations of positions on the axes, as offsets in the operands and the result.
 fn for_each(axes: &[Axis], mut visit: impl FnMut(isize, isize, isize)) {
-    let mut positions = vec![0; axes.len()];
+    let mut positions = SmallVec::<[isize; 4]>::from_elem(0, axes.len());
     loop {
         let offset = |stride: fn(&Axis) -> isize| -> isize {
             positions.iter().zip(axes).map(|(at, axis)| at * stride(axis)).sum()
@@ -537,19 +575,57 @@ impl Matrices {
         thread_local! {
             static CHOICES: RefCell<Choices> = RefCell::new(Choices::default());
         }
+        // So that the lists of a part stay in the cache.
+        let (rows, depth) = if self.has_contiguous_columns() { (1024, 256) } else { (64, 1024) };
         CHOICES.with_borrow_mut(|choices| {
-            // SAFETY: by the contract, for all.
-            unsafe {
-                choices.collect(self);
-                if choices.indices.len() > self.sizes().rows * self.sizes().depth / 2 {
-                    return self.dense();
+            for first_row in (0..self.rows.extent).step_by(rows) {
+                for first in (0..self.depth.extent).step_by(depth) {
+                    let part = self.part((first_row, rows), (first, depth));
+                    // SAFETY: by the contract.
+                    unsafe { part.sum_rows_of_part(choices) }
                 }
-                let out =
-                    Target { start: self.out, stride: self.rows.out, accumulate: self.accumulate };
-                let right = Rows { start: self.right, stride: self.depth.right };
-                sum_chosen(out, right, choices.chosen(), self.sizes().columns);
             }
         });
+    }
+
+    /// # Safety
+    /// As for [`Matrices::sum_rows`].
+    unsafe fn sum_rows_of_part(&self, choices: &mut Choices) {
+        let sizes = self.sizes();
+        // SAFETY: by the contract, for all.
+        unsafe {
+            choices.collect(self);
+            if choices.counts.iter().sum::<usize>() > sizes.rows * sizes.depth / 2 {
+                return self.dense();
+            }
+            let out =
+                Target { start: self.out, stride: self.rows.out, accumulate: self.accumulate };
+            let right = Rows { start: self.right, stride: self.depth.right };
+            sum_chosen(out, right, choices.chosen(), sizes.columns);
+        }
+    }
+
+    /// So many rows and terms of the sum from some on, or those that there are.
+    fn part(&self, rows: (isize, usize), depth: (isize, usize)) -> Matrices {
+        let cut = |axis: Axis, (first, count): (isize, usize)| Axis {
+            extent: (axis.extent - first).min(count as isize),
+            ..axis
+        };
+        let (row, k) = (rows.0, depth.0);
+        Matrices {
+            out: self.out.wrapping_offset(row * self.rows.out),
+            left: self.left.wrapping_offset(row * self.rows.left + k * self.depth.left),
+            right: self.right.wrapping_offset(k * self.depth.right),
+            rows: cut(self.rows, rows),
+            columns: self.columns,
+            depth: cut(self.depth, depth),
+            accumulate: self.accumulate || k > 0,
+        }
+    }
+
+    /// Columns of the left side, not rows.
+    fn has_contiguous_columns(&self) -> bool {
+        self.rows.left == 1 && self.depth.left != 1
     }
 }
 
@@ -557,84 +633,76 @@ impl Matrices {
 #[derive(Default)]
 struct Choices {
     /// See [`Chosen`].
-    indices: Vec<u32>,
-    starts: Vec<usize>,
-    /// The elements that are 1 in lines of the matrix, 64 a word.
-    bits: Vec<u64>,
-    line: Vec<f32>,
+    lists: Vec<u32>,
+    room: usize,
+    counts: Vec<usize>,
+    /// A row that is not contiguous, and where a column is 1.
+    row: Vec<f32>,
+    column: Vec<u32>,
 }
 
 impl Choices {
     fn chosen(&self) -> Chosen<'_> {
-        Chosen { indices: &self.indices, starts: &self.starts }
+        Chosen { lists: &self.lists, room: self.room, counts: &self.counts }
     }
 
     /// # Safety
     /// The left side has elements at all indices.
     unsafe fn collect(&mut self, matrices: &Matrices) {
         let Sizes { rows, depth, .. } = matrices.sizes();
-        let (row, k) = (matrices.rows.left, matrices.depth.left);
-        self.indices.clear();
-        self.starts.clear();
-        self.starts.push(0);
-        if row != 1 || k == 1 {
-            for m in 0..rows {
-                let start = matrices.left.wrapping_offset(m as isize * row);
-                // SAFETY: by the contract.
-                unsafe { self.list(start, k, depth) };
-                self.starts.push(self.indices.len());
+        // An odd number of cache lines, lest all lists begin in the same few places of the cache.
+        self.room = (depth + SLACK).next_multiple_of(32) + 16;
+        if self.lists.len() < rows * self.room {
+            self.lists.resize(rows * self.room, 0);
+        }
+        self.counts.clear();
+        self.counts.resize(rows, 0);
+        // SAFETY: by the contract, for both.
+        unsafe {
+            match matrices.has_contiguous_columns() {
+                true => self.collect_columns(matrices, depth),
+                false => self.collect_rows(matrices, depth),
             }
-            return;
         }
-        // Columns are contiguous: count, then fill.
-        let words = rows.div_ceil(64);
-        let mut all = std::mem::take(&mut self.bits);
-        all.clear();
-        all.resize(words * depth, 0);
-        self.starts.resize(rows + 2, 0);
-        for (at, bits) in all.chunks_exact_mut(words).enumerate() {
-            let start = matrices.left.wrapping_offset(at as isize * k);
-            // SAFETY: by the contract.
-            unsafe { find_nonzero(std::slice::from_raw_parts(start, rows), bits) };
-            for_each_set(bits, |m| self.starts[m + 2] += 1);
-        }
-        for m in 2..rows + 2 {
-            self.starts[m] += self.starts[m - 1];
-        }
-        self.indices.resize(self.starts[rows + 1], 0);
-        for (at, bits) in all.chunks_exact(words).enumerate() {
-            for_each_set(bits, |m| {
-                self.indices[self.starts[m + 1]] = at as u32;
-                self.starts[m + 1] += 1;
-            });
-        }
-        self.starts.truncate(rows + 1);
-        self.bits = all;
     }
 
-    /// Appends the positions in one line.
-    ///
     /// # Safety
-    /// There are as many elements, so far from each other.
-    unsafe fn list(&mut self, start: *const f32, stride: isize, count: usize) {
-        if stride == 1 {
-            // SAFETY: by the contract.
-            return unsafe {
-                list_nonzero(std::slice::from_raw_parts(start, count), &mut self.indices)
-            };
+    /// As for [`Choices::collect`], which has made room.
+    unsafe fn collect_rows(&mut self, matrices: &Matrices, depth: usize) {
+        let stride = matrices.depth.left;
+        for (m, count) in self.counts.iter_mut().enumerate() {
+            let mut start = matrices.left.wrapping_offset(m as isize * matrices.rows.left);
+            // SAFETY: by the contract, for all.
+            unsafe {
+                if stride != 1 {
+                    self.row.clear();
+                    let element = |k: usize| *start.wrapping_offset(k as isize * stride);
+                    self.row.extend((0..depth).map(element));
+                    start = self.row.as_ptr();
+                }
+                let elements = std::slice::from_raw_parts(start, depth);
+                *count = list_nonzero(elements, self.lists[m * self.room..].as_mut_ptr());
+            }
         }
-        self.line.clear();
-        // SAFETY: by the contract.
-        let element = |at: usize| unsafe { *start.wrapping_offset(at as isize * stride) };
-        self.line.extend((0..count).map(element));
-        // SAFETY: it needs nothing.
-        unsafe { list_nonzero(&self.line, &mut self.indices) };
     }
-}
 
-/// The numbers of the bits that are set, ascending.
-fn for_each_set(words: &[u64], mut visit: impl FnMut(usize)) {
-    for (word, bits) in words.iter().enumerate() {
-        for_each_bit(*bits, |bit| visit(64 * word + bit));
+    /// # Safety
+    /// As for [`Choices::collect_rows`].
+    unsafe fn collect_columns(&mut self, matrices: &Matrices, depth: usize) {
+        let rows = self.counts.len();
+        self.column.resize(rows + SLACK, 0);
+        for k in 0..depth {
+            let start = matrices.left.wrapping_offset(k as isize * matrices.depth.left);
+            // SAFETY: by the contract, for both.
+            let found = unsafe {
+                let elements = std::slice::from_raw_parts(start, rows);
+                list_nonzero(elements, self.column.as_mut_ptr())
+            };
+            for m in &self.column[..found] {
+                let count = &mut self.counts[*m as usize];
+                self.lists[*m as usize * self.room + *count] = k as u32;
+                *count += 1;
+            }
+        }
     }
 }

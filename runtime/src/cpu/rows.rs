@@ -27,22 +27,26 @@ impl Rows {
 
 /// The same function for each width of vectors; `of` elements are so many vectors.
 macro_rules! in_widest_vectors {
-    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident of $count:expr) => {
+    (
+        $(#[$doc:meta])*
+        fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $result:ty)? = $body:ident of $count:expr
+    ) => {
         $(#[$doc])*
-        pub(super) unsafe fn $name($($arg: $ty),*) {
+        pub(super) unsafe fn $name($($arg: $ty),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             {
                 use std::arch::x86_64::{__m256, __m512};
-                #[target_feature(enable = "avx512f,fma")]
-                unsafe fn avx512($($arg: $ty),*) {
+                #[target_feature(enable = "avx512f,fma,popcnt")]
+                unsafe fn avx512($($arg: $ty),*) $(-> $result)? {
                     // SAFETY: by the contract.
                     unsafe { $body::<__m512, { $count / 16 }>($($arg),*) }
                 }
-                #[target_feature(enable = "avx2,fma")]
-                unsafe fn avx2($($arg: $ty),*) {
+                #[target_feature(enable = "avx2,fma,popcnt")]
+                unsafe fn avx2($($arg: $ty),*) $(-> $result)? {
                     // SAFETY: by the contract.
                     unsafe { $body::<__m256, { $count / 8 }>($($arg),*) }
                 }
+                // Whatever has these has `popcnt`.
                 if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
                     // SAFETY: by the contract; the machine has the instructions.
                     return unsafe { avx512($($arg),*) };
@@ -67,19 +71,11 @@ in_widest_vectors! {
 }
 
 in_widest_vectors! {
-    /// Appends the positions of the elements that are not 0.
+    /// Writes the positions of the elements that are not 0 and says how many there are.
     ///
     /// # Safety
-    /// There are none: it is the same for functions of all widths.
-    fn list_nonzero(elements: &[f32], positions: &mut Vec<u32>) = list_in_words of BLOCK
-}
-
-in_widest_vectors! {
-    /// A bit for each element, 64 a word: whether it is not 0.
-    ///
-    /// # Safety
-    /// As for [`list_nonzero`].
-    fn find_nonzero(elements: &[f32], bits: &mut [u64]) = find_in_words of BLOCK
+    /// There is room for as many positions as there are elements, and [`SLACK`] more.
+    fn list_nonzero(elements: &[f32], positions: *mut u32) -> usize = list_in_words of BLOCK
 }
 
 in_widest_vectors! {
@@ -103,10 +99,11 @@ in_widest_vectors! {
 /// For each row of a result the indices of others, ascending.
 #[derive(Clone, Copy)]
 pub(super) struct Chosen<'a> {
-    /// One row after the other.
-    pub indices: &'a [u32],
-    /// Where each row starts and the last one ends.
-    pub starts: &'a [usize],
+    /// A list for each row, with room for so many indices.
+    pub lists: &'a [u32],
+    pub room: usize,
+    /// How many there are in each list.
+    pub counts: &'a [usize],
 }
 
 /// Where a product goes.
@@ -150,17 +147,19 @@ unsafe fn sum_in_blocks<V: Vector, const N: usize>(
     for first in (0..columns).step_by(BLOCK) {
         let rows = rows.starting_at(first);
         let width = BLOCK.min(columns - first);
-        for (m, ends) in chosen.starts.windows(2).enumerate() {
-            let indices = &chosen.indices[ends[0]..ends[1]];
+        for (m, count) in chosen.counts.iter().enumerate() {
+            let indices = &chosen.lists[m * chosen.room..][..*count];
             let target = out.start.wrapping_offset(m as isize * out.stride).wrapping_add(first);
             // SAFETY: by the contract of `sum_chosen`, the block is inside of the row.
             unsafe {
-                match width {
-                    BLOCK => sum_block::<V, N>(target, rows, indices, out.accumulate),
-                    _ => {
-                        let sum = std::slice::from_raw_parts_mut(target, width);
-                        sum_narrow(sum, rows, indices, out.accumulate);
+                match width.div_ceil(V::LANES) {
+                    _ if width == BLOCK => {
+                        sum_block::<V, N>(target, BLOCK, rows, indices, out.accumulate)
                     }
+                    1 => sum_block::<V, 1>(target, width, rows, indices, out.accumulate),
+                    2 => sum_block::<V, 2>(target, width, rows, indices, out.accumulate),
+                    3 | 4 => sum_block::<V, 4>(target, width, rows, indices, out.accumulate),
+                    _ => sum_block::<V, N>(target, width, rows, indices, out.accumulate),
                 }
             }
         }
@@ -168,10 +167,11 @@ unsafe fn sum_in_blocks<V: Vector, const N: usize>(
 }
 
 /// # Safety
-/// There are [`BLOCK`] columns, N vectors, in the rows and at `target`.
+/// There are `width` columns, at most N vectors, in the rows and at `target`.
 #[inline(always)]
 unsafe fn sum_block<V: Vector, const N: usize>(
     target: *mut f32,
+    width: usize,
     rows: Rows,
     indices: &[u32],
     accumulate: bool,
@@ -179,32 +179,16 @@ unsafe fn sum_block<V: Vector, const N: usize>(
     // SAFETY: by the contract, for all.
     unsafe {
         let mut sums: [V; N] = match accumulate {
-            true => load(target),
+            true => load_first(target, width),
             false => [V::splat(0.0); N],
         };
         for index in indices {
-            let row: [V; N] = load(rows.row(*index as usize, BLOCK).as_ptr());
+            let row: [V; N] = load_first(rows.row(*index as usize, width).as_ptr(), width);
             for (sum, value) in sums.iter_mut().zip(row) {
                 *sum = sum.plus(value);
             }
         }
-        store(sums, target);
-    }
-}
-
-/// # Safety
-/// The rows have as many columns as `sum`.
-#[inline(always)]
-unsafe fn sum_narrow(sum: &mut [f32], rows: Rows, indices: &[u32], accumulate: bool) {
-    if !accumulate {
-        sum.fill(0.0);
-    }
-    for index in indices {
-        // SAFETY: by the contract.
-        let row = unsafe { rows.row(*index as usize, sum.len()) };
-        for (sum, value) in sum.iter_mut().zip(row) {
-            *sum += value;
-        }
+        store_first(sums, target, width);
     }
 }
 
@@ -253,19 +237,43 @@ unsafe fn add_products_in_blocks<V: Vector, const N: usize>(
     }
 }
 
-#[inline(always)]
-unsafe fn list_in_words<V: Vector, const N: usize>(elements: &[f32], positions: &mut Vec<u32>) {
-    for (word, chunk) in elements.chunks(BLOCK).enumerate() {
-        let found = nonzero_bits::<V, N>(chunk);
-        for_each_bit(found, |bit| positions.push((BLOCK * word + bit) as u32));
-    }
-}
+/// Positions that may be written after the last one.
+pub(super) const SLACK: usize = 8;
 
-#[inline(always)]
-unsafe fn find_in_words<V: Vector, const N: usize>(elements: &[f32], bits: &mut [u64]) {
-    for (bits, chunk) in bits.iter_mut().zip(elements.chunks(BLOCK)) {
-        *bits = nonzero_bits::<V, N>(chunk);
+/// For each byte the positions of the bits that are set.
+static BITS: [[u32; 8]; 256] = {
+    let mut all = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut bit, mut count) = (0, 0);
+        while bit < 8 {
+            if byte >> bit & 1 == 1 {
+                all[byte][count] = bit;
+                count += 1;
+            }
+            bit += 1;
+        }
+        byte += 1;
     }
+    all
+};
+
+/// Without a branch that depends on the elements: eight positions are written for every byte of bits,
+/// and those count that the next byte does not write over.
+#[inline(always)]
+unsafe fn list_in_words<V: Vector, const N: usize>(elements: &[f32], positions: *mut u32) -> usize {
+    let mut count = 0;
+    for (word, chunk) in elements.chunks(BLOCK).enumerate() {
+        let bits = nonzero_bits::<V, N>(chunk);
+        for (byte, bits) in bits.to_le_bytes().into_iter().enumerate() {
+            let first = (BLOCK * word + 8 * byte) as u32;
+            let found = BITS[usize::from(bits)].map(|bit| first + bit);
+            // SAFETY: there is room for eight more than are counted, which are at most the elements.
+            unsafe { positions.add(count).cast::<[u32; 8]>().write_unaligned(found) };
+            count += bits.count_ones() as usize;
+        }
+    }
+    count
 }
 
 /// Of a block, or of fewer elements.
@@ -279,15 +287,6 @@ fn nonzero_bits<V: Vector, const N: usize>(chunk: &[f32]) -> u64 {
     let vectors: [V; N] = unsafe { load(block.as_ptr()) };
     let parts = vectors.into_iter().enumerate();
     parts.fold(0, |word, (at, vector)| word | vector.nonzero() << (at * V::LANES))
-}
-
-/// The numbers of the bits that are set, ascending.
-#[inline(always)]
-pub(super) fn for_each_bit(mut bits: u64, mut visit: impl FnMut(usize)) {
-    while bits != 0 {
-        visit(bits.trailing_zeros() as usize);
-        bits &= bits - 1;
-    }
 }
 
 #[inline(always)]
@@ -354,24 +353,48 @@ unsafe fn store_row<V: Vector, const N: usize>(
     columns: usize,
     accumulate: bool,
 ) {
-    let mut line = [0f32; PANEL];
-    let is_whole = columns == PANEL;
     // SAFETY: by the contract.
     unsafe {
         if accumulate {
-            if !is_whole {
-                std::ptr::copy_nonoverlapping(target, line.as_mut_ptr(), columns);
-            }
-            let before = if is_whole { target.cast_const() } else { line.as_ptr() };
-            let before: [V; N] = load(before);
+            let before: [V; N] = load_first(target, columns);
             row.iter_mut().zip(before).for_each(|(sum, before)| *sum = sum.plus(before));
         }
-        match is_whole {
-            true => store(row, target),
-            false => {
-                store(row, line.as_mut_ptr());
-                std::ptr::copy_nonoverlapping(line.as_ptr(), target, columns);
-            }
+        store_first(row, target, columns);
+    }
+}
+
+/// The first of N vectors, and zeros.
+///
+/// # Safety
+/// There are so many elements.
+#[inline(always)]
+unsafe fn load_first<V: Vector, const N: usize>(from: *const f32, count: usize) -> [V; N] {
+    // SAFETY: by the contract.
+    unsafe {
+        match count == N * V::LANES {
+            true => load(from),
+            false => std::array::from_fn(|at| {
+                let before = at * V::LANES;
+                let count = count.saturating_sub(before).min(V::LANES);
+                V::load_first(from.wrapping_add(before), count)
+            }),
+        }
+    }
+}
+
+/// # Safety
+/// There is room for so many elements.
+#[inline(always)]
+unsafe fn store_first<V: Vector, const N: usize>(vectors: [V; N], to: *mut f32, count: usize) {
+    // SAFETY: by the contract.
+    unsafe {
+        if count == N * V::LANES {
+            return store(vectors, to);
+        }
+        for (at, vector) in vectors.into_iter().enumerate() {
+            let before = at * V::LANES;
+            let count = count.saturating_sub(before).min(V::LANES);
+            vector.store_first(to.wrapping_add(before), count);
         }
     }
 }
@@ -405,6 +428,16 @@ trait Vector: Copy {
     /// # Safety
     /// There is room for so many elements.
     unsafe fn store(self, to: *mut f32);
+    /// The first lanes, and zeros.
+    ///
+    /// # Safety
+    /// There are so many elements, at most as many as lanes.
+    unsafe fn load_first(from: *const f32, count: usize) -> Self;
+    /// The first lanes.
+    ///
+    /// # Safety
+    /// There is room for so many elements, at most as many as lanes.
+    unsafe fn store_first(self, to: *mut f32, count: usize);
     fn plus(self, other: Self) -> Self;
     /// `self + a · b`
     fn plus_product(self, a: Self, b: Self) -> Self;
@@ -437,6 +470,20 @@ impl Vector for Four {
     }
 
     #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Four {
+        let mut lanes = [0.0; 4];
+        // SAFETY: by the contract.
+        unsafe { std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count) };
+        Four(lanes)
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        // SAFETY: by the contract.
+        unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), to, count) }
+    }
+
+    #[inline(always)]
     fn plus(self, other: Four) -> Four {
         Four(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
     }
@@ -466,6 +513,7 @@ mod wide {
     macro_rules! vector {
         (
             $ty:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident,
+            first($count:ident) = $mask:expr, $load_first:ident, $store_first:ident,
             nonzero($vector:ident) = $nonzero:expr
         ) => {
             impl Vector for $ty {
@@ -490,6 +538,18 @@ mod wide {
                 }
 
                 #[inline(always)]
+                unsafe fn load_first(from: *const f32, $count: usize) -> $ty {
+                    // SAFETY: as above, and by the contract.
+                    unsafe { $load_first($mask, from) }
+                }
+
+                #[inline(always)]
+                unsafe fn store_first(self, to: *mut f32, $count: usize) {
+                    // SAFETY: as above, and by the contract.
+                    unsafe { $store_first(to, $mask, self) }
+                }
+
+                #[inline(always)]
                 fn plus(self, other: $ty) -> $ty {
                     // SAFETY: as above.
                     unsafe { $add(self, other) }
@@ -511,6 +571,23 @@ mod wide {
         };
     }
 
+    /// All ones in so many lanes.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn first_of_eight(count: usize) -> __m256i {
+        static LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: the count is at most 8.
+        unsafe { _mm256_loadu_si256(LANES.as_ptr().add(8 - count).cast()) }
+    }
+
+    /// With the operands in the order of the other instructions.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn load_first_of_eight(mask: __m256i, from: *const f32) -> __m256 {
+        // SAFETY: by the contract of `load_first`.
+        unsafe { _mm256_maskload_ps(from, mask) }
+    }
+
     vector!(
         __m256,
         8,
@@ -519,6 +596,9 @@ mod wide {
         _mm256_storeu_ps,
         _mm256_add_ps,
         _mm256_fmadd_ps,
+        first(count) = first_of_eight(count),
+        load_first_of_eight,
+        _mm256_maskstore_ps,
         nonzero(vector) = u64::from(_mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NEQ_UQ>(
             vector,
             _mm256_setzero_ps()
@@ -532,6 +612,9 @@ mod wide {
         _mm512_storeu_ps,
         _mm512_add_ps,
         _mm512_fmadd_ps,
+        first(count) = ((1u32 << count) - 1) as u16,
+        _mm512_maskz_loadu_ps,
+        _mm512_mask_storeu_ps,
         nonzero(vector) = u64::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(vector, _mm512_setzero_ps()))
     );
 }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use fgi_compiler::graph::{Bindings, Dim};
-use fgi_compiler::kernel::tile::{CHUNK, Group};
+use fgi_compiler::kernel::tile::Group;
 use fgi_compiler::kernel::{BufferId, Direction, Program};
 
 use super::launch::{Launch, Sizes};
@@ -13,23 +13,24 @@ use super::{Buffers, CpuBackend, Threads, batch};
 use crate::Error;
 
 /// The most rows of a tile: as many as a product computes at once, and few enough to stay in the cache.
-const ROWS: i64 = 8;
-/// The fewest rows of a tile, where there is more than one.
+const ROWS: i64 = 6;
+/// The fewest rows of a task, where there is more than one.
 const LEAST_ROWS: i64 = 4;
 /// Tiles are run by so many tasks. Each has its own sums over the batch, so that results do not depend
 /// on the number of threads.
 const TASKS: i64 = 8;
+/// Elements of the sums of all tasks that are added up by one of them.
+const ADDED_AT_ONCE: usize = 1 << 14;
 
 /// A [`Group`] with its sizes.
 pub(super) struct Tiles {
     group: Group,
-    /// Rows of the batch, and of a tile.
+    /// Rows of the batch.
     batch: i64,
-    rows: i64,
+    tiles: i64,
     steps: i64,
-    full: Shape,
-    /// The last tile, if it has fewer rows.
-    rest: Option<Shape>,
+    /// Tiles with the most rows, and those with one row less.
+    shapes: Vec<Shape>,
     /// For each sum its kernel and the number of its elements.
     sums: Vec<(usize, usize)>,
     /// The sums of each task.
@@ -64,16 +65,17 @@ impl CpuBackend {
         let program: &Program = &self.program;
         let batch_dim = batch(program).unwrap_or_else(Dim::one);
         let batch = batch_dim.eval(bindings)?;
-        let rows = ((batch + TASKS - 1) / TASKS).clamp(LEAST_ROWS, ROWS).min(batch);
+        let tasks = ((batch + LEAST_ROWS - 1) / LEAST_ROWS).min(TASKS);
+        let tiles = (((batch + ROWS - 1) / ROWS + tasks - 1) / tasks * tasks).min(batch);
+        let rows = (batch + tiles - 1) / tiles;
         let shape = |rows: i64| {
             let mut tile = bindings.clone();
             tile.extend(batch_dim.symbols().map(|symbol| (symbol.clone(), rows)));
             self.shape(&group, &tile, bindings, rows)
         };
-        let full = shape(rows)?;
-        let rest = (batch % rows != 0).then(|| shape(batch % rows)).transpose()?;
+        let sizes = [rows, batch / tiles].into_iter().take(if batch % tiles == 0 { 1 } else { 2 });
+        let shapes = sizes.map(shape).collect::<Result<Vec<Shape>, Error>>()?;
         let steps = Sizes::new(program, bindings, bindings).steps()?;
-        let tasks = TASKS.min((batch + rows - 1) / rows);
         let mut tile = bindings.clone();
         tile.extend(batch_dim.symbols().map(|symbol| (symbol.clone(), rows)));
         let name = |id: &BufferId| program.buffer(*id).name.clone();
@@ -110,10 +112,9 @@ impl CpuBackend {
         let sums = sums.map(|id| Ok((sum_kernel(id), self.bytes(*id, &tile)? / 4)));
         Ok(Tiles {
             batch,
-            rows,
+            tiles,
             steps,
-            full,
-            rest,
+            shapes,
             sums: sums.collect::<Result<_, Error>>()?,
             partial,
             workspaces: Mutex::new(workspaces),
@@ -150,7 +151,7 @@ impl Tiles {
             self.run_task(buffers, &packed, task as i64, &mut workspace, &mut sums);
             self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
         });
-        self.add_up(buffers);
+        self.add_up(buffers, threads);
     }
 
     /// There is one for each thread.
@@ -166,7 +167,7 @@ impl Tiles {
             shared.and_then(|_| product.pack(&buffers.0))
         };
         let of_launch = |launch: &Launch| launch.products.iter().map(of_product).collect();
-        let sweeps = self.full.launches.iter();
+        let sweeps = self.shapes.iter().take(1).flat_map(|shape| &shape.launches);
         sweeps.map(|launches| launches.iter().map(of_launch).collect()).collect()
     }
 
@@ -184,14 +185,12 @@ impl Tiles {
         for (id, memory) in own.zip(workspace.iter()) {
             starts[id.0 as usize] = memory.start();
         }
-        let tiles = (self.batch + self.rows - 1) / self.rows;
+        let first_row = |tile: i64| tile * self.batch / self.tiles;
         let tasks = self.partial.len() as i64;
-        for tile in task * tiles / tasks..(task + 1) * tiles / tasks {
-            let first = tile * self.rows;
-            let shape = match &self.rest {
-                Some(rest) if first + self.rows > self.batch => rest,
-                _ => &self.full,
-            };
+        for tile in task * self.tiles / tasks..(task + 1) * self.tiles / tasks {
+            let first = first_row(tile);
+            let rows = first_row(tile + 1) - first;
+            let Some(shape) = self.shapes.iter().find(|shape| shape.rows == rows) else { continue };
             for rows in &self.imports {
                 self.copy_rows(rows, first, shape.rows, |local, offset, bytes| {
                     let from = buffers.0[rows.buffer.0 as usize].wrapping_add(offset);
@@ -243,12 +242,13 @@ impl Tiles {
     /// The steps of a sweep, some at a time.
     fn chunks(&self, direction: Option<Direction>) -> Box<dyn Iterator<Item = (i64, i64)>> {
         let steps = self.steps;
-        let count = (steps + CHUNK - 1) / CHUNK;
-        let chunk = move |at: i64| (at * CHUNK, ((at + 1) * CHUNK).min(steps));
+        let Some(direction) = direction else { return Box::new(std::iter::once((0, steps))) };
+        let size = direction.chunk();
+        let chunks = 0..(steps + size - 1) / size;
+        let chunks = chunks.map(move |at| (at * size, ((at + 1) * size).min(steps)));
         match direction {
-            None => Box::new(std::iter::once((0, steps))),
-            Some(Direction::Forward) => Box::new((0..count).map(chunk)),
-            Some(Direction::Backward) => Box::new((0..count).rev().map(chunk)),
+            Direction::Forward => Box::new(chunks),
+            Direction::Backward => Box::new(chunks.rev()),
         }
     }
 
@@ -273,17 +273,29 @@ impl Tiles {
     }
 
     /// Adds up the sums of all tasks, in their order.
-    fn add_up(&self, buffers: &Buffers) {
-        for (at, (id, (_, elements))) in self.group.sums.iter().zip(&self.sums).enumerate() {
-            let start = buffers.0[id.0 as usize].cast::<f32>();
-            // SAFETY: the buffer has as many elements, and nothing else uses it now.
-            let total = unsafe { std::slice::from_raw_parts_mut(start, *elements) };
+    fn add_up(&self, buffers: &Buffers, threads: Threads) {
+        let partial: Vec<_> = self
+            .partial
+            .iter()
+            .map(|partial| partial.lock().unwrap_or_else(PoisonError::into_inner))
+            .collect();
+        let partial: Vec<&[Memory]> = partial.iter().map(|sums| sums.as_slice()).collect();
+        let sums = self.group.sums.iter().zip(&self.sums).enumerate();
+        let parts = sums.flat_map(|(at, (id, (_, elements)))| {
+            let parts = (0..*elements).step_by(ADDED_AT_ONCE);
+            parts.map(move |first| (at, *id, first..(first + ADDED_AT_ONCE).min(*elements)))
+        });
+        let parts: Vec<_> = parts.collect();
+        threads.for_each(parts.len(), |part| {
+            let (at, id, range) = parts[part].clone();
+            let start = buffers.0[id.0 as usize].cast::<f32>().wrapping_add(range.start);
+            // SAFETY: the buffer has as many elements, and nothing else uses these now.
+            let total = unsafe { std::slice::from_raw_parts_mut(start, range.len()) };
             total.fill(0.0);
-            for partial in &self.partial {
-                let partial = partial.lock().unwrap_or_else(PoisonError::into_inner);
-                add(total, partial[at].floats());
+            for sums in &partial {
+                add(total, &sums[at].floats()[range.clone()]);
             }
-        }
+        });
     }
 }
 

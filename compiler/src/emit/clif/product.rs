@@ -7,7 +7,8 @@ use cranelift::prelude::*;
 
 use super::facts::Facts;
 use super::{
-    Emitter, Frame, Lanes, Product, ProductAxis, Products, Scope, TimeLoop, memory, signature,
+    Emitter, Frame, Lanes, Product, ProductAxis, Products, Scope, TimeLoop, WholeKernel, memory,
+    signature,
 };
 use crate::graph::Dim;
 use crate::kernel::{Affine, BufferId, Inst, Stage, Val};
@@ -79,6 +80,22 @@ impl Form {
     }
 }
 
+/// The index is that of an element of the steps, if there are any, and the stage's axes in order.
+fn is_row_major(stage: &Stage, at: &Affine) -> bool {
+    let stride = |inner: &[Dim]| Dim::product(inner);
+    let is_in_place = |(val, by): &(Val, Dim)| match stage.inst(*val) {
+        Inst::Axis(axis) => *by == stride(&stage.axes[axis + 1..]),
+        Inst::Time => stage.timed && *by == stride(&stage.axes),
+        _ => false,
+    };
+    let has = |inst: Inst| at.terms.iter().any(|(val, _)| *stage.inst(*val) == inst);
+    let mut axes = stage.axes.iter().enumerate();
+    at.constant.is_zero()
+        && at.terms.iter().all(is_in_place)
+        && axes.all(|(axis, extent)| extent.is_one() || has(Inst::Axis(axis)))
+        && (!stage.timed || has(Inst::Time))
+}
+
 impl Emitter<'_, '_> {
     /// A reduction as a product for the caller: of matrices, where it has rows and columns, or of rows,
     /// element by element.
@@ -120,16 +137,16 @@ impl Emitter<'_, '_> {
         let has_columns = axes.iter().any(|axis| axis.left.is_zero() && !axis.right.is_zero());
         let is_fixed = |form: &Form| form.rest.is_empty() && form.factor(Variable::Time).is_zero();
         let fixed_right = is_fixed(&right) && !self.writes(right.buffer);
-        let is_whole = is_fixed(&left)
-            && is_fixed(&right)
-            && !stage.timed
-            && stage.loops.len() == 1
-            && self.kernel.stages.len() == 1
-            && matches!(stage.stores.as_slice(), [store]
-                if *stage.inst(store.value) == Inst::Reduce(index));
+        let is_single = stage.loops.len() == 1 && self.kernel.stages.len() == 1 && !each_step;
+        let store = match stage.stores.as_slice() {
+            [store] if is_single && *stage.inst(store.value) == Inst::Reduce(index) => Some(store),
+            _ => None,
+        };
+        let is_whole = store.is_some() && left.rest.is_empty() && right.rest.is_empty();
         // Element by element, over rows of both sides.
-        let is_by_element =
-            is_whole && axes.last().is_some_and(|axis| axis.left.is_one() && axis.right.is_one());
+        let is_by_element = is_whole
+            && !stage.timed
+            && axes.last().is_some_and(|axis| axis.left.is_one() && axis.right.is_one());
         if loops.is_empty() || !(has_rows && has_columns || is_by_element) {
             return None;
         }
@@ -137,7 +154,11 @@ impl Emitter<'_, '_> {
         let mut products = self.products.borrow_mut();
         products.push(Product {
             fixed_right: fixed_right.then(|| right.constant.clone()),
-            whole_kernel: is_whole.then(|| (left.constant.clone(), right.constant.clone())),
+            whole_kernel: store.filter(|_| is_whole).map(|store| WholeKernel {
+                starts: (left.constant.clone(), right.constant.clone()),
+                stored: is_row_major(stage, &store.at)
+                    .then(|| (store.buffer, self.windows[store.buffer.0 as usize])),
+            }),
             windows: (window(&left), window(&right)),
             time_loop,
             left: contraction.left.0,

@@ -1,0 +1,180 @@
+//! Vector loops in eight lanes instead of four, for machines with AVX2.
+//!
+//! Cranelift has no vectors of more than 128 bits. A loop over an axis whose body is the same for
+//! every lane ([`Body`]) can as well run for eight lanes at once: [`widen`] has the body assembled as a
+//! function of its own ([`avx2`]) and calls it before the loop, which is left with what remains. The
+//! lanes are computed by the same operations in the same order, so results are the same to the bit (of
+//! two NaN, an addition may give the other).
+
+mod avx2;
+mod body;
+
+use cranelift::codegen::cursor::{Cursor, FuncCursor};
+use cranelift::codegen::flowgraph::ControlFlowGraph;
+use cranelift::codegen::ir::{
+    BlockArg, BlockCall, FuncRef, Function, Inst, InstructionData, Opcode, ValueDef,
+};
+use cranelift::prelude::*;
+
+use super::{memory, signature};
+use body::Body;
+
+/// How many lanes of a loop there were, and how many there are.
+const NARROW: i64 = 4;
+const WIDE: i64 = 8;
+
+/// Has every loop that can be run in eight lanes call a function that does so. `define` makes a function
+/// of machine code with a signature, to be called from `function`; it must be aligned to 32 bytes.
+pub fn widen<E>(
+    function: &mut Function,
+    mut define: impl FnMut(&mut Function, &Signature, &[u8]) -> Result<FuncRef, E>,
+) -> Result<(), E> {
+    let flow = ControlFlowGraph::with_function(function);
+    let blocks: Vec<Block> = function.layout.blocks().collect();
+    for block in blocks {
+        let Some(found) = Loop::find(function, &flow, block) else { continue };
+        found.hoist(function);
+        let Some(body) = Body::new(function, &found) else { continue };
+        let code = avx2::assemble(&body);
+        let mut signature = signature(function.signature.call_conv, 3);
+        signature.returns.push(AbiParam::new(types::I64));
+        let callee = define(function, &signature, &code.bytes)?;
+        found.call(function, &body, callee, code.frame);
+    }
+    Ok(())
+}
+
+/// A loop of one block over an index, four at a time: `while index < end { …; index += 4 }`.
+struct Loop {
+    block: Block,
+    index: Value,
+    start: Value,
+    end: Value,
+    /// The last instruction before the loop, which branches to it if there is anything to do.
+    entry: Inst,
+    /// Where it goes on.
+    after: Block,
+}
+
+impl Loop {
+    fn find(function: &Function, flow: &ControlFlowGraph, block: Block) -> Option<Loop> {
+        let dfg = &function.dfg;
+        let [index] = *dfg.block_params(block) else { return None };
+        let (end, next, after) = loop_branch(function, function.layout.last_inst(block)?, block)?;
+        let (Opcode::Iadd, [from, step]) = operation(function, next)? else { return None };
+        let is_step = *from == index && constant(function, *step) == Some(NARROW);
+        let mut entries = flow.pred_iter(block).filter(|entry| entry.block != block);
+        let (entry, None) = (entries.next()?, entries.next()) else { return None };
+        let (entry_end, start, entry_after) = loop_branch(function, entry.inst, block)?;
+        let is_whole =
+            (entry_end, entry_after) == (end, after) && dfg.block_params(after).is_empty();
+        (is_step && is_whole).then_some(Loop { block, index, start, end, entry: entry.inst, after })
+    }
+
+    fn is_invariant(&self, function: &Function, value: Value) -> bool {
+        match function.dfg.value_def(value) {
+            ValueDef::Result(inst, _) => function.layout.inst_block(inst) != Some(self.block),
+            ValueDef::Param(block, _) => block != self.block,
+            ValueDef::Union(..) => false,
+        }
+    }
+
+    /// Moves what is the same in every iteration before the loop.
+    fn hoist(&self, function: &mut Function) {
+        let insts: Vec<Inst> = function.layout.block_insts(self.block).collect();
+        for inst in insts {
+            let args = function.dfg.inst_args(inst);
+            let is_same = args.iter().all(|arg| self.is_invariant(function, *arg));
+            if is_same && is_pure(function, inst) {
+                function.layout.remove_inst(inst);
+                function.layout.insert_inst(inst, self.entry);
+            }
+        }
+    }
+
+    /// Calls the wide loop; the loop starts where that stops, or goes if nothing can be left for it.
+    fn call(&self, function: &mut Function, body: &Body, callee: FuncRef, frame: avx2::Frame) {
+        let extent = constant(function, self.start).zip(constant(function, self.end));
+        let is_all = extent.is_some_and(|(start, end)| (end - start) % WIDE == 0);
+        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, frame.size, 5);
+        let slot = function.create_sized_stack_slot(slot);
+        let mut cursor = FuncCursor::new(function).at_inst(self.entry);
+        let start = cursor.ins().stack_addr(types::I64, slot, 0);
+        for (at, pointer) in body.pointers.iter().enumerate() {
+            cursor.ins().store(memory(), *pointer, start, avx2::Frame::pointer(at));
+        }
+        for (at, vector) in body.uniforms.iter().enumerate() {
+            let offset = frame.uniform(at);
+            cursor.ins().store(memory(), *vector, start, offset);
+            cursor.ins().store(memory(), *vector, start, offset + 16);
+        }
+        let call = cursor.ins().call(callee, &[start, self.start, self.end]);
+        if is_all {
+            cursor.ins().jump(self.after, &[]);
+        } else {
+            let rest = cursor.func.dfg.first_result(call);
+            let is_more = cursor.ins().icmp(IntCC::SignedLessThan, rest, self.end);
+            cursor.ins().brif(is_more, self.block, &[rest.into()], self.after, &[]);
+        }
+        function.layout.remove_inst(self.entry);
+        if is_all {
+            function.layout.remove_block_and_insts(self.block);
+        }
+    }
+}
+
+/// `brif (icmp slt index, end), block(index), after`: the end, the index, and where it goes on.
+fn loop_branch(function: &Function, inst: Inst, block: Block) -> Option<(Value, Value, Block)> {
+    let dfg = &function.dfg;
+    let InstructionData::Brif { arg, blocks: [inside, outside], .. } = dfg.insts[inst] else {
+        return None;
+    };
+    let ValueDef::Result(compare, _) = dfg.value_def(arg) else { return None };
+    let InstructionData::IntCompare { args: [index, end], cond, .. } = dfg.insts[compare] else {
+        return None;
+    };
+    let args = |call: BlockCall| call.args(&dfg.value_lists).collect::<Vec<BlockArg>>();
+    let goes = inside.block(&dfg.value_lists) == block
+        && args(inside) == [BlockArg::Value(index)]
+        && args(outside).is_empty()
+        && cond == IntCC::SignedLessThan;
+    goes.then(|| (end, index, outside.block(&dfg.value_lists)))
+}
+
+/// It may be computed earlier.
+fn is_pure(function: &Function, inst: Inst) -> bool {
+    let data = &function.dfg.insts[inst];
+    let opcode = data.opcode();
+    let reads = match data {
+        InstructionData::Load { flags, .. } => !function.dfg.mem_flags[*flags].readonly(),
+        _ => opcode.can_load(),
+    };
+    let acts = opcode.other_side_effects() || opcode.can_store() || opcode.is_terminator();
+    !(reads
+        || acts
+        || opcode.is_call()
+        || (opcode.can_trap() && !matches!(data, InstructionData::Load { .. })))
+}
+
+/// What a value is computed from.
+fn operation(function: &Function, value: Value) -> Option<(Opcode, &[Value])> {
+    let inst = function.dfg.value_def(value).inst()?;
+    Some((function.dfg.insts[inst].opcode(), function.dfg.inst_args(inst)))
+}
+
+/// The value of an integer that is made of constants.
+fn constant(function: &Function, value: Value) -> Option<i64> {
+    let inst = function.dfg.value_def(value).inst()?;
+    if let InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } = function.dfg.insts[inst] {
+        return Some(imm.bits());
+    }
+    let (opcode, [a, b]) = operation(function, value)? else { return None };
+    let (a, b) = (constant(function, *a)?, constant(function, *b)?);
+    match opcode {
+        Opcode::Iadd => Some(a.wrapping_add(b)),
+        Opcode::Isub => Some(a.wrapping_sub(b)),
+        Opcode::Imul => Some(a.wrapping_mul(b)),
+        Opcode::Band => Some(a & b),
+        _ => None,
+    }
+}

@@ -1,0 +1,515 @@
+//! A [`Body`] as machine code: a loop over eight lanes with AVX2, for the System V calling convention.
+//!
+//! `extern "sysv64" fn(frame, index, end) -> index` runs as many whole vectors as there are.
+//!
+//! Registers are given out in one pass: a value stays in one until its last use, and where there are
+//! none left, the value whose next use is the furthest goes to memory. Constants, uniforms and loads
+//! that no store can have changed are in memory already, so most of them never take a register.
+
+use std::collections::HashMap;
+
+use cranelift::prelude::FloatCC;
+
+use super::body::{Body, Direction, FloatOp, IntegerOp, Op, Width};
+
+pub(super) struct Code {
+    pub bytes: Vec<u8>,
+    pub frame: Frame,
+}
+
+/// What the function finds its data by: pointers, then uniforms, then room for values.
+#[derive(Clone, Copy)]
+pub(super) struct Frame {
+    uniforms: u32,
+    pub size: u32,
+}
+
+impl Frame {
+    pub fn pointer(at: usize) -> i32 {
+        8 * at as i32
+    }
+
+    pub fn uniform(self, at: usize) -> i32 {
+        self.uniforms as i32 + VECTOR * at as i32
+    }
+}
+
+/// Bytes of a vector.
+const VECTOR: i32 = 32;
+
+pub(super) fn assemble(body: &Body) -> Code {
+    let uniforms = (8 * body.pointers.len() as u32).next_multiple_of(VECTOR as u32);
+    let frame = Frame { uniforms, size: uniforms + VECTOR as u32 * body.uniforms.len() as u32 };
+    let mut assembler = Assembler::new(body, frame);
+    assembler.function();
+    let spilled = assembler.values.iter().filter(|value| value.spilled.is_some()).count() as u32;
+    let size = (frame.size + VECTOR as u32 * spilled).max(8);
+    Code { bytes: assembler.finish(), frame: Frame { size, ..frame } }
+}
+
+// Integer registers by their numbers.
+const RAX: u8 = 0;
+const RDX: u8 = 2;
+const RSI: u8 = 6;
+const RDI: u8 = 7;
+const R11: u8 = 11;
+/// These keep pointers; the second half must be left as it was found.
+const POINTERS: [u8; 11] = [RAX, 1, 8, 9, 10, 3, 5, 12, 13, 14, 15];
+const FREE_POINTERS: usize = 5;
+
+/// Where a vector is in memory.
+#[derive(Clone, Copy)]
+enum Memory {
+    /// A pointer's elements at the loop's index.
+    Stream(usize),
+    Frame(i32),
+    /// After the code.
+    Constant(usize),
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Register(u8),
+    Memory(Memory),
+}
+
+/// An instruction on vectors; see [`Assembler::vector`].
+#[derive(Clone, Copy)]
+struct Vex {
+    /// The prefix: 0 for none, 1 for 66, 2 for F3, 3 for F2.
+    prefix: u8,
+    /// The table of opcodes: 1 for 0F, 2 for 0F38, 3 for 0F3A.
+    map: u8,
+    opcode: u8,
+}
+
+const fn vex(prefix: u8, map: u8, opcode: u8) -> Vex {
+    Vex { prefix, map, opcode }
+}
+
+const LOAD: Vex = vex(0, 1, 0x10);
+const STORE: Vex = vex(0, 1, 0x11);
+
+/// A value of the body.
+struct Value {
+    /// The operations that use it, last first.
+    uses: Vec<usize>,
+    register: Option<u8>,
+    home: Option<Memory>,
+    spilled: Option<Memory>,
+}
+
+struct Assembler<'a> {
+    body: &'a Body,
+    frame: Frame,
+    bytes: Vec<u8>,
+    values: Vec<Value>,
+    registers: [Option<usize>; 16],
+    /// Registers of the operation at hand.
+    pinned: Vec<u8>,
+    constants: Vec<u64>,
+    /// Where a constant's distance is still to be written, and from where it counts.
+    distances: Vec<(usize, usize, usize)>,
+    spills: u32,
+}
+
+impl<'a> Assembler<'a> {
+    fn new(body: &'a Body, frame: Frame) -> Assembler<'a> {
+        let mut uses: Vec<Vec<usize>> = vec![Vec::new(); body.ops.len()];
+        for (at, (_, args)) in body.ops.iter().enumerate().rev() {
+            args.iter().for_each(|arg| uses[*arg].push(at));
+        }
+        let stores = body.ops.iter().position(|(op, _)| matches!(op, Op::Store(_)));
+        let first_store = stores.unwrap_or(body.ops.len());
+        let mut constants: Vec<u64> = Vec::new();
+        let mut places: HashMap<u64, usize> = HashMap::new();
+        let values = body.ops.iter().zip(uses).map(|((op, _), uses)| {
+            let home = match op {
+                Op::Constant(bits) => {
+                    Some(Memory::Constant(*places.entry(*bits).or_insert_with(|| {
+                        constants.push(*bits);
+                        constants.len() - 1
+                    })))
+                }
+                Op::Uniform(at) => Some(Memory::Frame(frame.uniform(*at))),
+                Op::Load(at) if uses.first().is_some_and(|last| *last <= first_store) => {
+                    Some(Memory::Stream(*at))
+                }
+                _ => None,
+            };
+            Value { uses, register: None, home, spilled: None }
+        });
+        let values = values.collect();
+        Assembler {
+            body,
+            frame,
+            bytes: Vec::new(),
+            values,
+            registers: [None; 16],
+            pinned: Vec::new(),
+            constants,
+            distances: Vec::new(),
+            spills: 0,
+        }
+    }
+
+    fn function(&mut self) {
+        let kept = self.body.pointers.len().min(POINTERS.len());
+        let saved = POINTERS.get(FREE_POINTERS..kept).unwrap_or_default();
+        saved.iter().for_each(|register| self.push(*register));
+        (0..kept).for_each(|at| self.load_pointer(POINTERS[at], at));
+        // The last index at which a whole vector starts: `sub rdx, 8`.
+        self.bytes.extend([0x48, 0x83, 0xEA, 8]);
+        let skip = self.compare_and_jump(0x8F);
+        while !self.bytes.len().is_multiple_of(VECTOR as usize) {
+            self.bytes.push(0x90);
+        }
+        let start = self.bytes.len();
+        for at in 0..self.body.ops.len() {
+            self.operation(at);
+        }
+        // `add rsi, 8`
+        self.bytes.extend([0x48, 0x83, 0xC6, 8]);
+        let again = self.compare_and_jump(0x8E);
+        self.land(again, start);
+        self.land(skip, self.bytes.len());
+        // `vzeroupper`, `mov rax, rsi`
+        self.bytes.extend([0xC5, 0xF8, 0x77, 0x48, 0x89, 0xF0]);
+        saved.iter().rev().for_each(|register| self.pop(*register));
+        self.bytes.push(0xC3);
+    }
+
+    /// The code, and after it the constants.
+    fn finish(mut self) -> Vec<u8> {
+        while !self.bytes.len().is_multiple_of(VECTOR as usize) {
+            self.bytes.push(0xCC);
+        }
+        let start = self.bytes.len();
+        for (place, from, constant) in &self.distances {
+            let distance = (start + VECTOR as usize * constant - from) as i32;
+            self.bytes[*place..*place + 4].copy_from_slice(&distance.to_le_bytes());
+        }
+        for bits in &self.constants {
+            self.bytes.extend(bits.to_le_bytes().repeat(4));
+        }
+        self.bytes
+    }
+
+    // ---- integer instructions ----
+
+    fn push(&mut self, register: u8) {
+        self.bytes.extend([0x40 | register >> 3, 0x50 | register & 7]);
+    }
+
+    fn pop(&mut self, register: u8) {
+        self.bytes.extend([0x40 | register >> 3, 0x58 | register & 7]);
+    }
+
+    /// `mov register, [rdi + …]`
+    fn load_pointer(&mut self, register: u8, at: usize) {
+        self.bytes.extend([0x48 | register >> 3 << 2, 0x8B, 0x80 | (register & 7) << 3 | RDI]);
+        self.bytes.extend(Frame::pointer(at).to_le_bytes());
+    }
+
+    /// `cmp rsi, rdx` and a conditional jump; where its distance is to be written.
+    fn compare_and_jump(&mut self, condition: u8) -> usize {
+        self.bytes.extend([0x48, 0x39, 0xC0 | RDX << 3 | RSI, 0x0F, condition, 0, 0, 0, 0]);
+        self.bytes.len() - 4
+    }
+
+    fn land(&mut self, jump: usize, target: usize) {
+        let distance = target as i32 - (jump as i32 + 4);
+        self.bytes[jump..jump + 4].copy_from_slice(&distance.to_le_bytes());
+    }
+
+    // ---- operations ----
+
+    fn operation(&mut self, at: usize) {
+        let (op, args) = &self.body.ops[at];
+        self.pinned.clear();
+        match *op {
+            Op::Constant(_) | Op::Uniform(_) => {}
+            Op::Load(_) if self.values[at].home.is_some() => {}
+            Op::Load(pointer) => {
+                let to = self.result(at);
+                self.vector(LOAD, to, 0, Source::Memory(Memory::Stream(pointer)), None);
+            }
+            Op::Store(pointer) => {
+                let value = self.register(args[0], at);
+                self.vector(STORE, value, 0, Source::Memory(Memory::Stream(pointer)), None);
+                self.release(args, at);
+            }
+            Op::Float(float, width) => match float_instruction(float, width) {
+                (instruction, None) if args.len() == 2 => {
+                    let commutes = matches!(float, FloatOp::Add | FloatOp::Mul);
+                    self.binary(instruction, commutes, at, None);
+                }
+                (instruction, immediate) => self.unary(instruction, at, immediate),
+            },
+            Op::Integer(integer, width) => {
+                let commutes = !matches!(integer, IntegerOp::Sub | IntegerOp::Greater);
+                self.binary(integer_instruction(integer, width), commutes, at, None);
+            }
+            Op::Compare(condition, width) => {
+                let immediate = Some(predicate(condition));
+                self.binary(vex(width as u8, 1, 0xC2), false, at, immediate);
+            }
+            Op::And => self.binary(vex(0, 1, 0x54), true, at, None),
+            Op::AndNot => self.binary(vex(0, 1, 0x55), false, at, None),
+            Op::Or => self.binary(vex(0, 1, 0x56), true, at, None),
+            Op::Xor => self.binary(vex(0, 1, 0x57), true, at, None),
+            Op::Blend(width) => {
+                let mask = self.register(args[0], at);
+                let otherwise = self.register(args[2], at);
+                let then = self.source(args[1]);
+                self.pin(then);
+                self.release(args, at);
+                let to = self.result(at);
+                let blend = vex(1, 3, 0x4A + width as u8);
+                self.vector(blend, to, otherwise, then, Some(mask << 4));
+            }
+            Op::Shift(direction, by, width) => {
+                let from = self.register(args[0], at);
+                self.release(args, at);
+                let to = self.result(at);
+                let variant = match direction {
+                    Direction::Left => 6,
+                    Direction::Right => 2,
+                    Direction::RightWithSign => 4,
+                };
+                // The result stands where other instructions have their first operand.
+                let shift = vex(1, 1, 0x72 + width as u8);
+                self.vector(shift, variant, to, Source::Register(from), Some(by));
+            }
+            Op::FromInteger => self.unary(vex(0, 1, 0x5B), at, None),
+            Op::High => {
+                let from = self.register(args[0], at);
+                self.release(args, at);
+                let to = self.result(at);
+                // The result stands where other instructions have their second operand.
+                self.vector(vex(1, 3, 0x19), from, 0, Source::Register(to), Some(1));
+            }
+            Op::Widen => self.unary(vex(0, 1, 0x5A), at, None),
+            Op::Narrow => self.unary(vex(1, 1, 0x5A), at, None),
+            Op::Join => {
+                let low = self.register(args[0], at);
+                let high = self.register(args[1], at);
+                self.release(args, at);
+                let to = self.result(at);
+                self.vector(vex(1, 3, 0x18), to, low, Source::Register(high), Some(1));
+            }
+        }
+    }
+
+    fn unary(&mut self, instruction: Vex, at: usize, immediate: Option<u8>) {
+        let args = &self.body.ops[at].1;
+        let from = self.source(args[0]);
+        self.release(args, at);
+        let to = self.result(at);
+        self.vector(instruction, to, 0, from, immediate);
+    }
+
+    fn binary(&mut self, instruction: Vex, commutes: bool, at: usize, immediate: Option<u8>) {
+        let args = &self.body.ops[at].1;
+        let (mut first, mut second) = (args[0], args[1]);
+        // Only the second operand can be in memory.
+        if commutes && self.values[first].register.is_none() {
+            (first, second) = (second, first);
+        }
+        let first = self.register(first, at);
+        let second = self.source(second);
+        self.release(args, at);
+        let to = self.result(at);
+        self.vector(instruction, to, first, second, immediate);
+    }
+
+    // ---- registers ----
+
+    fn source(&self, value: usize) -> Source {
+        let value = &self.values[value];
+        match (value.register, value.home.or(value.spilled)) {
+            (Some(register), _) => Source::Register(register),
+            (None, Some(memory)) => Source::Memory(memory),
+            (None, None) => unreachable!("a value is somewhere until its last use"),
+        }
+    }
+
+    fn pin(&mut self, source: Source) {
+        if let Source::Register(register) = source {
+            self.pinned.push(register);
+        }
+    }
+
+    /// The register of an operand.
+    fn register(&mut self, value: usize, at: usize) -> u8 {
+        let register = match self.source(value) {
+            Source::Register(register) => register,
+            memory => {
+                let register = self.free_register(at);
+                self.vector(LOAD, register, 0, memory, None);
+                self.give(register, value);
+                register
+            }
+        };
+        self.pinned.push(register);
+        register
+    }
+
+    /// Registers of operands that are not used after this.
+    fn release(&mut self, args: &[usize], at: usize) {
+        for arg in args {
+            let value = &mut self.values[*arg];
+            if value.uses.first() == Some(&at)
+                && let Some(register) = value.register.take()
+            {
+                self.registers[register as usize] = None;
+            }
+        }
+    }
+
+    /// The register of a result. It may be that of an operand, which is read before.
+    fn result(&mut self, at: usize) -> u8 {
+        self.pinned.clear();
+        let register = self.free_register(at);
+        self.give(register, at);
+        register
+    }
+
+    fn give(&mut self, register: u8, value: usize) {
+        self.registers[register as usize] = Some(value);
+        self.values[value].register = Some(register);
+    }
+
+    fn free_register(&mut self, at: usize) -> u8 {
+        if let Some(free) = self.registers.iter().position(Option::is_none) {
+            return free as u8;
+        }
+        let next_use = |value: usize| {
+            let uses = self.values[value].uses.iter().rev();
+            uses.copied().find(|user| *user >= at).unwrap_or(usize::MAX)
+        };
+        let held = self.registers.iter().enumerate();
+        let held = held.filter_map(|(register, value)| Some((register as u8, (*value)?)));
+        let furthest = held
+            .filter(|(register, _)| !self.pinned.contains(register))
+            .max_by_key(|(_, value)| next_use(*value));
+        let Some((register, value)) = furthest else {
+            unreachable!("an operation has at most three operands")
+        };
+        self.evict(register, value);
+        register
+    }
+
+    fn evict(&mut self, register: u8, value: usize) {
+        if self.values[value].home.or(self.values[value].spilled).is_none() {
+            let place = Memory::Frame((self.frame.size + VECTOR as u32 * self.spills) as i32);
+            self.spills += 1;
+            self.vector(STORE, register, 0, Source::Memory(place), None);
+            self.values[value].spilled = Some(place);
+        }
+        self.values[value].register = None;
+        self.registers[register as usize] = None;
+    }
+
+    // ---- encoding ----
+
+    /// An instruction on 256 bits with the operands that the manuals call reg, vvvv, and r/m.
+    fn vector(&mut self, vex: Vex, reg: u8, vvvv: u8, source: Source, immediate: Option<u8>) {
+        let source = match source {
+            // A pointer that has no register of its own.
+            Source::Memory(Memory::Stream(at)) if at >= POINTERS.len() => {
+                self.load_pointer(R11, at);
+                source
+            }
+            _ => source,
+        };
+        let base = match source {
+            Source::Register(register) => register,
+            Source::Memory(Memory::Stream(at)) => POINTERS.get(at).copied().unwrap_or(R11),
+            Source::Memory(Memory::Frame(_)) => RDI,
+            Source::Memory(Memory::Constant(_)) => 0,
+        };
+        self.bytes.extend([
+            0xC4,
+            (!reg >> 3 & 1) << 7 | 1 << 6 | (!base >> 3 & 1) << 5 | vex.map,
+            (!vvvv & 15) << 3 | 1 << 2 | vex.prefix,
+            vex.opcode,
+        ]);
+        let reg = (reg & 7) << 3;
+        let mut distance = None;
+        match source {
+            Source::Register(register) => self.bytes.push(0xC0 | reg | register & 7),
+            // `[base + 4 rsi + 0]`; without the distance, 5 as a base means something else.
+            Source::Memory(Memory::Stream(_)) => {
+                self.bytes.extend([0x44 | reg, 2 << 6 | RSI << 3 | base & 7, 0]);
+            }
+            Source::Memory(Memory::Frame(offset)) => {
+                self.bytes.push(0x80 | reg | RDI);
+                self.bytes.extend(offset.to_le_bytes());
+            }
+            Source::Memory(Memory::Constant(constant)) => {
+                self.bytes.push(reg | 5);
+                distance = Some((self.bytes.len(), constant));
+                self.bytes.extend([0; 4]);
+            }
+        }
+        self.bytes.extend(immediate);
+        if let Some((place, constant)) = distance {
+            self.distances.push((place, self.bytes.len(), constant));
+        }
+    }
+}
+
+/// The instruction, and the immediate that says how to round.
+fn float_instruction(op: FloatOp, width: Width) -> (Vex, Option<u8>) {
+    let arithmetic = |opcode| (vex(width as u8, 1, opcode), None);
+    // Inexact results are no exceptions.
+    let round = |how: u8| (vex(1, 3, 8 + width as u8), Some(8 | how));
+    match op {
+        FloatOp::Add => arithmetic(0x58),
+        FloatOp::Sub => arithmetic(0x5C),
+        FloatOp::Mul => arithmetic(0x59),
+        FloatOp::Div => arithmetic(0x5E),
+        FloatOp::Min => arithmetic(0x5D),
+        FloatOp::Max => arithmetic(0x5F),
+        FloatOp::Sqrt => arithmetic(0x51),
+        FloatOp::Nearest => round(0),
+        FloatOp::Floor => round(1),
+        FloatOp::Ceil => round(2),
+        FloatOp::Trunc => round(3),
+    }
+}
+
+fn integer_instruction(op: IntegerOp, width: Width) -> Vex {
+    match (op, width) {
+        (IntegerOp::Add, Width::W32) => vex(1, 1, 0xFE),
+        (IntegerOp::Add, Width::W64) => vex(1, 1, 0xD4),
+        (IntegerOp::Sub, Width::W32) => vex(1, 1, 0xFA),
+        (IntegerOp::Sub, Width::W64) => vex(1, 1, 0xFB),
+        (IntegerOp::Mul, _) => vex(1, 2, 0x40),
+        (IntegerOp::Min, _) => vex(1, 2, 0x39),
+        (IntegerOp::Max, _) => vex(1, 2, 0x3D),
+        (IntegerOp::Equal, _) => vex(1, 1, 0x76),
+        (IntegerOp::Greater, _) => vex(1, 1, 0x66),
+    }
+}
+
+/// The immediate of a comparison that raises no exception for NaN.
+fn predicate(condition: FloatCC) -> u8 {
+    match condition {
+        FloatCC::Equal => 0x00,
+        FloatCC::LessThan => 0x11,
+        FloatCC::LessThanOrEqual => 0x12,
+        FloatCC::Unordered => 0x03,
+        FloatCC::NotEqual => 0x04,
+        FloatCC::UnorderedOrGreaterThanOrEqual => 0x15,
+        FloatCC::UnorderedOrGreaterThan => 0x16,
+        FloatCC::Ordered => 0x07,
+        FloatCC::UnorderedOrEqual => 0x08,
+        FloatCC::UnorderedOrLessThan => 0x19,
+        FloatCC::UnorderedOrLessThanOrEqual => 0x1A,
+        FloatCC::OrderedNotEqual => 0x0C,
+        FloatCC::GreaterThanOrEqual => 0x1D,
+        FloatCC::GreaterThan => 0x1E,
+    }
+}
