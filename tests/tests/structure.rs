@@ -5,7 +5,7 @@ use fgi_compiler::emit::wgsl::{self, Limits, Shaders, emit_with_sources};
 use fgi_compiler::figures::Figures;
 use fgi_compiler::graph::{Graph, Operations, Pointwise, Role};
 use fgi_compiler::kernel::lower::lower;
-use fgi_compiler::kernel::{Direction, Inst, Kernel, Program, Stage, Val};
+use fgi_compiler::kernel::{BufferId, Direction, Inst, Kernel, Program, Stage, Val};
 use fgi_compiler::schedule::schedule;
 use fgi_compiler::{Compiled, Gradients, Options};
 use fgi_tests::{compiled, graphs, options, workspace};
@@ -252,6 +252,29 @@ fn a_step_of_the_benchmark_takes_one_exponential_forward_and_backward_together()
         .filter(|stage| stage.stores.iter().any(|store| program.buffer(store.buffer).stream));
     let dear: Vec<_> = each_step.flat_map(|stage| &stage.insts).filter(|i| is_dear(i)).collect();
     assert!(matches!(dear[..], [Inst::Map(Pointwise::Exp, _)]), "{dear:?}\n{program}");
+}
+
+/// The input current is needed backward for the gradient of its factor alone, which follows from those of
+/// the weights; and its cotangent is that of the potential but for that factor.
+#[test]
+fn neither_the_input_current_nor_its_cotangent_is_kept() {
+    let program = smnist(28).program;
+    let stored = |kernels: &[Kernel]| -> Vec<BufferId> {
+        let stages = kernels.iter().flat_map(|kernel| &kernel.stages);
+        stages.flat_map(|stage| &stage.stores).map(|store| store.buffer).collect()
+    };
+    let is_read_backward = |id: &BufferId| {
+        insts(&program.backward).any(|inst| matches!(inst, Inst::Load(read, _) if read == id))
+    };
+    let streams = |ids: Vec<BufferId>| -> Vec<String> {
+        let buffers = ids.into_iter().map(|id| program.buffer(id));
+        buffers.filter(|buffer| buffer.stream).map(|buffer| buffer.name.clone()).collect()
+    };
+    let mut kept = stored(&program.forward);
+    kept.retain(is_read_backward);
+    assert_eq!(streams(kept), ["h_u", "h_eta", "h_z", "add"], "{program}");
+    let names = streams(stored(&program.backward));
+    assert!(names.contains(&"grad_h_u".into()) && !names.contains(&"grad_h_i".into()), "{names:?}");
 }
 
 /// Each phase of the calculus takes operations away, whatever the number of steps.

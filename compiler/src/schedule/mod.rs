@@ -7,6 +7,7 @@
 //! 3. The stored values are ordered; those of a recurrence are grouped into stages.
 
 mod cut;
+mod factors;
 mod facts;
 mod recurrence;
 mod rewrite;

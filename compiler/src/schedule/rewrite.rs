@@ -11,8 +11,10 @@
 //!
 //! - `time_sum(sum(x) - sum(y)) = time_sum(sum(x)) - time_sum(sum(y))`
 //!
-//! Nothing is rounded differently but additions.
+//! At last factors are taken out of products (see `factors.rs`). Nothing changes but how sums and
+//! products are rounded.
 
+use super::factors;
 use super::facts::is_sum;
 use crate::graph::{Builder, Elem, Graph, Node, NodeId, Op, Pointwise, Reduction, Type};
 
@@ -30,6 +32,7 @@ pub fn prepare(graph: &Graph) -> Graph {
         changed |= distribute_time_sum(&mut graph, NodeId(at as u32));
         at += 1;
     }
+    changed |= factors::take_out(&mut graph);
     // Replaced nodes now stand before their operands: put everything in order again.
     if changed { graph.compact() } else { graph }
 }
