@@ -1,6 +1,7 @@
 //! Artifacts in a browser: Chromium, its own compiler of shaders, and the loader of `runtime/web`.
 
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use fgi::npz::Arrays;
 use fgi::{Array, Device, Session, artifact};
@@ -216,6 +217,13 @@ fn refused(browser: &mut Browser, expression: &str) -> String {
     text.as_str().unwrap().to_owned()
 }
 
+/// Changes a file so that the browser sees it: HTTP has dates of whole seconds.
+fn rewrite(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(2)).unwrap();
+}
+
 #[test]
 fn the_loader_refuses_what_it_cannot_run() {
     let (site, mut browser) = opened();
@@ -262,7 +270,7 @@ fn the_loader_refuses_what_it_cannot_run() {
     let kernel = kernel.into_iter().find(|path| path.extension().unwrap() == "wgsl").unwrap();
     let name = kernel.file_name().unwrap().to_str().unwrap().to_owned();
     let shader = std::fs::read_to_string(&kernel).unwrap();
-    std::fs::write(&kernel, shader.replacen("let", "var", 1)).unwrap();
+    rewrite(&kernel, &shader.replacen("let", "var", 1));
     let message = "is not the file that the manifest describes: its SHA-256 differs";
     assert_eq!(refused(&mut browser, load), format!("FgiError: {name} {message}"));
     std::fs::remove_file(&kernel).unwrap();
@@ -270,7 +278,7 @@ fn the_loader_refuses_what_it_cannot_run() {
     assert_eq!(refused(&mut browser, load), format!("FgiError: {name} {message}"));
     let manifest = path.join("manifest.json");
     let json = std::fs::read_to_string(&manifest).unwrap();
-    std::fs::write(&manifest, json.replace("\"version\": 1", "\"version\": 7")).unwrap();
+    rewrite(&manifest, &json.replace("\"version\": 1", "\"version\": 7"));
     let message = "the artifact has version 7 of the format, and this loader knows 1 only";
     assert_eq!(refused(&mut browser, load), format!("FgiError: {message}"));
 }

@@ -186,7 +186,7 @@ fn costs_are_those_of_the_dimensions() {
     assert_eq!(one["operations"]["multiplies"], 20 * 32 * 8 * 16);
     assert_eq!(two["operations"]["multiplies"], 20 * 64 * 8 * 16);
     assert_eq!(one["read_bytes"], 4 * (20 * 32 * 8 + 8 * 16));
-    assert_eq!(kernel(&once, "forward", "kernel_h_i_forward")["steps"], 20);
+    assert_eq!(kernel(&once, "forward", "kernel_h_u_forward")["steps"], 20);
     assert!(!once["backward"].as_array().unwrap().is_empty());
     let parts = number(&once, "fwd_ms_predicted") + number(&once, "bwd_ms_predicted");
     assert!((number(&once, "train_ms_predicted") - parts).abs() < 1e-9);
