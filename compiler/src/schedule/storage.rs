@@ -174,11 +174,13 @@ impl Choice<'_> {
             let serves = |user: &NodeId| is_delay(*user) || only_delayed[user.0 as usize];
             only_delayed[id.0 as usize] = !is_delay(id) && users(id).iter().all(serves);
         }
-        // What is used elsewhere too will most likely be stored in any case.
+        // What is used elsewhere too will most likely be stored in any case, and a sum is stored as it is
+        // while it waits for the rest of the step.
         let cost = |id: &NodeId| match users(*id).iter().all(|user| same(*user, *id)) {
             _ if is_delay(*id) => None,
-            true => Some(2),
             false => Some(1),
+            true if is_reduction(&self.graph.node(*id).op) => Some(2),
+            true => Some(4),
         };
         let mut ways = Ways {
             next: vec![Vec::new(); ids.len()],
@@ -218,14 +220,18 @@ impl Choice<'_> {
         matches!(node.op, Op::Prev | Op::Next).then(|| node.args[0])
     }
 
-    /// Going back through values of the same step that are not stored, there is a delay.
+    /// Going back through values of the same step that are not stored, there is a delay of the same
+    /// recurrence.
     fn reaches_delay(&self, start: NodeId) -> bool {
         let mut seen = BTreeSet::new();
         let mut open = vec![start];
         while let Some(id) = open.pop() {
             let node = self.graph.node(id);
             if matches!(node.op, Op::Prev | Op::Next) {
-                return true;
+                if self.recurrences.of(id) == self.recurrences.of(start) {
+                    return true;
+                }
+                continue;
             }
             for arg in &node.args {
                 // Another state is looked at on its own: it is stored if it must be.
