@@ -257,7 +257,9 @@ fn named(bindings: &Bindings) -> impl Iterator<Item = (String, i64)> {
 
 /// The memory at the time of `idle`, and the most since then.
 fn memory_since(idle: Option<(f64, f64)>) -> Option<(f64, f64)> {
-    Some((idle?.0, bench::memory()?.1))
+    // Linux counts pages a thread at a time and adds them up later.
+    let idle = idle?.0;
+    Some((idle, bench::memory()?.1.max(idle)))
 }
 
 fn ms(start: Instant) -> f64 {
