@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::rows::{
     Chosen, Left, PANEL, Rows, SLACK, Sizes, Target, add_products, list_nonzero, multiply_panel,
-    sum_chosen,
+    multiply_row_by_row, sum_chosen,
 };
 
 /// A [`Product`] with numbers for its dimensions.
@@ -67,6 +67,9 @@ struct Axis {
 
 /// There are rarely more, and products are many.
 type Axes = SmallVec<[Axis; 4]>;
+
+/// As many terms of a product as are added up row by row.
+const FEW_TERMS: isize = 4;
 
 impl Axis {
     /// One step: no axis at all.
@@ -205,13 +208,15 @@ impl BoundProduct {
     }
 
     /// The axes of the columns and of the sum, if there is one of each and packing pays: not where the
-    /// left side selects rows, which must stay in one piece.
+    /// left side selects rows, which must stay in one piece, or where there are few rows.
     fn packed_axes(&self) -> Option<(Axis, Axis)> {
         let mut columns = self.axes.iter().filter(|axis| axis.right != 0);
         let (Some(column), None) = (columns.next(), columns.next()) else { return None };
         let [depth] = self.loops.as_slice() else { return None };
         let selects = self.left.binary && column.right == 1;
-        (column.left == 0 && depth.right != 0 && !selects).then_some((*column, *depth))
+        let is_thin = depth.extent <= FEW_TERMS && column.right == 1;
+        let pays = !selects && !is_thin;
+        (column.left == 0 && depth.right != 0 && pays).then_some((*column, *depth))
     }
 
     /// The number of elements of the result for so many points of axis 0 and steps.
@@ -459,6 +464,10 @@ impl Matrices {
                 self.sum_rows();
             } else if right_binary && transposed.has_row_sums() {
                 transposed.sum_rows();
+            } else if self.is_thin() {
+                let left = Left { start: self.left, row: self.rows.left, column: self.depth.left };
+                let right = Rows { start: self.right, stride: self.depth.right };
+                multiply_row_by_row(self.target(), left, right, self.sizes());
             } else if self.has_panels() {
                 self.panels();
             } else {
@@ -489,6 +498,16 @@ impl Matrices {
     fn has_row_sums(&self) -> bool {
         let Axis { right, out, .. } = self.columns;
         right == 1 && out == 1 && self.depth.extent <= u32::MAX as isize
+    }
+
+    /// Rows are contiguous, and a row is done before what it is made of leaves the nearest cache.
+    fn is_thin(&self) -> bool {
+        let Axis { right, out, .. } = self.columns;
+        right == 1 && out == 1 && (self.rows.extent <= 2 || self.depth.extent <= FEW_TERMS)
+    }
+
+    fn target(&self) -> Target {
+        Target { start: self.out, stride: self.rows.out, accumulate: self.accumulate }
     }
 
     /// Rows are contiguous, and there are too few of anything for `gemm` to make up for rearranging
@@ -598,10 +617,8 @@ impl Matrices {
             if choices.counts.iter().sum::<usize>() > sizes.rows * sizes.depth / 2 {
                 return self.dense();
             }
-            let out =
-                Target { start: self.out, stride: self.rows.out, accumulate: self.accumulate };
             let right = Rows { start: self.right, stride: self.depth.right };
-            sum_chosen(out, right, choices.chosen(), sizes.columns);
+            sum_chosen(self.target(), right, choices.chosen(), sizes.columns);
         }
     }
 

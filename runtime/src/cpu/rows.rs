@@ -96,6 +96,15 @@ in_widest_vectors! {
     fn multiply_panel(out: Target, left: Left, right: Rows, sizes: Sizes) = multiply_rows of PANEL
 }
 
+in_widest_vectors! {
+    /// `out[m, n] (+)= Σ_k left[m, k] · right[k, n]`, row by row: for few rows or few terms.
+    ///
+    /// # Safety
+    /// As for [`multiply_panel`], but for any number of columns.
+    fn multiply_row_by_row(out: Target, left: Left, right: Rows, sizes: Sizes) = combine_in_blocks
+        of BLOCK
+}
+
 /// For each row of a result the indices of others, ascending.
 #[derive(Clone, Copy)]
 pub(super) struct Chosen<'a> {
@@ -315,6 +324,38 @@ unsafe fn multiply_rows<V: Vector, const N: usize>(
             }
         }
         first += rows;
+    }
+}
+
+#[inline(always)]
+unsafe fn combine_in_blocks<V: Vector, const N: usize>(
+    out: Target,
+    left: Left,
+    right: Rows,
+    sizes: Sizes,
+) {
+    for first in (0..sizes.columns).step_by(BLOCK) {
+        let width = BLOCK.min(sizes.columns - first);
+        let right = right.starting_at(first);
+        for m in 0..sizes.rows as isize {
+            let target = out.start.wrapping_offset(m * out.stride).wrapping_add(first);
+            // SAFETY: by the contract, for all.
+            unsafe {
+                let mut sums: [V; N] = match out.accumulate {
+                    true => load_first(target, width),
+                    false => [V::splat(0.0); N],
+                };
+                for k in 0..sizes.depth {
+                    let at = m * left.row + k as isize * left.column;
+                    let factor = V::splat(*left.start.offset(at));
+                    let row: [V; N] = load_first(right.row(k, width).as_ptr(), width);
+                    for (sum, value) in sums.iter_mut().zip(row) {
+                        *sum = sum.plus_product(factor, value);
+                    }
+                }
+                store_first(sums, target, width);
+            }
+        }
     }
 }
 
