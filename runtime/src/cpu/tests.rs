@@ -481,3 +481,18 @@ fn the_benchmark_network() {
         assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
     }
 }
+
+#[test]
+fn lanes_that_gather_stay_in_a_window() {
+    let source = "
+        layer leak(x: [B, 3]) { let u = 0.5 * prev(u) + x; u }
+        graph g(x: [T; B, 3], w: [6, 2]) -> (loss) {
+            let u    = leak(x);
+            let loss = time_sum(sum((concat(u, prev(u), axis = -1) @ w)^2));
+        }";
+    let program = crate::compile(source, &Default::default()).unwrap();
+    let windows = tile::windows(&split(&program));
+    assert!(windows.contains(&Some(2 * tile::CHUNK)), "{}", tile::Order(&program));
+    let bindings = sizes(&[("T", 5 * tile::CHUNK), ("B", 9)]);
+    assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
+}

@@ -7,7 +7,7 @@ use cranelift::prelude::*;
 use super::math::vconst;
 use super::{Emitter, Frame, Scope, memory};
 use crate::graph::{Dim, Elem, Pointwise};
-use crate::kernel::{Affine, BufferId, Inst, Val, step_size};
+use crate::kernel::{Affine, BufferId, Inst, Stage, Val, step_size};
 
 /// Where the lanes of an access are.
 pub(super) enum Place {
@@ -161,10 +161,15 @@ impl<'f> Emitter<'_, 'f> {
     /// The flat index of lane 0 in a buffer.
     fn flat(&self, scope: &mut Scope, buffer: BufferId, at: &Affine) -> Value {
         let stage = scope.stage;
-        self.sum(scope, at, |val, value, by| match stage.inst(val) {
+        self.sum(scope, at, |val, value, by| self.position(stage, buffer, val, value, by))
+    }
+
+    /// What a term of an index counts: elements along an axis, or steps where the buffer has them.
+    fn position(&self, stage: &Stage, buffer: BufferId, val: Val, value: Value, by: &Dim) -> Value {
+        match stage.inst(val) {
             Inst::Axis(_) | Inst::LoopAxis(..) => value,
             _ => self.step_in(buffer, value, by),
-        })
+        }
     }
 
     /// Terms of outer loops are added first, so that their sum is the same in the inner ones. `change`
@@ -241,7 +246,10 @@ impl<'f> Emitter<'_, 'f> {
                 let mut flat = [constant; 4];
                 for (val, by) in &at.terms {
                     let uniform = !facts.varies(stage, lanes, *val);
-                    let scalar = uniform.then(|| self.scalar(scope, *val));
+                    let scalar = uniform.then(|| {
+                        let value = self.scalar(scope, *val);
+                        self.position(stage, buffer, *val, value, by)
+                    });
                     let vector = (!uniform).then(|| self.vector(scope, *val));
                     for (lane, flat) in flat.iter_mut().enumerate() {
                         let value = match (scalar, vector) {
