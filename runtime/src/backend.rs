@@ -26,4 +26,16 @@ pub(crate) trait Backend: Send {
 
     /// Waits until everything is done.
     fn wait(&mut self) -> Result<(), Error>;
+
+    /// The memory that it has for what ran last.
+    fn footprint(&self) -> Footprint;
+}
+
+/// The memory of a program on a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// The bytes of all buffers: inputs, parameters, results, and what is kept between kernels.
+    pub bytes: usize,
+    /// Time ran in so many segments, of which all but the last one ran forward twice.
+    pub segments: usize,
 }

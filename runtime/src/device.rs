@@ -18,6 +18,7 @@ use crate::gpu::{AdapterChoice, GpuBackend};
 pub struct Device {
     kind: Kind,
     threads: Option<usize>,
+    memory_limit: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,29 +32,33 @@ enum Kind {
 impl Device {
     /// The processor.
     pub fn cpu() -> Device {
-        Device { kind: Kind::Cpu, threads: None }
+        Device::of(Kind::Cpu)
     }
 
     /// The processor as the object files of `fgic build --target object` use it, with the same bits: all
     /// sums in the order of the program, whatever the sizes, and numbers too small for full precision
     /// kept. Large products take ten times as long or more.
     pub fn cpu_in_order() -> Device {
-        Device { kind: Kind::CpuInOrder, threads: None }
+        Device::of(Kind::CpuInOrder)
     }
 
     /// The best GPU; one that is imitated in software if there is nothing else.
     pub fn gpu() -> Device {
-        Device { kind: Kind::Gpu(None), threads: None }
+        Device::of(Kind::Gpu(None))
     }
 
     /// The best GPU whose name contains this text.
     pub fn gpu_named(name: impl Into<String>) -> Device {
-        Device { kind: Kind::Gpu(Some(name.into())), threads: None }
+        Device::of(Kind::Gpu(Some(name.into())))
     }
 
     /// A hardware GPU if there is one, else the processor.
     pub fn auto() -> Device {
-        Device { kind: Kind::Auto, threads: None }
+        Device::of(Kind::Auto)
+    }
+
+    fn of(kind: Kind) -> Device {
+        Device { kind, threads: None, memory_limit: None }
     }
 
     /// With so many threads on the processor; results do not depend on it.
@@ -61,14 +66,24 @@ impl Device {
         Device { threads: Some(threads), ..self }
     }
 
+    /// With a bound on the memory that all buffers of a program take together, in bytes.
+    ///
+    /// Where all steps of time do not fit, the processor runs time in segments: it keeps the steps of one
+    /// segment, and computes them again, from what it kept of the start, when the backward pass comes to
+    /// it. Results are the same to the bit. What cannot fit is an error when it runs: with too small a
+    /// limit, and where there are no segments (`cpu_in_order`, a GPU, a program without a batch).
+    pub fn memory_limit(self, bytes: usize) -> Device {
+        Device { memory_limit: Some(bytes), ..self }
+    }
+
     pub(crate) fn open(&self, program: Arc<Program>) -> Result<Opened, Error> {
         match &self.kind {
-            Kind::Cpu => open_cpu(program, self.threads, false),
-            Kind::CpuInOrder => open_cpu(program, self.threads, true),
-            Kind::Gpu(name) => open_gpu(program, name.as_deref(), true),
+            Kind::Cpu => self.open_cpu(program, false),
+            Kind::CpuInOrder => self.open_cpu(program, true),
+            Kind::Gpu(name) => self.open_gpu(program, name.as_deref(), true),
             Kind::Auto => {
-                let on_gpu = open_gpu(program.clone(), None, false);
-                on_gpu.or_else(|_| open_cpu(program, self.threads, false))
+                let on_gpu = self.open_gpu(program.clone(), None, false);
+                on_gpu.or_else(|_| self.open_cpu(program, false))
             }
         }
     }
@@ -90,7 +105,48 @@ impl Device {
             Kind::Gpu(name) => name.as_deref(),
             Kind::Auto => None,
         };
-        opened(GpuBackend::with_shaders(program, shaders, spirv, adapter_choice(name, true))?)
+        self.opened(GpuBackend::with_shaders(program, shaders, spirv, adapter_choice(name, true))?)
+    }
+
+    #[cfg(feature = "cpu")]
+    fn open_cpu(&self, program: Arc<Program>, in_order: bool) -> Result<Opened, Error> {
+        use fgi_compiler::emit::clif::Products;
+        let multiplied = if in_order { Products::Inlined } else { Products::Called };
+        let backend = crate::cpu::CpuBackend::new(program, self.threads, multiplied)?;
+        let backend = Box::new(backend.with_memory_limit(self.memory_limit));
+        Ok(Opened { backend, is_software_gpu: false })
+    }
+
+    #[cfg(not(feature = "cpu"))]
+    fn open_cpu(&self, _program: Arc<Program>, _in_order: bool) -> Result<Opened, Error> {
+        Err(Error::Device("this build of fgi has no CPU back end (feature `cpu`)".into()))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn open_gpu(
+        &self,
+        program: Arc<Program>,
+        name: Option<&str>,
+        software: bool,
+    ) -> Result<Opened, Error> {
+        self.opened(GpuBackend::new(program, adapter_choice(name, software))?)
+    }
+
+    #[cfg(feature = "gpu")]
+    fn opened(&self, backend: GpuBackend) -> Result<Opened, Error> {
+        let is_software_gpu = backend.is_software();
+        let backend = Box::new(backend.with_memory_limit(self.memory_limit));
+        Ok(Opened { backend, is_software_gpu })
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    fn open_gpu(
+        &self,
+        _program: Arc<Program>,
+        _name: Option<&str>,
+        _software: bool,
+    ) -> Result<Opened, Error> {
+        Err(Error::Device("this build of fgi has no GPU back end (feature `gpu`)".into()))
     }
 }
 
@@ -129,32 +185,6 @@ pub(crate) struct Opened {
     pub is_software_gpu: bool,
 }
 
-#[cfg(feature = "cpu")]
-fn open_cpu(
-    program: Arc<Program>,
-    threads: Option<usize>,
-    in_order: bool,
-) -> Result<Opened, Error> {
-    use fgi_compiler::emit::clif::Products;
-    let multiplied = if in_order { Products::Inlined } else { Products::Called };
-    let backend = Box::new(crate::cpu::CpuBackend::new(program, threads, multiplied)?);
-    Ok(Opened { backend, is_software_gpu: false })
-}
-
-#[cfg(not(feature = "cpu"))]
-fn open_cpu(
-    _program: Arc<Program>,
-    _threads: Option<usize>,
-    _in_order: bool,
-) -> Result<Opened, Error> {
-    Err(Error::Device("this build of fgi has no CPU back end (feature `cpu`)".into()))
-}
-
-#[cfg(feature = "gpu")]
-fn open_gpu(program: Arc<Program>, name: Option<&str>, software: bool) -> Result<Opened, Error> {
-    opened(GpuBackend::new(program, adapter_choice(name, software))?)
-}
-
 #[cfg(feature = "gpu")]
 fn adapter_choice(name: Option<&str>, software: bool) -> AdapterChoice {
     match name {
@@ -162,15 +192,4 @@ fn adapter_choice(name: Option<&str>, software: bool) -> AdapterChoice {
         None if software => AdapterChoice::Any,
         None => AdapterChoice::Hardware,
     }
-}
-
-#[cfg(feature = "gpu")]
-fn opened(backend: GpuBackend) -> Result<Opened, Error> {
-    let is_software_gpu = backend.is_software();
-    Ok(Opened { backend: Box::new(backend), is_software_gpu })
-}
-
-#[cfg(not(feature = "gpu"))]
-fn open_gpu(_program: Arc<Program>, _name: Option<&str>, _software: bool) -> Result<Opened, Error> {
-    Err(Error::Device("this build of fgi has no GPU back end (feature `gpu`)".into()))
 }

@@ -50,6 +50,19 @@ pub enum Error {
         /// What it or its driver said.
         message: String,
     },
+    /// The program needs more memory than it may take.
+    #[error(
+        "the memory limit of {} is too small: the program needs at least {} here ({advice})",
+        size(*.limit), size(*.needed)
+    )]
+    MemoryLimit {
+        /// The most bytes that its buffers may take.
+        limit: usize,
+        /// What they take at the least.
+        needed: usize,
+        /// Why, or what would help.
+        advice: String,
+    },
     /// A file cannot be read, written or used.
     #[error("{}: {message}", path.display())]
     File {
@@ -88,6 +101,16 @@ pub enum Error {
         /// From 1.
         epoch: u64,
     },
+}
+
+/// Bytes for people. It is rounded up, so that a limit of as much is enough for what is needed.
+fn size(bytes: usize) -> String {
+    let (unit, name) = [(30, "GiB"), (20, "MiB")]
+        .into_iter()
+        .find(|(bits, _)| bytes >> bits > 0)
+        .unwrap_or((10, "KiB"));
+    let tenths = (10 * bytes as u128).div_ceil(1 << unit);
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
 }
 
 impl From<PlanError> for Error {

@@ -81,6 +81,7 @@ mod shapes;
 mod trainer;
 
 pub use array::{Array, Data};
+pub use backend::Footprint;
 pub use compile::compile;
 #[cfg(feature = "cpu")]
 pub use cpu::clif_text;

@@ -8,7 +8,7 @@ use fgi_compiler::emit::artifact::Artifact;
 use fgi_compiler::graph::{Bindings, Role, Type};
 use fgi_compiler::kernel::{Buffer, BufferId, BufferSource, Pass, Program};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Footprint};
 use crate::device::{Device, Opened};
 use crate::npz::Arrays;
 use crate::{Array, Error, init, shapes};
@@ -179,7 +179,9 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a pass. Backward comes after forward, update after backward.
+    /// Runs a pass. Backward comes after forward, update after backward. With
+    /// [`Device::memory_limit`] the forward pass may leave its outputs only; the backward pass then runs
+    /// it again, with the same bits.
     pub fn run(&mut self, pass: Pass) -> Result<(), Error> {
         self.run_passes(&[pass])
     }
@@ -204,6 +206,11 @@ impl Session {
     /// Waits until the device has done all that it was asked for.
     pub fn wait(&mut self) -> Result<(), Error> {
         self.backend.wait()
+    }
+
+    /// The memory that the program takes on the device, as of what ran last.
+    pub fn footprint(&self) -> Footprint {
+        self.backend.footprint()
     }
 
     /// The value of an output after the forward pass.

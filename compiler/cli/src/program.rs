@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
+use fgi::Device;
 use fgi_compiler::check::{self, GraphHead};
 use fgi_compiler::optimizer::Optimizer;
 use fgi_compiler::source::Loader;
@@ -39,6 +41,32 @@ pub struct NumericArgs {
     /// Lets sums and products be rounded in another order than written, where that is cheaper
     #[arg(long)]
     pub fast_math: bool,
+}
+
+/// What a device may use.
+#[derive(clap::Args)]
+pub struct LimitArgs {
+    /// How many threads the CPU device uses; as many as the machine has if not given
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// The most memory that inputs, parameters, results and all that is kept between may take together,
+    /// as 256MB or 1GiB. Where all steps of time do not fit, the CPU keeps some and computes the others
+    /// again, with the same bits
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<ByteSize>,
+}
+
+impl LimitArgs {
+    /// In bytes.
+    pub fn memory(&self) -> Option<usize> {
+        self.memory_limit.map(|size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX))
+    }
+
+    pub fn on(&self, device: &Device) -> Device {
+        let device = device.clone();
+        let device = self.memory().into_iter().fold(device, Device::memory_limit);
+        self.threads.into_iter().fold(device, Device::threads)
+    }
 }
 
 impl ProgramArgs {

@@ -62,6 +62,32 @@ fn every_time_is_measured() {
     }
 }
 
+#[test]
+fn a_memory_limit_is_traded_for_time() {
+    let trade = |limit: &str| {
+        let lines = lines(&["--json", "-D", "T=100", "--pairs", "2", "--memory-limit", limit]);
+        assert!(lines[0].get("bwd_ms").is_none() && number(&lines[0], "train_ms") > 0.0);
+        lines[0]["memory_limit"].clone()
+    };
+    let enough = trade("1GiB");
+    assert_eq!(enough["limit_mib"], 1024.0);
+    assert_eq!(enough["with"]["segments"], 1);
+    let all = number(&enough["without"], "buffers_mib");
+    assert_eq!(number(&enough["with"], "buffers_mib"), all);
+    let less = trade(&format!("{}B", (all * f64::from(1 << 20)) as u64 - 1));
+    assert_eq!(less["with"]["segments"], 2);
+    assert_eq!(less["without"]["segments"], 1);
+    assert!(number(&less["with"], "buffers_mib") < all);
+    assert_eq!(less["with"]["train_ms"].as_array().unwrap().len(), 2);
+    assert!(number(&less, "train_ratio") > 0.0);
+    let (_, errors, code) = bench(&["-D", "T=100", "--memory-limit", "9KB"]);
+    assert!(errors.contains("too small: the program needs at least"), "{errors}");
+    assert_eq!(code, Some(3));
+    let (_, errors, code) = bench(&["-D", "T=100", "--memory-limit", "much"]);
+    assert!(errors.contains("--memory-limit"), "{errors}");
+    assert_eq!(code, Some(2));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_peer_is_run_by_turns() {

@@ -12,6 +12,8 @@
 //!    [`Sweep`]: they take turns, [some](Direction::chunk) steps at a time, and streams that only they use need room
 //!    for no more steps ([`windows`]).
 
+pub mod segment;
+
 use std::collections::BTreeSet;
 use std::fmt;
 

@@ -5,24 +5,27 @@
 //! runs whole, and numbers too small for full precision stay as they are.
 
 mod denormals;
+mod fit;
 mod jit;
 mod launch;
 mod memory;
 mod product;
 mod rows;
+mod segments;
 mod tiles;
 
 use std::sync::Arc;
 
 use fgi_compiler::emit::clif::Products;
 use fgi_compiler::graph::{Bindings, Dim};
-use fgi_compiler::kernel::tile::{self, Step, batch, in_order, plan, split};
+use fgi_compiler::kernel::tile::{self, Step, batch, split};
 use fgi_compiler::kernel::{BufferId, BufferSource, Pass, Program, short_windows};
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::backend::Backend;
+use crate::backend::{Backend, Footprint};
 use denormals::FlushDenormals;
+use fit::Fit;
 #[cfg(feature = "object")]
 pub(crate) use jit::machine;
 use jit::{Code, Function};
@@ -45,6 +48,10 @@ pub(crate) struct CpuBackend {
     orders: Vec<Order>,
     threads: usize,
     pool: Option<rayon::ThreadPool>,
+    /// The most bytes that buffers may take.
+    memory_limit: Option<usize>,
+    /// The order that ran last.
+    last: Footprint,
     /// The functions' memory.
     _code: Code,
 }
@@ -53,6 +60,9 @@ pub(crate) struct CpuBackend {
 struct Order {
     passes: Vec<Pass>,
     steps: Vec<BoundStep>,
+    segments: usize,
+    /// What its tiles take.
+    bytes: usize,
 }
 
 enum BoundStep {
@@ -97,8 +107,15 @@ impl CpuBackend {
             orders: Vec::new(),
             threads,
             pool,
+            memory_limit: None,
+            last: Footprint::default(),
             _code: code,
         })
+    }
+
+    /// With a bound on the bytes of all buffers.
+    pub fn with_memory_limit(self, memory_limit: Option<usize>) -> CpuBackend {
+        CpuBackend { memory_limit, ..self }
     }
 
     fn failed(&self, message: String) -> Error {
@@ -146,35 +163,26 @@ impl CpuBackend {
         let program = self.program.clone();
         let kernels: Vec<_> = program.kernels().collect();
         let mut steps = Vec::new();
-        let order = match self.multiplied {
-            Products::Called => plan(&program, passes),
-            Products::Inlined => in_order(&program, passes),
-        };
+        let order = self.order(passes);
+        let Fit { layouts, segments, bytes } = self.fit(&order, &bindings)?;
+        let mut layouts = layouts.into_iter();
         for step in order {
-            match step {
+            for id in self.whole_buffers(&step) {
+                self.allocate(id, &bindings)?;
+            }
+            steps.push(match step {
                 Step::Kernel(at) => {
-                    for id in kernels[at].buffers() {
-                        self.allocate(id, &bindings)?;
-                    }
                     let sizes = Sizes::new(&program, &bindings, &bindings);
                     let launch = sizes.launch(at, kernels[at], &self.functions[at]);
-                    steps.push(BoundStep::Kernel(launch.map_err(|error| self.no_launch(error))?));
+                    BoundStep::Kernel(launch.map_err(|error| self.no_launch(error))?)
                 }
                 Step::Tiles(group) => {
-                    for id in group.imports.iter().chain(&group.exports).chain(&group.sums) {
-                        self.allocate(*id, &bindings)?;
-                    }
-                    let shared = group.sweeps.iter().flat_map(|sweep| &sweep.kernels);
-                    for id in shared.flat_map(|at| kernels[*at].buffers()) {
-                        if !group.local.contains(&id) {
-                            self.allocate(id, &bindings)?;
-                        }
-                    }
-                    steps.push(BoundStep::Tiles(Box::new(self.tiles(group, &bindings)?)));
+                    let Some(layout) = layouts.next() else { continue };
+                    BoundStep::Tiles(Box::new(self.tiles(group, layout, &bindings)?))
                 }
-            }
+            });
         }
-        self.orders.push(Order { passes: passes.to_vec(), steps });
+        self.orders.push(Order { passes: passes.to_vec(), steps, segments, bytes });
         Ok(self.orders.len() - 1)
     }
 
@@ -243,6 +251,11 @@ impl Backend for CpuBackend {
 
     fn run(&mut self, passes: &[Pass]) -> Result<(), Error> {
         let order = self.prepare(passes)?;
+        let tiles = self.orders.iter().map(|order| order.bytes);
+        self.last = Footprint {
+            bytes: self.buffers.iter().map(Memory::len).chain(tiles).sum(),
+            segments: self.orders[order].segments,
+        };
         let buffers = Buffers(self.buffers.iter().map(Memory::start).collect());
         let steps = &self.orders[order].steps;
         let threads = Threads {
@@ -264,6 +277,10 @@ impl Backend for CpuBackend {
 
     fn wait(&mut self) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn footprint(&self) -> Footprint {
+        self.last
     }
 }
 

@@ -492,7 +492,7 @@ fn lanes_that_gather_stay_in_a_window() {
         }";
     let program = crate::compile(source, &Default::default()).unwrap();
     let windows = tile::windows(&split(&program));
-    assert!(windows.contains(&Some(2 * tile::CHUNK)), "{}", tile::Order(&program));
-    let bindings = sizes(&[("T", 5 * tile::CHUNK), ("B", 9)]);
+    assert!(windows.contains(&Some(2 * Direction::Forward.chunk())), "{}", tile::Order(&program));
+    let bindings = sizes(&[("T", 10 * Direction::Forward.chunk()), ("B", 9)]);
     assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
 }

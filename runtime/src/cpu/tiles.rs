@@ -4,11 +4,13 @@ use std::sync::{Mutex, PoisonError};
 
 use fgi_compiler::graph::{Bindings, Dim};
 use fgi_compiler::kernel::tile::Group;
-use fgi_compiler::kernel::{BufferId, Direction, Program};
+use fgi_compiler::kernel::tile::segment::segmented;
+use fgi_compiler::kernel::{BufferId, Program};
 
 use super::launch::{Launch, Sizes};
 use super::memory::Memory;
 use super::product::Packed;
+use super::segments::{Room, Segments};
 use super::{Buffers, CpuBackend, Threads, batch};
 use crate::Error;
 
@@ -28,7 +30,7 @@ pub(super) struct Tiles {
     /// Rows of the batch.
     batch: i64,
     tiles: i64,
-    steps: i64,
+    segments: Segments,
     /// Tiles with the most rows, and those with one row less.
     shapes: Vec<Shape>,
     /// For each sum its kernel and the number of its elements.
@@ -36,10 +38,20 @@ pub(super) struct Tiles {
     /// The sums of each task.
     partial: Vec<Mutex<Vec<Memory>>>,
     /// The rows of the tiles that run.
-    workspaces: Mutex<Vec<Vec<Memory>>>,
+    workspaces: Mutex<Vec<Workspace>>,
     /// Bytes of a row of each import and export, in a step; and steps.
     imports: Vec<Rows>,
     exports: Vec<Rows>,
+}
+
+/// The memory of a tile.
+#[derive(Default)]
+struct Workspace {
+    locals: Vec<Memory>,
+    /// Where kernels leave their part of a sum over the batch.
+    sums: Vec<Memory>,
+    /// What is kept of each segment of time.
+    states: Vec<Memory>,
 }
 
 /// The kernels for a tile of so many rows, in the order of the sweeps.
@@ -60,39 +72,106 @@ struct Rows {
 /// The rearranged operands of each kernel, in the order of the sweeps.
 type AllPacked = Vec<Vec<Vec<Option<Packed>>>>;
 
+/// How much memory a group takes.
+pub(super) struct Layout {
+    tiles: i64,
+    /// The most of a tile.
+    rows: i64,
+    tasks: i64,
+    /// Tiles that run at the same time.
+    workers: usize,
+    /// Bytes of each local buffer, of each sum and of each state between segments.
+    locals: Vec<usize>,
+    sums: Vec<usize>,
+    states: Vec<usize>,
+    segments: Segments,
+}
+
+impl Layout {
+    pub fn bytes(&self) -> usize {
+        let tile = total(self.locals.iter().chain(&self.sums).chain(&self.states));
+        let tiles = tile.saturating_mul(self.workers);
+        let sums = total(&self.sums).saturating_mul(self.tasks as usize);
+        tiles.saturating_add(sums)
+    }
+
+    pub fn segments(&self) -> usize {
+        self.segments.count() as usize
+    }
+}
+
+fn total<'a>(sizes: impl IntoIterator<Item = &'a usize>) -> usize {
+    sizes.into_iter().copied().fold(0, usize::saturating_add)
+}
+
 impl CpuBackend {
-    pub(super) fn tiles(&self, group: Group, bindings: &Bindings) -> Result<Tiles, Error> {
+    /// How a group fits into memory, with segments of so many steps if that is given.
+    pub(super) fn layout(
+        &self,
+        group: &Group,
+        length: Option<i64>,
+        bindings: &Bindings,
+    ) -> Result<Layout, Error> {
         let program: &Program = &self.program;
         let batch_dim = batch(program).unwrap_or_else(Dim::one);
         let batch = batch_dim.eval(bindings)?;
         let tasks = ((batch + LEAST_ROWS - 1) / LEAST_ROWS).min(TASKS);
         let tiles = (((batch + ROWS - 1) / ROWS + tasks - 1) / tasks * tasks).min(batch);
         let rows = (batch + tiles - 1) / tiles;
-        let shape = |rows: i64| {
-            let mut tile = bindings.clone();
-            tile.extend(batch_dim.symbols().map(|symbol| (symbol.clone(), rows)));
-            self.shape(&group, &tile, bindings, rows)
+        let tile = of_rows(&batch_dim, rows, bindings);
+        let steps = Sizes::new(program, bindings, bindings).steps()?;
+        let segments = match length {
+            None => Segments::none(steps),
+            Some(length) => {
+                let segmented = segmented(program, group, &self.windows);
+                let lengths = (steps, length);
+                Segments::new(program, group, &self.windows, &segmented, lengths, bindings)?
+            }
         };
+        let bytes = |id: &BufferId| self.bytes(*id, &tile);
+        let local = |id: &BufferId| segments.bytes(*id, rows).map_or_else(|| bytes(id), Ok);
+        Ok(Layout {
+            tiles,
+            rows,
+            tasks,
+            workers: self.threads.min(tasks as usize),
+            locals: group.local.iter().map(local).collect::<Result<_, Error>>()?,
+            sums: group.sums.iter().map(bytes).collect::<Result<_, Error>>()?,
+            states: segments.state_bytes(rows).collect(),
+            segments,
+        })
+    }
+
+    pub(super) fn tiles(
+        &self,
+        group: Group,
+        layout: Layout,
+        bindings: &Bindings,
+    ) -> Result<Tiles, Error> {
+        let program: &Program = &self.program;
+        let batch_dim = batch(program).unwrap_or_else(Dim::one);
+        let batch = batch_dim.eval(bindings)?;
+        let (rows, tiles) = (layout.rows, layout.tiles);
+        let shape =
+            |rows: i64| self.shape(&group, &of_rows(&batch_dim, rows, bindings), bindings, rows);
         let sizes = [rows, batch / tiles].into_iter().take(if batch % tiles == 0 { 1 } else { 2 });
         let shapes = sizes.map(shape).collect::<Result<Vec<Shape>, Error>>()?;
         let steps = Sizes::new(program, bindings, bindings).steps()?;
-        let mut tile = bindings.clone();
-        tile.extend(batch_dim.symbols().map(|symbol| (symbol.clone(), rows)));
-        let name = |id: &BufferId| program.buffer(*id).name.clone();
-        let mut workspaces = Vec::new();
-        for _ in 0..self.threads.min(tasks as usize) {
-            let locals = group.local.iter();
-            let locals = locals.map(|id| self.memory(&name(id), self.bytes(*id, &tile)?));
-            let sums = group.sums.iter();
-            let sums = sums.map(|id| self.memory(&name(id), self.bytes(*id, &tile)?));
-            workspaces.push(locals.chain(sums).collect::<Result<Vec<_>, Error>>()?);
-        }
-        let mut partial = Vec::new();
-        for _ in 0..tasks {
-            let sums = group.sums.iter();
-            let sums = sums.map(|id| self.memory(&name(id), self.bytes(*id, &tile)?));
-            partial.push(Mutex::new(sums.collect::<Result<Vec<_>, Error>>()?));
-        }
+        let named = |ids: &[BufferId], sizes: &[usize]| -> Result<Vec<Memory>, Error> {
+            let ids = ids.iter().zip(sizes);
+            ids.map(|(id, bytes)| self.memory(&program.buffer(*id).name, *bytes)).collect()
+        };
+        let workspace = || -> Result<Workspace, Error> {
+            let states = layout.states.iter().map(|bytes| self.memory("segments", *bytes));
+            Ok(Workspace {
+                locals: named(&group.local, &layout.locals)?,
+                sums: named(&group.sums, &layout.sums)?,
+                states: states.collect::<Result<_, Error>>()?,
+            })
+        };
+        let workspaces = (0..layout.workers).map(|_| workspace()).collect::<Result<_, Error>>()?;
+        let partial = (0..layout.tasks).map(|_| Ok(Mutex::new(named(&group.sums, &layout.sums)?)));
+        let partial = partial.collect::<Result<_, Error>>()?;
         let all_rows = |ids: &[BufferId]| -> Result<Vec<Rows>, Error> {
             let rows = ids.iter().map(|id| {
                 let buffer = program.buffer(*id);
@@ -108,18 +187,19 @@ impl CpuBackend {
             let kernels: Vec<_> = program.kernels().collect();
             sweeps.into_iter().find(|at| kernels[*at].stores(*id)).unwrap_or(usize::MAX)
         };
-        let sums = group.sums.iter();
-        let sums = sums.map(|id| Ok((sum_kernel(id), self.bytes(*id, &tile)? / 4)));
+        let sums = group.sums.iter().zip(&layout.sums);
+        let has_all = |id: &BufferId| !layout.segments.has_import(*id);
+        let imports: Vec<_> = group.imports.iter().copied().filter(has_all).collect();
         Ok(Tiles {
             batch,
             tiles,
-            steps,
             shapes,
-            sums: sums.collect::<Result<_, Error>>()?,
+            sums: sums.map(|(id, bytes)| (sum_kernel(id), bytes / 4)).collect(),
             partial,
             workspaces: Mutex::new(workspaces),
-            imports: all_rows(&group.imports)?,
+            imports: all_rows(&imports)?,
             exports: all_rows(&group.exports)?,
+            segments: layout.segments,
             group,
         })
     }
@@ -142,20 +222,27 @@ impl CpuBackend {
     }
 }
 
+/// The bindings for a tile of so many rows.
+fn of_rows(batch: &Dim, rows: i64, bindings: &Bindings) -> Bindings {
+    let mut tile = bindings.clone();
+    tile.extend(batch.symbols().map(|symbol| (symbol.clone(), rows)));
+    tile
+}
+
 impl Tiles {
     pub fn run(&self, buffers: &Buffers, threads: Threads) {
         let packed = self.pack(buffers);
         threads.for_each(self.partial.len(), |task| {
             let mut sums = self.partial[task].lock().unwrap_or_else(PoisonError::into_inner);
-            let mut workspace = self.take_workspace();
-            self.run_task(buffers, &packed, task as i64, &mut workspace, &mut sums);
+            let workspace = self.take_workspace();
+            self.run_task(buffers, &packed, task as i64, &workspace, &mut sums);
             self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
         });
         self.add_up(buffers, threads);
     }
 
     /// There is one for each thread.
-    fn take_workspace(&self) -> Vec<Memory> {
+    fn take_workspace(&self) -> Workspace {
         let mut free = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         free.pop().unwrap_or_default()
     }
@@ -176,15 +263,16 @@ impl Tiles {
         buffers: &Buffers,
         packed: &AllPacked,
         task: i64,
-        workspace: &mut [Memory],
+        workspace: &Workspace,
         sums: &mut [Memory],
     ) {
         sums.iter_mut().for_each(|sum| sum.bytes_mut().fill(0));
         let mut starts = buffers.0.clone();
-        let own = self.group.local.iter().chain(&self.group.sums);
-        for (id, memory) in own.zip(workspace.iter()) {
+        let own = self.group.local.iter().zip(&workspace.locals);
+        for (id, memory) in own.chain(self.group.sums.iter().zip(&workspace.sums)) {
             starts[id.0 as usize] = memory.start();
         }
+        let mut room = Room::new(starts, &workspace.locals, &workspace.states);
         let first_row = |tile: i64| tile * self.batch / self.tiles;
         let tasks = self.partial.len() as i64;
         for tile in task * self.tiles / tasks..(task + 1) * self.tiles / tasks {
@@ -194,15 +282,16 @@ impl Tiles {
             for rows in &self.imports {
                 self.copy_rows(rows, first, shape.rows, |local, offset, bytes| {
                     let from = buffers.0[rows.buffer.0 as usize].wrapping_add(offset);
-                    let to = workspace[rows.local].start().wrapping_add(local);
+                    let to = workspace.locals[rows.local].start().wrapping_add(local);
                     // SAFETY: both are as long, and different memory.
                     unsafe { std::ptr::copy_nonoverlapping(from, to, bytes) }
                 });
             }
-            self.run_tile(shape, packed, &starts, workspace, sums);
+            room.begin(&self.segments, first, shape.rows, self.batch);
+            self.run_tile((shape, packed), buffers, &mut room, &workspace.sums, sums);
             for rows in &self.exports {
                 self.copy_rows(rows, first, shape.rows, |local, offset, bytes| {
-                    let from = workspace[rows.local].start().wrapping_add(local);
+                    let from = workspace.locals[rows.local].start().wrapping_add(local);
                     let to = buffers.0[rows.buffer.0 as usize].wrapping_add(offset);
                     // SAFETY: as above; no other tile has these rows.
                     unsafe { std::ptr::copy_nonoverlapping(from, to, bytes) }
@@ -223,32 +312,29 @@ impl Tiles {
 
     fn run_tile(
         &self,
-        shape: &Shape,
-        packed: &AllPacked,
-        buffers: &[*mut u8],
-        workspace: &[Memory],
+        (shape, packed): (&Shape, &AllPacked),
+        buffers: &Buffers,
+        room: &mut Room,
+        parts: &[Memory],
         sums: &mut [Memory],
     ) {
-        let sweeps = self.group.sweeps.iter().zip(&shape.launches).zip(packed);
-        for ((sweep, launches), packed) in sweeps {
-            for steps in self.chunks(sweep.direction) {
-                for (launch, packed) in launches.iter().zip(packed) {
-                    self.run_kernel(launch, packed, buffers, workspace, sums, steps);
-                }
+        let mut run = |room: &Room, sweep: usize, kernels: &[usize], steps: (i64, i64)| {
+            for kernel in kernels {
+                let launch = &shape.launches[sweep][*kernel];
+                self.run_kernel(launch, &packed[sweep][*kernel], &room.starts, parts, sums, steps);
             }
-        }
-    }
-
-    /// The steps of a sweep, some at a time.
-    fn chunks(&self, direction: Option<Direction>) -> Box<dyn Iterator<Item = (i64, i64)>> {
-        let steps = self.steps;
-        let Some(direction) = direction else { return Box::new(std::iter::once((0, steps))) };
-        let size = direction.chunk();
-        let chunks = 0..(steps + size - 1) / size;
-        let chunks = chunks.map(move |at| (at * size, ((at + 1) * size).min(steps)));
-        match direction {
-            Direction::Forward => Box::new(chunks),
-            Direction::Backward => Box::new(chunks.rev()),
+        };
+        for (at, sweep) in self.group.sweeps.iter().enumerate() {
+            let kernels: Vec<usize> = (0..sweep.kernels.len()).collect();
+            for segment in self.segments.in_order(sweep.direction) {
+                if sweep.direction.is_some() {
+                    self.segments.enter(at, segment, buffers, room, &mut run);
+                }
+                for steps in self.segments.chunks(sweep.direction, segment) {
+                    run(room, at, &kernels, steps);
+                }
+                self.segments.leave(at, segment, room);
+            }
         }
     }
 
@@ -257,7 +343,7 @@ impl Tiles {
         launch: &Launch,
         packed: &[Option<Packed>],
         buffers: &[*mut u8],
-        workspace: &[Memory],
+        parts: &[Memory],
         sums: &mut [Memory],
         steps: (i64, i64),
     ) {
@@ -268,8 +354,7 @@ impl Tiles {
             return;
         }
         launch.run_steps(buffers, packed, steps);
-        let part = &workspace[self.group.local.len() + at];
-        add(sums[at].floats_mut(), part.floats());
+        add(sums[at].floats_mut(), parts[at].floats());
     }
 
     /// Adds up the sums of all tasks, in their order.

@@ -17,7 +17,7 @@ use fgi_compiler::graph::Bindings;
 use fgi_compiler::kernel::{BufferId, Pass, Program};
 
 use crate::Error;
-use crate::backend::Backend;
+use crate::backend::{Backend, Footprint};
 pub use adapter::{AdapterChoice, AdapterInfo, AdapterKind, adapters};
 
 /// A program on a GPU.
@@ -35,6 +35,8 @@ pub(crate) struct GpuBackend {
     /// `None` until the dimensions are bound.
     bound: Option<Bound>,
     fault: Arc<Mutex<Fault>>,
+    /// The most bytes that buffers may take.
+    memory_limit: Option<usize>,
 }
 
 struct Pipeline {
@@ -108,10 +110,16 @@ impl GpuBackend {
             pipelines,
             bound: None,
             fault,
+            memory_limit: None,
         };
         let numbers = 0..backend.shaders.shaders.len();
         backend.pipelines = numbers.map(|n| backend.pipeline(n)).collect::<Result<_, _>>()?;
         Ok(backend)
+    }
+
+    /// With a bound on the bytes of all buffers.
+    pub(crate) fn with_memory_limit(self, memory_limit: Option<usize>) -> Self {
+        GpuBackend { memory_limit, ..self }
     }
 
     /// The device only imitates a GPU.
@@ -180,6 +188,21 @@ impl GpuBackend {
             }
         }
         Ok(memory)
+    }
+
+    /// All steps of time are kept: there is nothing to choose, but a limit is kept or refused.
+    fn check_limit(&self, plan: &Plan, bindings: &Bindings) -> Result<(), Error> {
+        let Some(limit) = self.memory_limit else { return Ok(()) };
+        let mut needed = plan.scratch + plan.uniforms.len() as u64;
+        for group in &self.shaders.groups {
+            needed = needed.saturating_add(self.group_bytes(group, bindings)?);
+        }
+        let needed = needed as usize;
+        let advice = "a GPU keeps all steps, the CPU need not; a smaller batch needs less";
+        match needed <= limit {
+            true => Ok(()),
+            false => Err(Error::MemoryLimit { limit, needed, advice: advice.into() }),
+        }
     }
 
     /// Copies the buffers of fixed size from a group's old place to its new one.
@@ -384,6 +407,7 @@ impl Backend for GpuBackend {
             return Ok(());
         }
         let mut plan = plan(&self.shaders, bindings, self.budget)?;
+        self.check_limit(&plan, bindings)?;
         let bound = self.checked("allocating buffers", || -> Result<Bound, Error> {
             let memory = self.memory(bindings)?;
             // The last struct is bound with its full size.
@@ -440,6 +464,14 @@ impl Backend for GpuBackend {
         let wait = self.device.poll(wgpu::PollType::wait_indefinitely());
         self.no_fault()?;
         wait.map(drop).map_err(|error| self.error(&error.to_string()))
+    }
+
+    fn footprint(&self) -> Footprint {
+        let bytes = |bound: &Bound| {
+            let memory = bound.memory.iter().map(wgpu::Buffer::size).sum::<u64>();
+            memory + bound.plan.scratch + bound.plan.uniforms.len() as u64
+        };
+        Footprint { bytes: self.bound.as_ref().map_or(0, bytes) as usize, segments: 1 }
     }
 }
 

@@ -2,16 +2,18 @@ mod measure;
 mod paper;
 mod peer;
 mod report;
+mod trade;
 
 use std::collections::BTreeMap;
 
+use clap::ArgGroup;
 use fgi::Device;
 use fgi::bench::Runs;
 
 use crate::failure::{Failure, Outcome};
 use crate::figure::FigureFile;
 use crate::paper::NO_FILE;
-use crate::program::{NumericArgs, ProgramArgs};
+use crate::program::{LimitArgs, NumericArgs, ProgramArgs};
 use crate::render;
 
 use measure::Subject;
@@ -21,9 +23,11 @@ use peer::{Pair, Peer};
 ///
 /// Times are medians over many runs in this process, after one that is not counted. Training is a
 /// forward and a backward pass together; inference is the forward pass of the program compiled
-/// without gradients. Absolute times depend on the machine and on what else it does: compare
+/// without gradients. With --memory-limit training is measured with the limit and without, by turns;
+/// the forward and the backward pass are not measured alone then. Absolute times depend on the machine and on what else it does: compare
 /// ratios from one run, as --against prints them.
 #[derive(clap::Args)]
+#[command(group(ArgGroup::new("turns").args(["against", "memory_limit"]).multiple(true)))]
 #[command(mut_arg("file", |file| {
     file.required(false).required_unless_present("paper").default_value_if("paper", "true", NO_FILE)
 }))]
@@ -48,9 +52,8 @@ pub struct Args {
     /// Where it runs: `cpu`, `cpu-in-order`, `gpu`, `gpu:NAME`, `auto`
     #[arg(long, default_value = "cpu")]
     device: Device,
-    /// How many threads the CPU device uses; as many as the machine has if not given
-    #[arg(long)]
-    threads: Option<usize>,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// How often each time is taken; as often as fits into a second if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     runs: Option<u32>,
@@ -62,8 +65,8 @@ pub struct Args {
     /// of dimension T. Repeatable with --paper
     #[arg(long, value_name = "[NAME: ]COMMAND", value_parser = Peer::parse)]
     against: Vec<Peer>,
-    /// How many times this program and the other one are measured by turns
-    #[arg(long, value_name = "N", default_value_t = 3, requires = "against")]
+    /// How many times this program and the other one, or the limit and none, are measured by turns
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "turns")]
     pairs: usize,
     /// Runs the benchmark of the paper (Otte 2024, section 3; T = 28 to 784, N = 128) and prints its
     /// tables, with the commands of --against beside this program and the published figures below. The
@@ -114,32 +117,34 @@ fn bench(args: &Args, peer: Option<&Peer>, dims: BTreeMap<String, i64>) -> Outco
     if !args.json {
         report::text(&subject.facts, &first)?;
     }
+    let trade = subject.trade(args)?;
     let mut pairs = Vec::new();
     if let Some(peer) = &peer {
         for round in 0..args.pairs {
-            let own = if round == 0 { first.clone() } else { subject.measure()? };
+            let own = if round == 0 { first.clone() } else { subject.measure(args)? };
             pairs.push(Pair { own, peer: peer.run()? });
         }
     }
     match args.json {
-        true => report::json(&subject.facts, &first, &pairs),
-        false if pairs.is_empty() => Ok(()),
-        false => report::pairs(&pairs),
+        true => report::json(&subject.facts, &first, &pairs, trade.as_ref()),
+        false => {
+            trade.map_or(Ok(()), |trade| trade.text())?;
+            report::pairs(&pairs)
+        }
     }
 }
 
 impl Args {
     fn device(&self) -> Device {
-        match self.threads {
-            Some(threads) => self.device.clone().threads(threads),
-            None => self.device.clone(),
-        }
+        self.limits.on(&self.device)
     }
 
     fn runs(&self) -> Runs {
         self.runs.map_or(Runs::ENOUGH, |count| Runs::exactly(count as usize))
     }
 }
+
+const MIB: f64 = (1 << 20) as f64;
 
 /// A text with the values of dimensions in place of their names in braces.
 fn filled(text: &str, dims: &BTreeMap<String, i64>) -> String {

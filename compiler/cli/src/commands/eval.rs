@@ -9,7 +9,7 @@ use fgi_compiler::graph::Graph;
 use fgi_compiler::{Gradients, Options};
 
 use crate::failure::{Failure, Outcome};
-use crate::program::{NumericArgs, ProgramArgs, ProgramText};
+use crate::program::{LimitArgs, NumericArgs, ProgramArgs, ProgramText};
 use crate::render;
 
 /// Runs a program once, on arrays from an .npz file
@@ -39,9 +39,8 @@ pub struct Args {
     /// `gpu:NAME`, `auto`
     #[arg(long, default_value = "cpu")]
     device: EvalDevice,
-    /// How many threads the CPU device uses; as many as the machine has if not given
-    #[arg(long)]
-    threads: Option<usize>,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Decides the initial values of parameters
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -55,10 +54,13 @@ pub enum EvalDevice {
 }
 
 impl EvalDevice {
-    fn threads(self, threads: usize) -> EvalDevice {
+    fn with(&self, limits: &LimitArgs) -> Result<EvalDevice, Failure> {
         match self {
-            EvalDevice::Reference => EvalDevice::Reference,
-            EvalDevice::Device(device) => EvalDevice::Device(device.threads(threads)),
+            EvalDevice::Reference if limits.memory_limit.is_some() => Err(Failure::Usage(
+                "the interpreter keeps all steps, whatever --memory-limit".into(),
+            )),
+            EvalDevice::Reference => Ok(EvalDevice::Reference),
+            EvalDevice::Device(device) => Ok(EvalDevice::Device(limits.on(device))),
         }
     }
 
@@ -98,6 +100,7 @@ impl std::str::FromStr for EvalDevice {
 }
 
 pub fn run(args: &Args) -> Outcome {
+    let device = args.device.with(&args.limits)?;
     let program = args.program.read()?;
     let arrays = match &args.inputs {
         Some(path) => npz::read(path)?,
@@ -118,10 +121,6 @@ pub fn run(args: &Args) -> Outcome {
     let checked = check::check(&program.name, &program.text, &program, &asked);
     render::to_stderr(&checked.sources, &checked.diagnostics);
     let graph = checked.graph.ok_or(Failure::Reported)?;
-    let device = match args.threads {
-        Some(threads) => args.device.clone().threads(threads),
-        None => args.device.clone(),
-    };
     let results = device.evaluate(graph, &options, &arrays, args.seed)?;
     Ok(npz::write(&args.output, &results)?)
 }

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::failure::{Failure, Outcome};
 use crate::optimizer::{OptimizerArgs, OptimizerName};
-use crate::program::{NumericArgs, ProgramArgs};
+use crate::program::{LimitArgs, NumericArgs, ProgramArgs};
 use crate::render;
 
 /// Trains a program on data
@@ -60,9 +60,8 @@ pub struct Args {
     /// Where it runs: `cpu`, `cpu-in-order`, `gpu`, `gpu:NAME`, `auto`
     #[arg(long, default_value = "cpu")]
     device: Device,
-    /// How many threads the CPU device uses; as many as the machine has if not given
-    #[arg(long)]
-    threads: Option<usize>,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Where to save the parameters and all that --resume needs, after each epoch (safetensors)
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -105,10 +104,7 @@ pub fn run(args: &Args) -> Outcome {
         fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |_| {});
     let compiled = compiled.map_err(|error| advise(error.into(), advice()))?;
     render::to_stderr(&compiled.sources, &compiled.warnings);
-    let device = match args.threads {
-        Some(threads) => args.device.clone().threads(threads),
-        None => args.device.clone(),
-    };
+    let device = args.limits.on(&args.device);
     let advice = advice();
     let graph = compiled.program.name.clone();
     let trainer =

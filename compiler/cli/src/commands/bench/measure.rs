@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use fgi::bench::{self, Parts, Runs, Spread};
 use fgi::npz::{self, Arrays};
-use fgi::{Array, Session};
+use fgi::{Array, Device, Session};
 use fgi_compiler::activity::{SPIKE_RATE, spike_rate};
 use fgi_compiler::check::{self, GraphHead, InputHead};
 use fgi_compiler::graph::{Bindings, Dim, Graph};
@@ -17,6 +17,7 @@ use fgi_compiler::optimizer::{LEARNING_RATE, STEP};
 use fgi_compiler::schedule::schedule;
 use fgi_compiler::{Compiled, Options, compile};
 
+use super::trade::Trade;
 use super::{Args, filled};
 use crate::failure::Failure;
 use crate::program::{self, ProgramText};
@@ -27,6 +28,7 @@ pub(super) struct Subject {
     runs: Runs,
     training: Option<Session>,
     inference: Session,
+    arrays: Arrays,
     pub facts: Facts,
 }
 
@@ -56,7 +58,7 @@ pub(super) struct Facts {
 #[derive(Clone)]
 pub(super) struct Measured {
     /// A whole step, and its parts.
-    training: Option<(Spread, Parts)>,
+    training: Option<(Spread, Option<Parts>)>,
     inference: Spread,
 }
 
@@ -65,9 +67,11 @@ impl Measured {
     pub fn spreads(&self) -> Vec<(&'static str, Spread)> {
         let mut spreads = Vec::new();
         if let Some((training, parts)) = &self.training {
-            spreads.extend([("fwd", parts.forward), ("bwd", parts.backward)]);
+            let forward_backward =
+                |parts: &Parts| [("fwd", parts.forward), ("bwd", parts.backward)];
+            spreads.extend(parts.iter().flat_map(forward_backward));
             spreads.push(("train", *training));
-            spreads.extend(parts.update.map(|update| ("update", update)));
+            spreads.extend(parts.and_then(|parts| Some(("update", parts.update?))));
         }
         spreads.push(("infer", self.inference));
         spreads
@@ -116,41 +120,62 @@ impl Subject {
             memory: None,
             spike_rate: None,
         };
-        let mut subject = Subject { runs: args.runs(), training: None, inference: session, facts };
+        let mut subject =
+            Subject { runs: args.runs(), training: None, inference: session, arrays, facts };
         let mut times = None;
         let mut graph = compiled.graphs.into_iter().last();
         if options.gradients.is_some() {
             let training = bench::training(&mut subject.inference, subject.runs)?;
             // The parts one after the other take more.
             subject.facts.memory = memory_since(idle);
-            times = Some((training, bench::parts(&mut subject.inference, subject.runs)?));
+            times = Some((training, parts(args, &mut subject.inference)?));
             let options = Options { gradients: None, optimizer: None, ..options };
             let compiled = self::compiled(&text, &options, &mut Vec::new())?;
             graph = compiled.graphs.into_iter().last();
             let mut session = Session::new(Arc::new(compiled.program), &args.device())?;
-            give(&mut session, &arrays, args.seed)?;
+            give(&mut session, &subject.arrays, args.seed)?;
             subject.training = Some(std::mem::replace(&mut subject.inference, session));
         }
         let inference = bench::inference(&mut subject.inference, subject.runs)?;
         subject.facts.memory = subject.facts.memory.or_else(|| memory_since(idle));
         if let Some((_, graph)) = graph {
-            subject.facts.spike_rate = rate(&graph, args, &arrays)?;
+            subject.facts.spike_rate = rate(&graph, args, &subject.arrays)?;
         }
         Ok((subject, Measured { training: times, inference }))
     }
 
     /// All times once more.
-    pub fn measure(&mut self) -> Result<Measured, Failure> {
+    pub fn measure(&mut self, args: &Args) -> Result<Measured, Failure> {
         let training = match &mut self.training {
             Some(session) => {
                 let training = bench::training(session, self.runs)?;
-                Some((training, bench::parts(session, self.runs)?))
+                Some((training, parts(args, session)?))
             }
             None => None,
         };
         let inference = bench::inference(&mut self.inference, self.runs)?;
         Ok(Measured { training, inference })
     }
+
+    /// The training step with the memory limit that is asked for and without.
+    pub fn trade(&self, args: &Args) -> Result<Option<Trade>, Failure> {
+        let Some(limit) = args.limits.memory() else { return Ok(None) };
+        let trained = self.training.as_ref().unwrap_or(&self.inference);
+        let program = Arc::new(trained.program().clone());
+        let open = |device: &Device| {
+            let mut session = Session::new(program.clone(), device)?;
+            give(&mut session, &self.arrays, args.seed)?;
+            Ok(session)
+        };
+        Trade::measure(args, limit, open).map(Some)
+    }
+}
+
+/// The parts of a training step, unless they cannot be told apart: with a memory limit the backward pass
+/// runs the forward pass again.
+fn parts(args: &Args, session: &mut Session) -> Result<Option<Parts>, Failure> {
+    let are_apart = args.limits.memory_limit.is_none();
+    Ok(are_apart.then(|| bench::parts(session, args.runs())).transpose()?)
 }
 
 /// What to compile: with gradients and updates, if there is something to train for.

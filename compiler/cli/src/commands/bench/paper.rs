@@ -65,7 +65,7 @@ fn measure(args: &Args, dims: BTreeMap<String, i64>, own: &mut Row, peers: &mut 
     let mut own_rounds = vec![of_own(&first)];
     for round in 0..args.pairs {
         if round > 0 {
-            own_rounds.push(of_own(&subject.measure()?));
+            own_rounds.push(of_own(&subject.measure(args)?));
         }
         for (peer, rounds) in commands.iter().zip(&mut rounds) {
             match peer.run() {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::measure::{Facts, Measured};
 use super::peer::{COMPARED, Pair, median_ratio};
+use super::trade::Trade;
 use crate::failure::Outcome;
 
 pub(super) fn text(facts: &Facts, measured: &Measured) -> Outcome {
@@ -53,7 +54,12 @@ pub(super) fn pairs(pairs: &[Pair]) -> Outcome {
     Ok(())
 }
 
-pub(super) fn json(facts: &Facts, measured: &Measured, pairs: &[Pair]) -> Outcome {
+pub(super) fn json(
+    facts: &Facts,
+    measured: &Measured,
+    pairs: &[Pair],
+    trade: Option<&Trade>,
+) -> Outcome {
     let mut line = Map::new();
     let mut put = |name: String, value: Value| line.insert(name, value);
     put("graph".into(), json!(facts.graph));
@@ -75,6 +81,9 @@ pub(super) fn json(facts: &Facts, measured: &Measured, pairs: &[Pair]) -> Outcom
     put("rss_growth_mib".into(), json!(facts.memory.map(|(idle, peak)| peak - idle)));
     put("saved_bytes_per_step".into(), json!(facts.saved_bytes_per_step));
     put("spike_rate".into(), json!(facts.spike_rate));
+    if let Some(trade) = trade {
+        put("memory_limit".into(), trade.json());
+    }
     if !pairs.is_empty() {
         put("peers".into(), pairs.iter().map(|pair| pair.peer.clone()).collect());
         for name in COMPARED {
