@@ -1,10 +1,11 @@
 //! How long programs take, and how much memory.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fgi_compiler::kernel::Pass;
+use fgi_compiler::kernel::{Pass, Program};
 
-use crate::{Error, Session};
+use crate::{Device, Error, Session};
 
 /// Milliseconds of one thing done several times.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,6 +89,17 @@ pub fn median(numbers: &[f64]) -> f64 {
         all if all.len() % 2 == 1 => all[all.len() / 2],
         all => (all[all.len() / 2 - 1] + all[all.len() / 2]) / 2.0,
     }
+}
+
+/// A session as by [`Session::new`], and how long the device took to compile the program's kernels. The
+/// initial values of the parameters, which follow, are not compilation: an orthogonal matrix of 1024
+/// rows alone takes half a second.
+pub fn compiled(program: Arc<Program>, device: &Device) -> Result<(Session, Duration), Error> {
+    let start = Instant::now();
+    let mut session = Session::without_values(program, device)?;
+    let time = start.elapsed();
+    session.initialise(0)?;
+    Ok((session, time))
 }
 
 /// The times of training steps, forward and backward together; inputs must be given.
