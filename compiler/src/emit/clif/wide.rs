@@ -144,16 +144,12 @@ fn loop_branch(function: &Function, inst: Inst, block: Block) -> Option<(Value, 
 /// It may be computed earlier.
 fn is_pure(function: &Function, inst: Inst) -> bool {
     let data = &function.dfg.insts[inst];
+    if let InstructionData::Load { flags, .. } = data {
+        return function.dfg.mem_flags[*flags].readonly();
+    }
     let opcode = data.opcode();
-    let reads = match data {
-        InstructionData::Load { flags, .. } => !function.dfg.mem_flags[*flags].readonly(),
-        _ => opcode.can_load(),
-    };
-    let acts = opcode.other_side_effects() || opcode.can_store() || opcode.is_terminator();
-    !(reads
-        || acts
-        || opcode.is_call()
-        || (opcode.can_trap() && !matches!(data, InstructionData::Load { .. })))
+    let acts = opcode.can_store() || opcode.other_side_effects() || opcode.is_call();
+    !(acts || opcode.can_load() || opcode.can_trap() || opcode.is_terminator())
 }
 
 /// What a value is computed from.
