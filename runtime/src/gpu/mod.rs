@@ -5,10 +5,12 @@
 //! through error scopes and the device-lost callback.
 
 mod adapter;
+mod cache;
 #[cfg(test)]
 mod tests;
 
 use std::num::NonZeroU64;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fgi_compiler::emit::wgsl::plan::{self, Budget, Plan, UNIFORM_ALIGNMENT, plan};
@@ -19,6 +21,7 @@ use fgi_compiler::kernel::{BufferId, Pass, Program};
 use crate::Error;
 use crate::backend::{Backend, Footprint};
 pub use adapter::{AdapterChoice, AdapterInfo, AdapterKind, adapters};
+use cache::PipelineCache;
 
 /// A program on a GPU.
 pub(crate) struct GpuBackend {
@@ -74,7 +77,7 @@ impl GpuBackend {
         let limits =
             Limits { storage_buffers: limits.storage_buffers.min(storage_buffers), ..limits };
         let shaders = emit(&program, &limits).map_err(|error| Error::Compile(error.to_string()))?;
-        Self::open(program, shaders, None, found)
+        Self::open(program, shaders, None, found, cache::directory().as_deref())
     }
 
     /// Opens a device for a program whose kernels are these shaders. SPIR-V goes to the driver
@@ -85,7 +88,8 @@ impl GpuBackend {
         spirv: Option<Vec<Vec<u32>>>,
         choice: AdapterChoice,
     ) -> Result<Self, Error> {
-        Self::open(program, shaders, spirv, adapter::choose(&choice)?)
+        let found = adapter::choose(&choice)?;
+        Self::open(program, shaders, spirv, found, cache::directory().as_deref())
     }
 
     fn open(
@@ -93,6 +97,7 @@ impl GpuBackend {
         shaders: Shaders,
         spirv: Option<Vec<Vec<u32>>>,
         (info, adapter): (AdapterInfo, wgpu::Adapter),
+        caches: Option<&Path>,
     ) -> Result<Self, Error> {
         let (device, queue) = open(&info, &adapter, &shaders, spirv.is_some())?;
         let fault = Arc::default();
@@ -112,8 +117,8 @@ impl GpuBackend {
             fault,
             memory_limit: None,
         };
-        let numbers = 0..backend.shaders.shaders.len();
-        backend.pipelines = numbers.map(|n| backend.pipeline(n)).collect::<Result<_, _>>()?;
+        let cache = caches.and_then(|directory| backend.pipeline_cache(&adapter, directory));
+        backend.compile(cache.as_ref())?;
         Ok(backend)
     }
 
@@ -127,7 +132,34 @@ impl GpuBackend {
         self.info.kind == AdapterKind::Software
     }
 
-    fn pipeline(&self, number: usize) -> Result<Pipeline, Error> {
+    /// Makes the pipelines.
+    fn compile(&mut self, cache: Option<&PipelineCache>) -> Result<(), Error> {
+        let numbers = 0..self.shaders.shaders.len();
+        let pipelines = numbers.map(|n| self.pipeline(n, cache.map(|cache| &cache.cache)));
+        self.pipelines = pipelines.collect::<Result<_, _>>()?;
+        if let Some(cache) = cache {
+            cache.save();
+        }
+        Ok(())
+    }
+
+    fn pipeline_cache(&self, adapter: &wgpu::Adapter, directory: &Path) -> Option<PipelineCache> {
+        if !self.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+            return None;
+        }
+        PipelineCache::open(&adapter.get_info(), directory, |descriptor| {
+            // SAFETY: the bytes are a cache that an earlier process has kept in the user's own directory,
+            // whole by its hash; whoever writes there can run programs in the user's name anyway.
+            let create = || unsafe { self.device.create_pipeline_cache(descriptor) };
+            self.checked("opening a cache", create).ok()
+        })
+    }
+
+    fn pipeline(
+        &self,
+        number: usize,
+        cache: Option<&wgpu::PipelineCache>,
+    ) -> Result<Pipeline, Error> {
         let device = &self.device;
         let shader = &self.shaders.shaders[number];
         let label = Some(shader.name.as_str());
@@ -167,7 +199,7 @@ impl GpuBackend {
                 module: &module,
                 entry_point: Some(&shader.entry),
                 compilation_options: wgpu::PipelineCompilationOptions::default(),
-                cache: None,
+                cache,
             });
             Pipeline { layout, pipeline }
         })
@@ -494,7 +526,8 @@ fn open(
     if is_spirv && !adapter.features().contains(passthrough) {
         return Err(Error::Device(format!("{} takes no SPIR-V", info.name)));
     }
-    let required_features = if is_spirv { passthrough } else { wgpu::Features::empty() };
+    let needed = if is_spirv { passthrough } else { wgpu::Features::empty() };
+    let required_features = needed | (adapter.features() & wgpu::Features::PIPELINE_CACHE);
     let bindings = shaders.shaders.iter().map(|shader| shader.bindings.len() as u32).max();
     let bindings = bindings.unwrap_or(0);
     if bindings > available.max_storage_buffers_per_shader_stage {

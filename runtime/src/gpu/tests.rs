@@ -549,3 +549,46 @@ fn gradients_are_those_of_the_interpreter() {
         }
     }
 }
+
+#[test]
+fn pipelines_are_kept_for_the_next_process() {
+    let mut source = Source::new();
+    let x = source.tensor("x", &[n(3)]);
+    let y = source.build().neg(x);
+    source.output("y", y);
+    let program = Arc::new(lower(&schedule(&source.0)));
+    let run_with = |caches: &Path| {
+        let found = adapter::choose(&AdapterChoice::Any).unwrap();
+        let adapter = found.1.clone();
+        let shaders = emit(&program, &Limits::default()).unwrap();
+        let mut gpu =
+            GpuBackend::open(program.clone(), shaders, None, found, Some(caches)).unwrap();
+        gpu.bind_all(&[]);
+        gpu.set("x", &[1.0, 2.0, 3.0]);
+        gpu.forward();
+        assert_eq!(gpu.get("y"), [-1.0, -2.0, -3.0]);
+        (gpu, adapter)
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let caches = directory.path().join("missing/fgi");
+    let (gpu, adapter) = run_with(&caches);
+    let file = caches.join(wgpu::util::pipeline_cache_key(&adapter.get_info()).unwrap());
+    let kept = std::fs::read(&file).unwrap();
+    let is_warm = || gpu.pipeline_cache(&adapter, &caches).unwrap().is_warm();
+    assert!(kept.len() > 32 && is_warm());
+    let resealed = |place: usize| {
+        let mut data = cache::unsealed(kept.clone()).unwrap();
+        data[place] ^= 1;
+        cache::sealed(data)
+    };
+    // Cut off, of another version of wgpu, of another device, of another driver.
+    let damaged = [kept[..40].to_vec(), Vec::new(), resealed(8), resealed(20), resealed(40)];
+    for bytes in damaged {
+        std::fs::write(&file, bytes).unwrap();
+        run_with(&caches);
+        assert_eq!(std::fs::read(&file).unwrap(), kept);
+    }
+    // What is a file cannot be a directory.
+    run_with(&file);
+    assert!(is_warm());
+}
