@@ -4,6 +4,7 @@ use fgi_compiler::graph::Bindings;
 use fgi_compiler::kernel::{BufferId, Pass};
 
 use crate::Error;
+use crate::bench::Tuning;
 
 /// A compiled program on a device, with its buffers.
 pub(crate) trait Backend: Send {
@@ -29,6 +30,13 @@ pub(crate) trait Backend: Send {
 
     /// The memory that it has for what ran last.
     fn footprint(&self) -> Footprint;
+
+    /// Measures the variants of the program that the device has, with the inputs as they are, and goes
+    /// on with the fastest.
+    fn tune(&mut self) -> Result<Tuning, Error> {
+        let name = self.device_name();
+        Err(Error::Device(format!("{name} has no variants of a program to measure: use a GPU")))
+    }
 }
 
 /// The memory of a program on a device.

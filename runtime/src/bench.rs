@@ -1,5 +1,6 @@
 //! How long programs take, and how much memory.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,18 @@ pub struct Parts {
     pub backward: Spread,
     /// `None` if the program has no update.
     pub update: Option<Spread>,
+}
+
+/// The variants of a program on a GPU, measured by [`Session::tune`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuning {
+    /// How many rows of the batch a workgroup computes, and the milliseconds of a forward and a backward
+    /// pass, the least of a few runs.
+    pub variants: Vec<(u32, f64)>,
+    /// The rows of the fastest variant.
+    pub rows: u32,
+    /// Where later sessions find this choice; `None` if it could not be kept.
+    pub file: Option<PathBuf>,
 }
 
 /// How often things are done: as often as fit into a second, but so many times at least and at most.

@@ -76,6 +76,11 @@ impl Device {
         Device { memory_limit: Some(bytes), ..self }
     }
 
+    /// Whether it is a GPU whatever the machine has.
+    pub fn is_gpu(&self) -> bool {
+        matches!(self.kind, Kind::Gpu(_))
+    }
+
     pub(crate) fn open(&self, program: Arc<Program>) -> Result<Opened, Error> {
         match &self.kind {
             Kind::Cpu => self.open_cpu(program, false),

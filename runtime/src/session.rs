@@ -9,6 +9,7 @@ use fgi_compiler::graph::{Bindings, Role, Type};
 use fgi_compiler::kernel::{Buffer, BufferId, BufferSource, Pass, Program};
 
 use crate::backend::{Backend, Footprint};
+use crate::bench::Tuning;
 use crate::device::{Device, Opened};
 use crate::npz::Arrays;
 use crate::{Array, Error, init, shapes};
@@ -193,6 +194,21 @@ impl Session {
     }
 
     fn run_passes(&mut self, passes: &[Pass]) -> Result<(), Error> {
+        self.ready()?;
+        self.backend.run(passes)
+    }
+
+    /// Measures a few variants of the program with the inputs that were given, by forward and backward
+    /// passes, and goes on with the fastest. The choice is kept in the user's cache directory: later
+    /// sessions of this program on this GPU begin with it. Devices other than a GPU, and artifacts,
+    /// have no variants, which is an error.
+    pub fn tune(&mut self) -> Result<Tuning, Error> {
+        self.ready()?;
+        self.backend.tune()
+    }
+
+    /// All inputs are given and all dimensions bound.
+    fn ready(&mut self) -> Result<(), Error> {
         let missing = self.program.inputs.iter().find(|input| !self.given.contains(&input.name));
         if let Some(input) = missing {
             return Err(Error::Missing { what: "input", name: input.name.clone() });
@@ -200,7 +216,7 @@ impl Session {
         if self.bindings.is_none() {
             self.bind(Bindings::new())?;
         }
-        self.backend.run(passes)
+        Ok(())
     }
 
     /// Waits until the device has done all that it was asked for.

@@ -8,6 +8,7 @@ use fgi_compiler::graph::{Clock, Elem, Role};
 use fgi_compiler::kernel::{Pass, Program};
 use fgi_compiler::optimizer::{LEARNING_RATE, STEP};
 
+use crate::bench::Tuning;
 use crate::checkpoint::{Checkpoint, Progress, Sums};
 use crate::data::{Dataset, Feed, Samples};
 use crate::{Array, Data, Device, Error, Session, init};
@@ -229,6 +230,14 @@ impl Trainer {
             train_accuracy: self.accuracy_of(&self.progress.sums),
             samples_per_s: self.clock.samples_per_s(),
         }))
+    }
+
+    /// [`Session::tune`] with the first samples, as many as a batch has.
+    pub fn tune(&mut self) -> Result<Tuning, Error> {
+        let samples: Vec<usize> = (0..self.options.batch.min(self.data.train.len())).collect();
+        let batch = self.feed.batch(&self.data.train, &samples);
+        self.set_inputs(&batch)?;
+        self.session.tune()
     }
 
     /// Parameters, the optimiser's memory and how far training has come.

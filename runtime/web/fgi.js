@@ -45,11 +45,12 @@ export async function requestDevice(program) {
   }
   const adapter = await navigator.gpu.requestAdapter();
   if (!adapter) throw new FgiError("WebGPU has found no graphics adapter");
-  const { storage_buffers, workgroup_size } = program.manifest.profile;
+  const { storage_buffers, workgroup_size, workgroup_memory } = program.manifest.profile;
   const limits = {
     maxStorageBuffersPerShaderStage: storage_buffers,
     maxComputeInvocationsPerWorkgroup: workgroup_size,
     maxComputeWorkgroupSizeX: workgroup_size,
+    maxComputeWorkgroupStorageSize: workgroup_memory,
   };
   for (const [name, needed] of Object.entries(limits)) {
     if (adapter.limits[name] < needed) {

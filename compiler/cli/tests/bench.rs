@@ -14,8 +14,13 @@ fn measure(arguments: &[&str]) -> (String, String, Option<i32>) {
 }
 
 fn fgic(arguments: &[&str]) -> (String, String, Option<i32>) {
+    fgic_with(arguments, &[])
+}
+
+fn fgic_with(arguments: &[&str], environment: &[(&str, &Path)]) -> (String, String, Option<i32>) {
     let output = Command::new(env!("CARGO_BIN_EXE_fgic"))
         .args(arguments)
+        .envs(environment.iter().copied())
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .env("NO_COLOR", "1")
         .output()
@@ -86,6 +91,25 @@ fn a_memory_limit_is_traded_for_time() {
     let (_, errors, code) = bench(&["-D", "T=100", "--memory-limit", "much"]);
     assert!(errors.contains("--memory-limit"), "{errors}");
     assert_eq!(code, Some(2));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_gpu_is_tuned() {
+    let caches = tempfile::tempdir().unwrap();
+    let network = ["-D", "K=4", "-D", "N=16", "-D", "T=3", "--batch", "4", "--runs", "1"];
+    let arguments = [&["bench", NETWORK, "--device", "gpu", "--tune"], &network[..]].concat();
+    let (_, errors, code) = fgic_with(&arguments, &[("XDG_CACHE_HOME", caches.path())]);
+    assert_eq!(code, Some(0), "{errors}");
+    let notes = errors.lines().filter(|line| line.contains("by rows in a workgroup: 1: "));
+    // With and without gradients.
+    assert_eq!(notes.count(), 2, "{errors}");
+    let files = std::fs::read_dir(caches.path().join("fgi")).unwrap();
+    let is_tuning = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("tuned_");
+    assert_eq!(files.filter(|file| is_tuning(&file.as_ref().unwrap().file_name())).count(), 2);
+    let (printed, errors, code) = bench(&["-D", "T=3", "--tune"]);
+    assert_eq!((printed.as_str(), code), ("", Some(2)));
+    assert!(errors.contains("`--device cpu` must be `gpu` or `gpu:NAME`"), "{errors}");
 }
 
 #[cfg(unix)]

@@ -29,10 +29,17 @@ pub const MANIFEST: &str = "manifest.json";
 
 /// A device that shaders are planned for without having it: its name, and what it offers.
 pub const PROFILES: [(&str, Limits); 3] = [
-    ("webgpu-default", Limits { storage_buffers: 8, workgroup_size: 256 }),
-    ("webgpu-compatibility", Limits { storage_buffers: 4, workgroup_size: 128 }),
-    ("desktop", Limits { storage_buffers: 24, workgroup_size: 256 }),
+    ("webgpu-default", Limits::WEBGPU),
+    ("webgpu-compatibility", Limits { storage_buffers: 4, workgroup_size: 128, ..Limits::WEBGPU }),
+    ("desktop", DESKTOP),
 ];
+
+const DESKTOP: Limits = Limits {
+    storage_buffers: 24,
+    workgroup_memory: 32 << 10,
+    parallel_workgroups: 64,
+    ..Limits::WEBGPU
+};
 
 /// How to build an artifact.
 #[derive(Clone, Debug)]

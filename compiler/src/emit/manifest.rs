@@ -82,6 +82,8 @@ pub struct Profile {
     pub storage_buffers: usize,
     /// The most invocations of a workgroup (WebGPU: `maxComputeInvocationsPerWorkgroup`).
     pub workgroup_size: u32,
+    /// The most bytes of a workgroup's memory (WebGPU: `maxComputeWorkgroupStorageSize`).
+    pub workgroup_memory: u32,
 }
 
 /// The graph's dimensions by name.
@@ -388,6 +390,7 @@ pub(super) fn manifest(
             name: profile.to_owned(),
             storage_buffers: limits.storage_buffers,
             workgroup_size: limits.workgroup_size,
+            workgroup_memory: limits.workgroup_memory,
         },
         dimensions: dimensions(compiled),
         time: program.time.clone(),

@@ -23,12 +23,14 @@
 mod math;
 mod names;
 pub mod plan;
+mod rows;
 mod storage;
 #[cfg(test)]
 mod tests;
 mod tile;
 mod writer;
 
+pub use rows::ROWS;
 pub use storage::Group;
 
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -46,12 +48,29 @@ pub struct Limits {
     pub storage_buffers: usize,
     /// Invocations in a workgroup.
     pub workgroup_size: u32,
+    /// Memory of a workgroup, in bytes.
+    pub workgroup_memory: u32,
+    /// Workgroups that the device computes at once, more or less.
+    pub parallel_workgroups: u32,
+    /// Rows of the batch that a workgroup computes in recurrences with matrix products, one of [`ROWS`]; as
+    /// many as fit, if that is fewer. The number that a model of the costs finds best, if not given.
+    pub rows: Option<u32>,
+}
+
+impl Limits {
+    /// What every WebGPU device offers, on a GPU of middling size.
+    pub const WEBGPU: Limits = Limits {
+        storage_buffers: 8,
+        workgroup_size: 256,
+        workgroup_memory: 16 << 10,
+        parallel_workgroups: 16,
+        rows: None,
+    };
 }
 
 impl Default for Limits {
-    /// What every WebGPU device offers.
     fn default() -> Limits {
-        Limits { storage_buffers: 8, workgroup_size: 256 }
+        Limits::WEBGPU
     }
 }
 

@@ -1,5 +1,9 @@
 //! Finding a GPU.
 
+use std::thread::available_parallelism;
+
+use fgi_compiler::emit::wgsl::Limits;
+
 use crate::Error;
 
 /// Which GPU to use.
@@ -29,6 +33,25 @@ pub struct AdapterInfo {
     pub max_buffer_bytes: u64,
     /// How many buffers a kernel can use.
     pub max_storage_buffers: u32,
+    /// The memory of a workgroup, in bytes.
+    pub max_workgroup_memory: u32,
+}
+
+impl AdapterInfo {
+    /// What shaders are emitted for. No driver says how many workgroups run at once: it is a guess.
+    pub(super) fn limits(&self) -> Limits {
+        let storage_buffers = self.max_storage_buffers as usize;
+        Limits {
+            storage_buffers: Limits::WEBGPU.storage_buffers.min(storage_buffers),
+            workgroup_memory: self.max_workgroup_memory,
+            parallel_workgroups: match self.kind {
+                AdapterKind::Discrete => 64,
+                AdapterKind::Software => available_parallelism().map_or(1, |n| n.get() as u32),
+                _ => Limits::WEBGPU.parallel_workgroups,
+            },
+            ..Limits::WEBGPU
+        }
+    }
 }
 
 /// Best first.
@@ -108,5 +131,6 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         max_buffer_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        max_workgroup_memory: limits.max_compute_workgroup_storage_size,
     }
 }

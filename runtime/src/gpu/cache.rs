@@ -8,6 +8,12 @@ use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use fgi_compiler::emit::wgsl::ROWS;
+use fgi_compiler::kernel::Program;
+use serde::{Deserialize, Serialize};
+
+use super::AdapterInfo;
+use crate::bench::Tuning;
 use crate::file::write_whole;
 
 /// `fgi` in the user's cache directory, if the environment says where that is.
@@ -64,11 +70,53 @@ impl PipelineCache {
     }
 }
 
-/// Writes a file, and the directory where it is missing.
-fn write(file: &Path, bytes: &[u8]) {
-    // What cannot be kept is done again.
-    let _ = file.parent().map(fs::create_dir_all);
-    let _ = write_whole(file, |file| file.write_all(bytes));
+/// The choice of a variant, with all that tells a reader what it is about.
+#[derive(Serialize, Deserialize)]
+struct Tuned {
+    program: String,
+    adapter: String,
+    driver: String,
+    /// Of a workgroup.
+    rows: u32,
+    /// The rows and milliseconds of the variants.
+    measured: Vec<(u32, f64)>,
+}
+
+/// The rows of a workgroup that were best when a program was tuned on an adapter.
+pub(super) fn rows(directory: &Path, adapter: &AdapterInfo, program: &Program) -> Option<u32> {
+    let text = fs::read(tuned_file(directory, adapter, program)).ok()?;
+    let tuned: Tuned = serde_json::from_slice(&text).ok()?;
+    ROWS.contains(&tuned.rows).then_some(tuned.rows)
+}
+
+/// Keeps what was measured; gives the file if that could be done.
+pub(super) fn keep_rows(
+    directory: &Path,
+    adapter: &AdapterInfo,
+    program: &Program,
+    tuning: &Tuning,
+) -> Option<PathBuf> {
+    let tuned = Tuned {
+        program: program.name.clone(),
+        adapter: adapter.name.clone(),
+        driver: adapter.driver.clone(),
+        rows: tuning.rows,
+        measured: tuning.variants.clone(),
+    };
+    let file = tuned_file(directory, adapter, program);
+    write(&file, &serde_json::to_vec_pretty(&tuned).ok()?).then_some(file)
+}
+
+fn tuned_file(directory: &Path, adapter: &AdapterInfo, program: &Program) -> PathBuf {
+    let AdapterInfo { name, driver, .. } = adapter;
+    let hash = hash(format!("{name}\n{driver}\n{program}").as_bytes());
+    directory.join(format!("tuned_{hash:016x}.json"))
+}
+
+/// Writes a file, and the directory where it is missing. Tells whether that could be done.
+fn write(file: &Path, bytes: &[u8]) -> bool {
+    let directory = file.parent().map_or(Ok(()), fs::create_dir_all);
+    directory.is_ok() && write_whole(file, |file| file.write_all(bytes)).is_ok()
 }
 
 /// The bytes and then their hash: drivers trust what they are given.

@@ -8,9 +8,10 @@ mod adapter;
 mod cache;
 #[cfg(test)]
 mod tests;
+mod tune;
 
 use std::num::NonZeroU64;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fgi_compiler::emit::wgsl::plan::{self, Budget, Plan, UNIFORM_ALIGNMENT, plan};
@@ -20,12 +21,15 @@ use fgi_compiler::kernel::{BufferId, Pass, Program};
 
 use crate::Error;
 use crate::backend::{Backend, Footprint};
+use crate::bench::Tuning;
 pub use adapter::{AdapterChoice, AdapterInfo, AdapterKind, adapters};
 use cache::PipelineCache;
 
 /// A program on a GPU.
 pub(crate) struct GpuBackend {
     program: Arc<Program>,
+    /// What the shaders are for; `None` if they are an artifact's.
+    limits: Option<Limits>,
     shaders: Shaders,
     /// The shaders in SPIR-V, where they go to the driver as they are.
     spirv: Option<Vec<Vec<u32>>>,
@@ -40,6 +44,8 @@ pub(crate) struct GpuBackend {
     fault: Arc<Mutex<Fault>>,
     /// The most bytes that buffers may take.
     memory_limit: Option<usize>,
+    /// Of files for later processes.
+    caches: Option<PathBuf>,
 }
 
 struct Pipeline {
@@ -71,13 +77,20 @@ const SUBMISSION_ITERATIONS: i64 = 4_000_000;
 impl GpuBackend {
     /// Opens a device and compiles the program's kernels for it.
     pub(crate) fn new(program: Arc<Program>, choice: AdapterChoice) -> Result<Self, Error> {
+        Self::with_caches(program, choice, cache::directory())
+    }
+
+    fn with_caches(
+        program: Arc<Program>,
+        choice: AdapterChoice,
+        caches: Option<PathBuf>,
+    ) -> Result<Self, Error> {
         let found = adapter::choose(&choice)?;
-        let storage_buffers = found.0.max_storage_buffers as usize;
-        let limits = Limits::default();
-        let limits =
-            Limits { storage_buffers: limits.storage_buffers.min(storage_buffers), ..limits };
-        let shaders = emit(&program, &limits).map_err(|error| Error::Compile(error.to_string()))?;
-        Self::open(program, shaders, None, found, cache::directory().as_deref())
+        let limits = found.0.limits();
+        let rows = caches.as_ref().and_then(|caches| cache::rows(caches, &found.0, &program));
+        let shaders = emitted(&program, Limits { rows, ..limits })?;
+        let backend = Self::open(program, shaders, None, found, caches)?;
+        Ok(GpuBackend { limits: Some(limits), ..backend })
     }
 
     /// Opens a device for a program whose kernels are these shaders. SPIR-V goes to the driver
@@ -89,7 +102,7 @@ impl GpuBackend {
         choice: AdapterChoice,
     ) -> Result<Self, Error> {
         let found = adapter::choose(&choice)?;
-        Self::open(program, shaders, spirv, found, cache::directory().as_deref())
+        Self::open(program, shaders, spirv, found, cache::directory())
     }
 
     fn open(
@@ -97,7 +110,7 @@ impl GpuBackend {
         shaders: Shaders,
         spirv: Option<Vec<Vec<u32>>>,
         (info, adapter): (AdapterInfo, wgpu::Adapter),
-        caches: Option<&Path>,
+        caches: Option<PathBuf>,
     ) -> Result<Self, Error> {
         let (device, queue) = open(&info, &adapter, &shaders, spirv.is_some())?;
         let fault = Arc::default();
@@ -106,6 +119,7 @@ impl GpuBackend {
         let pipelines = Vec::new();
         let mut backend = GpuBackend {
             program,
+            limits: None,
             shaders,
             spirv,
             info,
@@ -116,9 +130,11 @@ impl GpuBackend {
             bound: None,
             fault,
             memory_limit: None,
+            caches,
         };
+        let caches = backend.caches.as_deref();
         let cache = caches.and_then(|directory| backend.pipeline_cache(&adapter, directory));
-        backend.compile(cache.as_ref())?;
+        backend.pipelines = backend.pipelines(&backend.shaders, cache.as_ref())?;
         Ok(backend)
     }
 
@@ -132,15 +148,18 @@ impl GpuBackend {
         self.info.kind == AdapterKind::Software
     }
 
-    /// Makes the pipelines.
-    fn compile(&mut self, cache: Option<&PipelineCache>) -> Result<(), Error> {
-        let numbers = 0..self.shaders.shaders.len();
-        let pipelines = numbers.map(|n| self.pipeline(n, cache.map(|cache| &cache.cache)));
-        self.pipelines = pipelines.collect::<Result<_, _>>()?;
+    fn pipelines(
+        &self,
+        shaders: &Shaders,
+        cache: Option<&PipelineCache>,
+    ) -> Result<Vec<Pipeline>, Error> {
+        let numbered = shaders.shaders.iter().enumerate();
+        let pipelines = numbered.map(|(number, shader)| self.pipeline(number, shader, cache));
+        let pipelines = pipelines.collect::<Result<_, _>>()?;
         if let Some(cache) = cache {
             cache.save();
         }
-        Ok(())
+        Ok(pipelines)
     }
 
     fn pipeline_cache(&self, adapter: &wgpu::Adapter, directory: &Path) -> Option<PipelineCache> {
@@ -158,10 +177,10 @@ impl GpuBackend {
     fn pipeline(
         &self,
         number: usize,
-        cache: Option<&wgpu::PipelineCache>,
+        shader: &Shader,
+        cache: Option<&PipelineCache>,
     ) -> Result<Pipeline, Error> {
         let device = &self.device;
-        let shader = &self.shaders.shaders[number];
         let label = Some(shader.name.as_str());
         self.checked(&format!("compiling `{}`", shader.name), || {
             let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -199,7 +218,7 @@ impl GpuBackend {
                 module: &module,
                 entry_point: Some(&shader.entry),
                 compilation_options: wgpu::PipelineCompilationOptions::default(),
-                cache,
+                cache: cache.map(|cache| &cache.cache),
             });
             Pipeline { layout, pipeline }
         })
@@ -340,6 +359,26 @@ impl GpuBackend {
         Err(self.error("the program has no such buffer"))
     }
 
+    /// Makes all that depends on the open dimensions.
+    fn bind_again(&mut self, bindings: &Bindings) -> Result<(), Error> {
+        let mut plan = plan(&self.shaders, bindings, self.budget)?;
+        self.check_limit(&plan, bindings)?;
+        let bound = self.checked("allocating buffers", || -> Result<Bound, Error> {
+            let memory = self.memory(bindings)?;
+            // The last struct is bound with its full size.
+            plan.uniforms.resize(plan.uniforms.len() + UNIFORM_ALIGNMENT, 0);
+            let uniforms = self.buffer("args", plan.uniforms.len() as u64, UNIFORM);
+            self.queue.write_buffer(&uniforms, 0, &plan.uniforms);
+            let scratch = self.buffer("scratch", plan.scratch.max(4), STORAGE);
+            let bind_groups = (0..self.pipelines.len())
+                .map(|number| self.bind_group(number, &memory, &scratch, &uniforms))
+                .collect();
+            Ok(Bound { bindings: bindings.clone(), memory, bind_groups, plan })
+        })??;
+        self.bound = Some(bound);
+        Ok(())
+    }
+
     fn bound(&self) -> Result<&Bound, Error> {
         self.bound.as_ref().ok_or_else(|| self.error("the dimensions are not bound"))
     }
@@ -435,25 +474,10 @@ impl Backend for GpuBackend {
     }
 
     fn bind(&mut self, bindings: &Bindings) -> Result<(), Error> {
-        if self.bound.as_ref().is_some_and(|bound| bound.bindings == *bindings) {
-            return Ok(());
+        match &self.bound {
+            Some(bound) if bound.bindings == *bindings => Ok(()),
+            _ => self.bind_again(bindings),
         }
-        let mut plan = plan(&self.shaders, bindings, self.budget)?;
-        self.check_limit(&plan, bindings)?;
-        let bound = self.checked("allocating buffers", || -> Result<Bound, Error> {
-            let memory = self.memory(bindings)?;
-            // The last struct is bound with its full size.
-            plan.uniforms.resize(plan.uniforms.len() + UNIFORM_ALIGNMENT, 0);
-            let uniforms = self.buffer("args", plan.uniforms.len() as u64, UNIFORM);
-            self.queue.write_buffer(&uniforms, 0, &plan.uniforms);
-            let scratch = self.buffer("scratch", plan.scratch.max(4), STORAGE);
-            let bind_groups = (0..self.pipelines.len())
-                .map(|number| self.bind_group(number, &memory, &scratch, &uniforms))
-                .collect();
-            Ok(Bound { bindings: bindings.clone(), memory, bind_groups, plan })
-        })??;
-        self.bound = Some(bound);
-        Ok(())
     }
 
     fn write(&mut self, buffer: BufferId, bytes: &[u8]) -> Result<(), Error> {
@@ -505,6 +529,14 @@ impl Backend for GpuBackend {
         };
         Footprint { bytes: self.bound.as_ref().map_or(0, bytes) as usize, segments: 1 }
     }
+
+    fn tune(&mut self) -> Result<Tuning, Error> {
+        self.tune_rows()
+    }
+}
+
+fn emitted(program: &Program, limits: Limits) -> Result<Shaders, Error> {
+    emit(program, &limits).map_err(|error| Error::Compile(error.to_string()))
 }
 
 const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
@@ -513,8 +545,8 @@ const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
 
 const UNIFORM: wgpu::BufferUsages = wgpu::BufferUsages::UNIFORM.union(wgpu::BufferUsages::COPY_DST);
 
-/// Opens a device with WebGPU's default limits, but for buffers as large as the adapter has, and for
-/// what the shaders need beyond.
+/// Opens a device with WebGPU's default limits, but for buffers and workgroup memory as large as the
+/// adapter has, and for what the shaders need beyond.
 fn open(
     info: &AdapterInfo,
     adapter: &wgpu::Adapter,
@@ -542,6 +574,7 @@ fn open(
     let required_limits = wgpu::Limits {
         max_buffer_size: available.max_buffer_size,
         max_storage_buffer_binding_size: available.max_storage_buffer_binding_size,
+        max_compute_workgroup_storage_size: available.max_compute_workgroup_storage_size,
         max_storage_buffers_per_shader_stage: limits
             .max_storage_buffers_per_shader_stage
             .max(bindings),

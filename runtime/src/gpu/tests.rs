@@ -1,7 +1,8 @@
 //! Programs on whatever GPU there is (Mesa's llvmpipe, where there is none), against plain Rust.
 
 use fgi_compiler::autodiff::differentiate;
-use fgi_compiler::graph::interpret::{Tensor, Values, interpret};
+use fgi_compiler::emit::wgsl::ROWS;
+use fgi_compiler::graph::interpret::{Results, Tensor, Values, interpret};
 use fgi_compiler::graph::op::TABLE;
 use fgi_compiler::graph::{
     Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Number, Op, Param, Pointwise, Reduction,
@@ -505,48 +506,95 @@ fn trained_network(width: i64) -> Graph {
     differentiate(&source.0, "loss", &wrt).unwrap()
 }
 
+/// Gives a [`trained_network`] inputs and parameters; what the interpreter makes of them.
+fn feed(gpu: &mut GpuBackend, graph: &Graph, width: i64) -> Results {
+    let (steps, batch) = (19, 3);
+    gpu.bind_all(&[("B", batch), ("T", steps)]);
+    let bindings = [("B".into(), batch), ("T".into(), steps)].into();
+    let mut values = Values::new();
+    let inputs = [
+        ("x", vec![steps, batch, 6], 1.0),
+        ("goal", vec![batch, width], 1.0),
+        ("w_in", vec![6, width], 0.5),
+        ("first", vec![width], 0.5),
+        ("a.w", vec![width, width], 1.0 / (width as f32).sqrt()),
+        ("b.w", vec![width, width], 1.0 / (width as f32).sqrt()),
+    ];
+    for (seed, (name, dims, scale)) in (1u64..).zip(inputs) {
+        let count = dims.iter().product::<i64>() as usize;
+        let data: Vec<f32> = noise(count, seed).iter().map(|v| v * scale).collect();
+        gpu.set(name, &data);
+        let dims: Vec<usize> = dims.iter().map(|dim| *dim as usize).collect();
+        let data: Vec<f64> = data.into_iter().map(f64::from).collect();
+        values.insert(name.into(), Tensor::new(dims, data));
+    }
+    interpret(graph, &bindings, &values).unwrap()
+}
+
+fn assert_gradients(gpu: &mut GpuBackend, expected: &Results) {
+    gpu.run(&[Pass::Forward]).unwrap();
+    gpu.run(&[Pass::Backward]).unwrap();
+    for (root, tensor) in &expected.0 {
+        let id = gpu.program.result(root.role, &root.name).unwrap();
+        let bytes = gpu.read(id).unwrap();
+        let found: Vec<f32> =
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        assert_close_as(&root.name, &found, &tensor.data, 2e-4);
+    }
+}
+
 #[test]
 fn gradients_are_those_of_the_interpreter() {
-    let (steps, batch) = (19, 3);
     for (width, budget) in [(5, 1_000_000), (37, 200), (64, 30_000), (130, 30_000)] {
         let graph = trained_network(width);
         let program = lower(&schedule(&graph));
         let mut gpu = GpuBackend::new(Arc::new(program), AdapterChoice::Any).unwrap();
         gpu.budget.dispatch = budget;
-        gpu.bind_all(&[("B", batch), ("T", steps)]);
-        let bindings = [("B".into(), batch), ("T".into(), steps)].into();
-        let mut values = Values::new();
-        let inputs = [
-            ("x", vec![steps, batch, 6], 1.0),
-            ("goal", vec![batch, width], 1.0),
-            ("w_in", vec![6, width], 0.5),
-            ("first", vec![width], 0.5),
-            ("a.w", vec![width, width], 1.0 / (width as f32).sqrt()),
-            ("b.w", vec![width, width], 1.0 / (width as f32).sqrt()),
-        ];
-        for (seed, (name, dims, scale)) in (1u64..).zip(inputs) {
-            let count = dims.iter().product::<i64>() as usize;
-            let data: Vec<f32> = noise(count, seed).iter().map(|v| v * scale).collect();
-            gpu.set(name, &data);
-            let dims: Vec<usize> = dims.iter().map(|dim| *dim as usize).collect();
-            let data: Vec<f64> = data.into_iter().map(f64::from).collect();
-            values.insert(name.into(), Tensor::new(dims, data));
-        }
-        let expected = interpret(&graph, &bindings, &values).unwrap();
+        let expected = feed(&mut gpu, &graph, width);
         // A second run must not see anything of the first.
         for _ in 0..2 {
-            gpu.run(&[Pass::Forward]).unwrap();
-            gpu.run(&[Pass::Backward]).unwrap();
+            assert_gradients(&mut gpu, &expected);
         }
-        for (root, tensor) in &expected.0 {
-            let id = gpu.program.result(root.role, &root.name).unwrap();
-            let bytes = gpu.read(id).unwrap();
-            let found: Vec<f32> = bytes
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect();
-            assert_close_as(&root.name, &found, &tensor.data, 2e-4);
-        }
+    }
+}
+
+#[test]
+fn the_fastest_variant_is_kept_for_the_next_process() {
+    let width = 37;
+    let graph = trained_network(width);
+    let program = Arc::new(lower(&schedule(&graph)));
+    let directory = tempfile::tempdir().unwrap();
+    let open = || {
+        let caches = Some(directory.path().to_path_buf());
+        GpuBackend::with_caches(program.clone(), AdapterChoice::Any, caches).unwrap()
+    };
+    let mut gpu = open();
+    let own = gpu.shaders.clone();
+    let with = |rows| emitted(&program, Limits { rows, ..gpu.info.limits() }).unwrap();
+    let of_rows = ROWS.map(|rows| (rows, with(Some(rows))));
+    assert!(own == with(None));
+    let expected = feed(&mut gpu, &graph, width);
+    let tuning = gpu.tune().unwrap();
+    let rows: Vec<u32> = tuning.variants.iter().map(|(rows, _)| *rows).collect();
+    assert_eq!(rows, [1, 2, 4, 8, 16]);
+    let least = tuning.variants.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    assert_eq!(tuning.rows, least.0);
+    assert_gradients(&mut gpu, &expected);
+    let file = tuning.file.unwrap();
+    let mut kept: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(kept["rows"], tuning.rows);
+    for (rows, shaders) in of_rows {
+        kept["rows"] = rows.into();
+        std::fs::write(&file, kept.to_string()).unwrap();
+        let mut gpu = open();
+        assert!(gpu.shaders == shaders, "{rows} rows");
+        let expected = feed(&mut gpu, &graph, width);
+        assert_gradients(&mut gpu, &expected);
+    }
+    for wrong in ["", "{}", "{\"rows\": 3}"] {
+        std::fs::write(&file, wrong).unwrap();
+        assert!(open().shaders == own, "{wrong}");
     }
 }
 
@@ -558,11 +606,9 @@ fn pipelines_are_kept_for_the_next_process() {
     source.output("y", y);
     let program = Arc::new(lower(&schedule(&source.0)));
     let run_with = |caches: &Path| {
-        let found = adapter::choose(&AdapterChoice::Any).unwrap();
-        let adapter = found.1.clone();
-        let shaders = emit(&program, &Limits::default()).unwrap();
-        let mut gpu =
-            GpuBackend::open(program.clone(), shaders, None, found, Some(caches)).unwrap();
+        let adapter = adapter::choose(&AdapterChoice::Any).unwrap().1;
+        let caches = Some(caches.to_path_buf());
+        let mut gpu = GpuBackend::with_caches(program.clone(), AdapterChoice::Any, caches).unwrap();
         gpu.bind_all(&[]);
         gpu.set("x", &[1.0, 2.0, 3.0]);
         gpu.forward();

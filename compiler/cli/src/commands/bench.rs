@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use clap::ArgGroup;
 use fgi::Device;
-use fgi::bench::Runs;
+use fgi::bench::{Runs, Tuning};
 
 use crate::failure::{Failure, Outcome};
 use crate::figure::FigureFile;
@@ -54,6 +54,10 @@ pub struct Args {
     device: Device,
     #[command(flatten)]
     limits: LimitArgs,
+    /// Measures the variants of the shaders on the GPU first, and keeps the fastest in the user's cache
+    /// directory for later runs
+    #[arg(long)]
+    tune: bool,
     /// How often each time is taken; as often as fits into a second if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     runs: Option<u32>,
@@ -83,6 +87,9 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Outcome {
     let given = args.program.dims()?;
+    if args.tune {
+        can_tune(&args.device)?;
+    }
     if args.inputs.is_none() {
         render::note(&format!("inputs are random, from seed {}", args.seed));
     }
@@ -145,6 +152,28 @@ impl Args {
 }
 
 const MIB: f64 = (1 << 20) as f64;
+
+/// An error where --tune has nothing to choose from.
+pub(super) fn can_tune(device: &Device) -> Outcome {
+    if device.is_gpu() {
+        return Ok(());
+    }
+    let message =
+        format!("--tune measures shaders: `--device {device}` must be `gpu` or `gpu:NAME`");
+    Err(Failure::Usage(message))
+}
+
+/// What tuning found, on stderr.
+pub(super) fn note_tuning(graph: &str, tuning: &Tuning) {
+    let variant = |(rows, ms): &(u32, f64)| format!("{rows}: {ms:.1} ms");
+    let variants: Vec<String> = tuning.variants.iter().map(variant).collect();
+    let kept = match &tuning.file {
+        Some(file) => format!("kept in {}", file.display()),
+        None => "not kept, for there is no directory for it".to_owned(),
+    };
+    let (variants, rows) = (variants.join(", "), tuning.rows);
+    render::note(&format!("{graph} by rows in a workgroup: {variants}; {rows} {kept}"));
+}
 
 /// A text with the values of dimensions in place of their names in braces.
 fn filled(text: &str, dims: &BTreeMap<String, i64>) -> String {

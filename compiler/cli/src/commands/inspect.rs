@@ -68,8 +68,8 @@ fn dimensions(manifest: &Manifest) -> String {
 fn profile(manifest: &Manifest) -> String {
     let profile = &manifest.profile;
     format!(
-        "profile {}: {} storage buffers, {} invocations a workgroup",
-        profile.name, profile.storage_buffers, profile.workgroup_size
+        "profile {}: {} storage buffers, {} invocations and {} bytes of memory a workgroup",
+        profile.name, profile.storage_buffers, profile.workgroup_size, profile.workgroup_memory
     )
 }
 

@@ -12,6 +12,7 @@ use fgi_compiler::check::{self, GraphHead};
 use fgi_compiler::{Gradients, Options};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::bench::{can_tune, note_tuning};
 use crate::failure::{Failure, Outcome};
 use crate::optimizer::{OptimizerArgs, OptimizerName};
 use crate::program::{LimitArgs, NumericArgs, ProgramArgs};
@@ -62,6 +63,10 @@ pub struct Args {
     device: Device,
     #[command(flatten)]
     limits: LimitArgs,
+    /// Measures the variants of the shaders on the GPU first, and keeps the fastest in the user's cache
+    /// directory for later runs
+    #[arg(long)]
+    tune: bool,
     /// Where to save the parameters and all that --resume needs, after each epoch (safetensors)
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -87,6 +92,9 @@ enum ScheduleName {
 }
 
 pub fn run(args: &Args) -> Outcome {
+    if args.tune {
+        can_tune(&args.device)?;
+    }
     let program = args.program.read()?;
     let options = Options {
         graph: args.program.graph().cloned(),
@@ -112,6 +120,10 @@ pub fn run(args: &Args) -> Outcome {
     let mut trainer = trainer.map_err(|error| advise(error.into(), advice))?;
     if trainer.session().is_software_gpu() {
         render::note(&format!("{} runs on the processor", trainer.session().device_name()));
+    }
+    if args.tune {
+        let tuning = trainer.tune()?;
+        note_tuning(&graph, &tuning);
     }
     if let Some(path) = &args.resume {
         trainer

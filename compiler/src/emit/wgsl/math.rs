@@ -12,6 +12,15 @@ pub(super) fn with_callees(name: &str) -> Vec<&'static str> {
 /// Name, text, and what it calls.
 const HELPERS: &[(&str, &str, &[&str])] = &[
     (
+        "fgi_rows_2",
+        "// A bit for each row as a number.
+fn fgi_rows_2(bits: u32) -> vec2<f32> {
+    return vec2<f32>((vec2<u32>(bits) >> vec2<u32>(0u, 1u)) & vec2<u32>(1u));
+}
+",
+        &[],
+    ),
+    (
         "fgi_rows_4",
         "// A bit for each row as a number.
 fn fgi_rows_4(bits: u32) -> vec4<f32> {
@@ -24,6 +33,19 @@ fn fgi_rows_4(bits: u32) -> vec4<f32> {
         "fgi_rows_8",
         "fn fgi_rows_8(bits: u32) -> mat2x4<f32> {
     return mat2x4<f32>(fgi_rows_4(bits), fgi_rows_4(bits >> 4u));
+}
+",
+        &["fgi_rows_4"],
+    ),
+    (
+        "fgi_rows_16",
+        "fn fgi_rows_16(bits: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        fgi_rows_4(bits),
+        fgi_rows_4(bits >> 4u),
+        fgi_rows_4(bits >> 8u),
+        fgi_rows_4(bits >> 12u),
+    );
 }
 ",
         &["fgi_rows_4"],

@@ -126,6 +126,21 @@ fn a_recurrence_of_independent_points() {
 }
 
 #[test]
+fn a_workgroup_computes_as_many_rows_as_it_is_told() {
+    let (program, _) = layer();
+    let text = |limits| emit(&program, &limits).unwrap().shaders.pop().unwrap().text;
+    let with = |rows| text(Limits { rows: Some(rows), ..Limits::WEBGPU });
+    let vectors = [(2, "vec2<f32>"), (4, "vec4<f32>"), (8, "mat2x4<f32>"), (16, "mat4x4<f32>")];
+    for (rows, vector) in vectors {
+        let text = with(rows);
+        assert!(text.contains(&format!("var sums = {vector}();")), "{text}");
+    }
+    // A word for each of 100 spikes does not fit.
+    let small = Limits { workgroup_memory: 399, rows: Some(16), ..Limits::WEBGPU };
+    assert_eq!(text(small), with(1));
+}
+
+#[test]
 fn a_comment_cites_the_source() {
     let (mut program, _) = layer();
     let mut sources = Sources::default();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::names::Names;
+use super::rows::rows;
 use super::storage::{touched, written};
 use super::tile::{self, Index, LANES, Product, RowProduct, Side};
 use super::*;
@@ -184,7 +185,7 @@ impl<'a> Writer<'a> {
         };
         let is_chunked_reduction = is_chunked_reduction(program, kernel);
         let form = form(program, kernel, is_chunked_reduction);
-        let rows = if form == Form::Rows { rows(program, kernel) } else { 1 };
+        let rows = if form == Form::Rows { rows(program, kernel, limits) } else { 1 };
         Writer {
             program,
             kernel,
@@ -567,12 +568,17 @@ impl<'a> Writer<'a> {
 
     /// A vector with a component for each row.
     fn vector(&self) -> &'static str {
-        if self.rows == 4 { "vec4<f32>" } else { "mat2x4<f32>" }
+        match self.rows {
+            2 => "vec2<f32>",
+            4 => "vec4<f32>",
+            8 => "mat2x4<f32>",
+            _ => "mat4x4<f32>",
+        }
     }
 
     fn component(&self, vector: &str, row: &str) -> String {
         match self.rows {
-            4 => format!("{vector}[{row}]"),
+            2 | 4 => format!("{vector}[{row}]"),
             _ => format!("{vector}[{row} / 4][{row} % 4]"),
         }
     }
@@ -1469,20 +1475,6 @@ fn form(program: &Program, kernel: &Kernel, is_chunked_reduction: bool) -> Form 
         Some(_) if kernel.stages.iter().all(is_local) => Form::Elements,
         Some(_) => Form::Rows,
     }
-}
-
-/// Workgroup memory that any device has, in bytes.
-const WORKGROUP_MEMORY: i64 = 16_384;
-
-/// How many rows a workgroup computes: several where they share products and these fit.
-fn rows(program: &Program, kernel: &Kernel) -> i64 {
-    let products =
-        kernel.stages.iter().flat_map(|stage| tile::row_products(program, kernel, stage));
-    let floats: i64 = products.map(|product| product.length).sum();
-    let all = Dim::product(&kernel.stages[0].axes[..kernel.local_axes]).as_const();
-    let fits =
-        |rows: &i64| 4 * rows * floats <= WORKGROUP_MEMORY && all.is_none_or(|all| all >= *rows);
-    if floats == 0 { 1 } else { [8, 4].into_iter().find(fits).unwrap_or(1) }
 }
 
 /// Workgroups for all tiles of a side, so many times.

@@ -18,7 +18,7 @@ use fgi_compiler::schedule::schedule;
 use fgi_compiler::{Compiled, Options, compile};
 
 use super::trade::Trade;
-use super::{Args, filled};
+use super::{Args, filled, note_tuning};
 use crate::failure::Failure;
 use crate::program::{self, ProgramText};
 use crate::render;
@@ -104,6 +104,7 @@ impl Subject {
             Ok(compile_ms + ms(start))
         };
         let [first_step_ms, _, third_step_ms] = [step()?, step()?, step()?];
+        tune(args, &mut session)?;
         if session.is_software_gpu() {
             render::note(&format!("{} runs on the processor", session.device_name()));
         }
@@ -134,6 +135,7 @@ impl Subject {
             graph = compiled.graphs.into_iter().last();
             let mut session = Session::new(Arc::new(compiled.program), &args.device())?;
             give(&mut session, &subject.arrays, args.seed)?;
+            tune(args, &mut session)?;
             subject.training = Some(std::mem::replace(&mut subject.inference, session));
         }
         let inference = bench::inference(&mut subject.inference, subject.runs)?;
@@ -256,6 +258,14 @@ fn give(session: &mut Session, arrays: &Arrays, seed: u64) -> Result<(), Failure
     }
     let inputs = of(&inputs);
     Ok(session.set_inputs(inputs.into_iter().map(|(name, array)| (name.as_str(), array)))?)
+}
+
+fn tune(args: &Args, session: &mut Session) -> Result<(), Failure> {
+    if args.tune {
+        let tuning = session.tune()?;
+        note_tuning(&session.program().name, &tuning);
+    }
+    Ok(())
 }
 
 /// The share of a graph's spikes that are 1.
