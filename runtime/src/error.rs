@@ -113,6 +113,7 @@ fn size(bytes: usize) -> String {
     format!("{}.{} {name}", tenths / 10, tenths % 10)
 }
 
+#[cfg(feature = "gpu")]
 impl From<PlanError> for Error {
     fn from(error: PlanError) -> Error {
         match error {
