@@ -6,15 +6,17 @@
 //!
 //! Five forms of kernel:
 //! - without recurrence, an invocation computes one point of time and axes;
-//! - a matrix product gives an invocation a tile of points, which share what they read;
+//! - a matrix product gives an invocation a tile of points, so that what is read for a row of the tile
+//!   serves all its columns, and the other way round;
 //! - a long reduction to a few points gives each a workgroup, whose lanes share the loop and add up
 //!   their parts in a tree;
 //! - a recurrence whose axes are all local gives each point an invocation that walks through time;
 //! - any other recurrence gives each point of the local axes a workgroup, whose lanes stride over the
 //!   remaining axes and meet at a barrier after each stage. Where there are matrix products within the
-//!   recurrence, a workgroup takes several rows: what the products read of the rows is put into
-//!   workgroup memory first, spikes as a bit a row, and a weight that is read serves all. Control flow around barriers depends on
-//!   uniforms and the workgroup's number only, as browsers demand.
+//!   recurrence, a workgroup takes several rows, and an invocation several points of each: what the
+//!   products read of the rows is put into workgroup memory first, spikes as a bit a row, and a weight
+//!   that is read serves all rows. Iterations in which no row has a spike are left out. Control flow
+//!   around barriers depends on uniforms and the workgroup's number only, as browsers demand.
 //!
 //! A long loop can be cut into several dispatches. A recurrence runs over a range of steps: its state
 //! is in the streams. A long reduction runs over a range of its iterations and carries partial results

@@ -327,6 +327,11 @@ fn a_recurrence_wider_than_a_workgroup_over_many_steps() {
 }
 
 #[test]
+fn a_recurrence_of_rows_and_neurons_that_fill_no_tile() {
+    recurrent_layer(9, 19, 70);
+}
+
+#[test]
 fn a_recurrence_of_a_thousand_neurons() {
     recurrent_layer(12, 1, 1000);
 }

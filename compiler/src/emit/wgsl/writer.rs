@@ -1,12 +1,18 @@
 //! The text of one shader.
 
+mod product;
+mod recurrence;
+mod sums;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::ops::Range;
+use std::rc::Rc;
 
 use super::names::Names;
-use super::rows::rows;
+use super::rows::{columns, rows};
 use super::storage::{touched, written};
-use super::tile::{self, Index, LANES, Product, RowProduct, Side};
+use super::tile::{self, LANES, Product};
 use super::*;
 use crate::graph::{Elem, Pointwise, Reduction};
 use crate::kernel::{Affine, Inst, ReduceLoop, Store, Val};
@@ -20,24 +26,24 @@ pub(super) fn write(
     sources: &Sources,
 ) -> Shader {
     let mut writer = Writer::new(program, kernel, groups, limits);
-    let (dispatch, chunking) = match writer.form {
+    let (dispatch, chunking) = match writer.form.clone() {
         Form::Points => writer.points(),
         Form::Teams => writer.teams(),
-        Form::Product => writer.product(),
+        Form::Product(product) => writer.product(&product),
         Form::Elements => writer.elements(),
         Form::Rows => writer.rows(),
     };
     writer.finish(pass, dispatch, chunking, sources)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 enum Form {
     /// No recurrence: an invocation a point.
     Points,
     /// A long reduction to a few points: a workgroup a point.
     Teams,
     /// A matrix product: an invocation for a tile of points.
-    Product,
+    Product(Rc<Product>),
     /// A recurrence, an invocation a point.
     Elements,
     /// A recurrence, a workgroup for a few points of the local axes.
@@ -51,6 +57,8 @@ struct Writer<'a> {
     form: Form,
     /// Rows of a recurrence that a workgroup computes.
     rows: i64,
+    /// Points of each row that an invocation computes at most.
+    columns: i64,
     /// Workgroup memory: name, type, elements.
     workgroup: Vec<(String, &'static str, i64)>,
     /// The length of streams.
@@ -97,14 +105,6 @@ struct Words {
     axes: Vec<String>,
 }
 
-/// A point of a side of a tile.
-struct TilePoint {
-    flat: String,
-    /// Those of the side.
-    indices: Vec<String>,
-    guard: Option<String>,
-}
-
 /// What the values of a stage are called at a point.
 #[derive(Clone)]
 struct Values {
@@ -114,47 +114,17 @@ struct Values {
     /// Its number among all points.
     point: String,
     step: String,
-    /// Whether there is such a point; always, if not given.
-    guard: Option<String>,
 }
 
-/// The points that an invocation computes together.
-struct Copies {
-    /// Row by row, in a grid of so many columns.
-    points: Vec<Values>,
-    columns: usize,
-    /// For each value, whether it differs between rows and between columns.
-    differs: Vec<(bool, bool)>,
-}
-
-impl Copies {
-    fn one(stage: &Stage, values: Values) -> Copies {
-        Copies {
-            points: vec![values],
-            columns: 1,
-            differs: vec![(false, false); stage.insts.len()],
+impl Values {
+    /// Names the result of a reduction loop.
+    fn set_sum(&mut self, stage: &Stage, index: usize, name: String) {
+        for (result, inst) in self.names.iter_mut().zip(&stage.insts) {
+            if *inst == Inst::Reduce(index) {
+                *result = Some(name.clone());
+            }
         }
-    }
-
-    /// The copy that has the value of a copy first.
-    fn owner(&self, val: Val, copy: usize) -> usize {
-        let (rows, columns) = self.differs[val.0 as usize];
-        let row = if rows { copy / self.columns } else { 0 };
-        let column = if columns { copy % self.columns } else { 0 };
-        row * self.columns + column
-    }
-
-    /// The copies that have a value first.
-    fn owners(&self, val: Val) -> Vec<usize> {
-        (0..self.points.len()).filter(|copy| self.owner(val, *copy) == *copy).collect()
-    }
-
-    /// Names a value of all copies after those that have it first.
-    fn share(&mut self, val: Val) {
-        for copy in 0..self.points.len() {
-            let name = self.points[self.owner(val, copy)].names[val.0 as usize].clone();
-            self.points[copy].names[val.0 as usize] = name;
-        }
+        self.loops[index].accumulators = vec![name];
     }
 }
 
@@ -184,17 +154,23 @@ impl<'a> Writer<'a> {
             axes: (0..rank).map(|axis| names.take(&format!("i{axis}"))).collect(),
         };
         let is_chunked_reduction = is_chunked_reduction(program, kernel);
-        let form = form(program, kernel, is_chunked_reduction);
-        let rows = if form == Form::Rows { rows(program, kernel, limits) } else { 1 };
+        let form = form(program, kernel, is_chunked_reduction, limits);
+        let rows = match form {
+            Form::Rows => rows(program, kernel, limits),
+            _ => 1,
+        };
+        let columns = columns(rows, limits);
+        let workgroup_size = workgroup_size(kernel, &form, columns).min(limits.workgroup_size);
         Writer {
             program,
             kernel,
             groups,
             form,
             rows,
+            columns,
             workgroup: Vec::new(),
             time: time(program),
-            workgroup_size: workgroup_size(kernel, form, rows).min(limits.workgroup_size),
+            workgroup_size,
             is_chunked_reduction,
             names,
             entry,
@@ -233,7 +209,7 @@ impl<'a> Writer<'a> {
             self.words.step = indices[0].clone();
         }
         let axes = indices[usize::from(stage.timed)..].to_vec();
-        self.stage(stage, Copies::one(stage, self.values(stage, axes)));
+        self.stage(stage, self.values(stage, axes));
         let chunking = match self.is_chunked_reduction {
             true => self.ranges(stage, &count, 1),
             false => Chunking::Whole,
@@ -250,7 +226,7 @@ impl<'a> Writer<'a> {
         let line = format!("let {point} = i32({group}.y * {groups}.x + {group}.x);");
         self.line(&line);
         let axes = self.split(&point, &stage.axes, &indices, "let");
-        self.stage(stage, Copies::one(stage, self.values(stage, axes)));
+        self.stage(stage, self.values(stage, axes));
         let chunking = self.ranges(stage, &count, self.workgroup_size);
         (Dispatch::Workgroups(count), chunking)
     }
@@ -258,438 +234,6 @@ impl<'a> Writer<'a> {
     fn ranges(&self, stage: &Stage, points: &Dim, lanes: u32) -> Chunking {
         let lengths = stage.loops.iter().map(|reduce| reduce.length(self.program)).collect();
         Chunking::Loops { lengths, slots: slots(stage), points: points.clone(), lanes }
-    }
-
-    fn elements(&mut self) -> (Dispatch, Chunking) {
-        let kernel = self.kernel;
-        let extents = &kernel.stages[0].axes;
-        let count = Dim::product(extents);
-        self.point_of_invocation(&count);
-        let (point, indices) = (self.words.point.clone(), self.words.axes.clone());
-        let axes = self.split(&point, extents, &indices, "let");
-        self.open_steps();
-        for stage in &kernel.stages {
-            self.stage(stage, Copies::one(stage, self.values(stage, axes.clone())));
-        }
-        self.close();
-        let work = kernel
-            .stages
-            .iter()
-            .map(|stage| StepWork { points: Dim::one(), iterations: self.iterations(stage) });
-        (Dispatch::Invocations(count), self.steps(1, work.collect()))
-    }
-
-    fn rows(&mut self) -> (Dispatch, Chunking) {
-        let kernel = self.kernel;
-        let outer = &kernel.stages[0].axes[..kernel.local_axes];
-        let count = Dim::product(outer);
-        let first = match self.rows {
-            1 => self.words.point.clone(),
-            _ => self.names.take("first_row"),
-        };
-        let Words { group, groups, .. } = &self.words;
-        let number = format!("i32({group}.y * {groups}.x + {group}.x)");
-        let times = if self.rows == 1 { String::new() } else { format!(" * {}", self.rows) };
-        self.line(&format!("let {first} = {number}{times};"));
-        let end = self.dim(&count);
-        self.open(&format!("if ({first} < {end})"));
-        let names = self.words.axes[..outer.len()].to_vec();
-        let single = match self.rows {
-            1 => self.split(&first, outer, &names, "let"),
-            _ => Vec::new(),
-        };
-        self.open_steps();
-        let mut work = Vec::new();
-        for stage in &kernel.stages {
-            match self.rows {
-                1 => work.push(self.stage_of_row(stage, &single)),
-                _ => work.extend(self.stage_of_rows(stage, &first, &end)),
-            }
-        }
-        self.close();
-        self.close();
-        let dispatch = match self.rows {
-            1 => Dispatch::Workgroups(count),
-            // Each row's share of a workgroup, so that workgroups are rounded up.
-            rows => {
-                let share = Dim::constant(i64::from(self.workgroup_size) / rows);
-                Dispatch::Invocations(&count * &share)
-            }
-        };
-        (dispatch, self.steps(self.workgroup_size, work))
-    }
-
-    /// A stage of the row that a workgroup owns.
-    fn stage_of_row(&mut self, stage: &Stage, outer: &[String]) -> StepWork {
-        let inner = self.open_lanes(stage);
-        let axes = outer.iter().cloned().chain(inner).collect();
-        self.stage(stage, Copies::one(stage, self.values(stage, axes)));
-        self.close();
-        self.line("storageBarrier();");
-        StepWork { points: self.width(stage), iterations: self.iterations(stage) }
-    }
-
-    /// The points of a row.
-    fn width(&self, stage: &Stage) -> Dim {
-        Dim::product(&stage.axes[self.kernel.local_axes..])
-    }
-
-    /// Opens the loop in which lanes share the points of a row; gives their indices.
-    fn open_lanes(&mut self, stage: &Stage) -> Vec<String> {
-        let local = self.kernel.local_axes;
-        let inner = &stage.axes[local..];
-        let flat = self.words.axes.get(local).cloned();
-        let flat = flat.filter(|_| inner.len() == 1).unwrap_or_else(|| self.names.take("i"));
-        let count = self.dim(&Dim::product(inner));
-        let (lane, lanes) = (self.words.lane.clone(), self.workgroup_size);
-        self.open(&format!("for (var {flat} = i32({lane}); {flat} < {count}; {flat} += {lanes})"));
-        let names = self.words.axes[local..stage.axes.len()].to_vec();
-        self.split(&flat, inner, &names, "let")
-    }
-
-    /// A stage of the rows that a workgroup owns. What products read of the rows is put into workgroup
-    /// memory first, so that a weight that is read serves all rows.
-    fn stage_of_rows(&mut self, stage: &Stage, first: &str, end: &str) -> Vec<StepWork> {
-        let products = tile::row_products(self.program, self.kernel, stage);
-        let tiles: Vec<String> =
-            products.iter().map(|product| self.tile_of_rows(stage, product, first, end)).collect();
-        if !products.is_empty() {
-            self.line("workgroupBarrier();");
-        }
-        let depth = self.depth;
-        let columns = if products.is_empty() { 1 } else { self.columns(stage) };
-        let mut inner = if columns == 1 { self.open_lanes(stage) } else { Vec::new() };
-        let places = match columns {
-            1 => vec![inner.clone()],
-            _ => (0..columns).map(|column| self.column(stage, &column.to_string())).collect(),
-        };
-        let sums: Vec<String> = products
-            .iter()
-            .zip(&tiles)
-            .map(|(product, tile)| self.sums_of_rows(stage, product, tile, &places))
-            .collect();
-        let mut column = String::new();
-        if columns > 1 {
-            let c = self.names.take("c");
-            self.open(&format!("for (var {c} = 0; {c} < {columns}; {c} += 1)"));
-            inner = self.column(stage, &c);
-            column = format!("[{c}]");
-        }
-        let (r, row) = (self.names.take("r"), self.names.take("row"));
-        self.open(&format!("for (var {r} = 0; {r} < {}; {r} += 1)", self.rows));
-        self.line(&format!("let {row} = {first} + {r};"));
-        self.open(&format!("if ({row} < {end})"));
-        let outer = self.outer_axes(stage, &row);
-        let axes = outer.into_iter().chain(inner).collect();
-        let mut copies = Copies::one(stage, self.values(stage, axes));
-        for val in &stage.body {
-            let product = match stage.inst(*val) {
-                Inst::Reduce(index) => products.iter().position(|p| p.number == *index),
-                _ => None,
-            };
-            match product {
-                Some(product) => {
-                    let name = self.names.take("sum");
-                    let sum = self.component(&format!("{}{column}", sums[product]), &r);
-                    self.line(&format!("let {name} = {sum};"));
-                    copies.points[0].names[val.0 as usize] = Some(name);
-                }
-                None => self.value(stage, &mut copies, *val),
-            }
-        }
-        self.results(stage, &copies.points[0]);
-        while self.depth > depth {
-            self.close();
-        }
-        self.line("storageBarrier();");
-        if !products.is_empty() {
-            self.line("workgroupBarrier();");
-        }
-        self.work_of_rows(stage, &products)
-    }
-
-    /// What [`Writer::stage_of_rows`] costs an invocation: filling workgroup memory, then the points.
-    fn work_of_rows(&self, stage: &Stage, products: &[RowProduct]) -> Vec<StepWork> {
-        let rows = Dim::constant(self.rows);
-        let tiles = products.iter().map(|product| StepWork {
-            points: Dim::constant(product.length),
-            iterations: rows.clone(),
-        });
-        let (mut shared, mut in_row) = (Dim::zero(), Dim::one());
-        for (index, reduce) in stage.loops.iter().enumerate() {
-            let is_shared = products.iter().any(|product| product.number == index);
-            let sum = if is_shared { &mut shared } else { &mut in_row };
-            *sum = &*sum + &self.written_iterations(reduce);
-        }
-        let iterations = &shared + &(&rows * &in_row);
-        tiles.chain([StepWork { points: self.width(stage), iterations }]).collect()
-    }
-
-    /// How many points of each row an invocation computes together.
-    fn columns(&self, stage: &Stage) -> i64 {
-        let lanes = i64::from(self.workgroup_size);
-        let width = self.width(stage).as_const().filter(|width| width % lanes == 0);
-        width.map(|width| width / lanes).filter(|columns| *columns <= 4).unwrap_or(1).max(1)
-    }
-
-    /// The indices within a row of an invocation's point of this number.
-    fn column(&mut self, stage: &Stage, number: &str) -> Vec<String> {
-        let local = self.kernel.local_axes;
-        let inner = &stage.axes[local..];
-        let wanted = if inner.len() == 1 { format!("i{local}") } else { "i".to_owned() };
-        let flat = self.names.take(&wanted);
-        let (lane, lanes) = (&self.words.lane, self.workgroup_size);
-        let first = if number == "0" { String::new() } else { format!(" + {number} * {lanes}") };
-        self.line(&format!("let {flat} = i32({lane}){first};"));
-        let axes = local..stage.axes.len();
-        let names: Vec<String> = axes.map(|axis| self.names.take(&format!("i{axis}"))).collect();
-        self.split(&flat, inner, &names, "let")
-    }
-
-    /// The indices of a row.
-    fn outer_axes(&mut self, stage: &Stage, row: &str) -> Vec<String> {
-        let outer = &stage.axes[..self.kernel.local_axes];
-        let names: Vec<String> =
-            (0..outer.len()).map(|axis| self.names.take(&format!("i{axis}"))).collect();
-        self.split(row, outer, &names, "let")
-    }
-
-    /// Puts the factor that lanes share into workgroup memory: for each iteration a vector of rows.
-    fn tile_of_rows(
-        &mut self,
-        stage: &Stage,
-        product: &RowProduct,
-        first: &str,
-        end: &str,
-    ) -> String {
-        let name = format!("{}_of_rows", self.wanted_name(stage, product.shared));
-        let tile = self.names.take(&name);
-        let elem = if product.is_binary { "u32" } else { self.vector() };
-        self.workgroup.push((tile.clone(), elem, product.length));
-        let (k, r, row) = (self.names.take("k"), self.names.take("r"), self.names.take("row"));
-        let (lane, lanes, length) = (self.words.lane.clone(), self.workgroup_size, product.length);
-        self.open(&format!("for (var {k} = i32({lane}); {k} < {length}; {k} += {lanes})"));
-        let bits = self.names.take("bits");
-        if product.is_binary {
-            self.line(&format!("var {bits} = 0u;"));
-        }
-        self.open(&format!("for (var {r} = 0; {r} < {}; {r} += 1)", self.rows));
-        // Rows beyond the last are copies of it, which nobody stores.
-        self.line(&format!("let {row} = min({first} + {r}, {end} - 1);"));
-        let outer = self.outer_axes(stage, &row);
-        let mut copies = self.row_copies(stage, outer, product, &k);
-        let value = self.computed(stage, &mut copies, product.shared);
-        match product.is_binary {
-            true => self.line(&format!("{bits} |= select(0u, 1u, {value} != 0.0) << u32({r});")),
-            false => {
-                let place = self.component(&format!("{tile}[{k}]"), &r);
-                self.line(&format!("{place} = {value};"));
-            }
-        }
-        self.close();
-        if product.is_binary {
-            self.line(&format!("{tile}[{k}] = {bits};"));
-        }
-        self.close();
-        tile
-    }
-
-    /// Adds up a product for all rows, at each of these places within a row.
-    fn sums_of_rows(
-        &mut self,
-        stage: &Stage,
-        product: &RowProduct,
-        tile: &str,
-        places: &[Vec<String>],
-    ) -> String {
-        let (sums, k, length) = (self.names.take("sums"), self.names.take("k"), product.length);
-        let unrolled = self.unrolled(&stage.loops[product.number]);
-        let vector = self.vector();
-        match places.len() {
-            1 => self.line(&format!("var {sums} = {vector}();")),
-            columns => self.line(&format!("var {sums} = array<{vector}, {columns}>();")),
-        }
-        self.open(&format!("for (var {k} = 0; {k} < {length}; {k} += {unrolled})"));
-        for copy in 0..unrolled {
-            let k = match copy {
-                0 => k.clone(),
-                _ => self.shifted(&k, std::slice::from_ref(&k), copy).remove(0),
-            };
-            let shared = self.names.take(&self.wanted_name(stage, product.shared));
-            let factor;
-            if product.is_binary {
-                let bits = self.names.take("bits");
-                self.line(&format!("let {bits} = {tile}[{k}];"));
-                self.open(&format!("if ({bits} != 0u)"));
-                factor = format!("fgi_rows_{}({bits})", self.rows);
-                self.helpers.insert(format!("fgi_rows_{}", self.rows));
-            } else {
-                factor = format!("{tile}[{k}]");
-            }
-            self.line(&format!("let {shared} = {factor};"));
-            for (column, place) in places.iter().enumerate() {
-                let outer = vec![String::new(); self.kernel.local_axes];
-                let axes = outer.into_iter().chain(place.iter().cloned()).collect();
-                let mut copies = self.row_copies(stage, axes, product, &k);
-                let weight = self.computed(stage, &mut copies, product.own);
-                let sum = if places.len() > 1 { format!("{sums}[{column}]") } else { sums.clone() };
-                self.line(&format!("{sum} += {weight} * {shared};"));
-            }
-            if product.is_binary {
-                self.close();
-            }
-        }
-        self.close();
-        sums
-    }
-
-    fn row_copies(
-        &self,
-        stage: &Stage,
-        mut axes: Vec<String>,
-        product: &RowProduct,
-        k: &str,
-    ) -> Copies {
-        axes.resize(stage.axes.len(), String::new());
-        let mut values = self.values(stage, axes);
-        let extents = &stage.loops[product.number].axes;
-        let counter = |extent: &Dim| if extent.is_one() { "0".to_owned() } else { k.to_owned() };
-        values.loops[product.number].axes = extents.iter().map(counter).collect();
-        Copies::one(stage, values)
-    }
-
-    /// A value with all that it is computed from.
-    fn computed(&mut self, stage: &Stage, copies: &mut Copies, val: Val) -> String {
-        for val in tile::closure(stage, [val]) {
-            self.value(stage, copies, val);
-        }
-        self.operand(stage, &copies.points[0], val)
-    }
-
-    /// A vector with a component for each row.
-    fn vector(&self) -> &'static str {
-        match self.rows {
-            2 => "vec2<f32>",
-            4 => "vec4<f32>",
-            8 => "mat2x4<f32>",
-            _ => "mat4x4<f32>",
-        }
-    }
-
-    fn component(&self, vector: &str, row: &str) -> String {
-        match self.rows {
-            2 | 4 => format!("{vector}[{row}]"),
-            _ => format!("{vector}[{row} / 4][{row} % 4]"),
-        }
-    }
-
-    // ---- products ----
-
-    fn product(&mut self) -> (Dispatch, Chunking) {
-        let stage = &self.kernel.stages[0];
-        let Some(product) = tile::product(self.program, self.kernel) else { return self.points() };
-        let Product { shared, own } = &product;
-        let span = own.tile * LANES;
-        let Words { group, groups, .. } = &self.words;
-        let number = format!("i32({group}.y * {groups}.x + {group}.x)");
-        let tile = self.names.take("tile");
-        self.line(&format!("let {tile} = {number};"));
-        let (shared_tile, own_tile, dispatch) = match (own.tiles(span), shared.tiles(shared.tile)) {
-            (Some(1), _) => (tile, "0".to_owned(), workgroups(shared, shared.tile, 1)),
-            (Some(n), _) => (
-                format!("({tile} / {n})"),
-                format!("({tile} % {n})"),
-                workgroups(shared, shared.tile, n),
-            ),
-            (None, Some(1)) => ("0".to_owned(), tile, workgroups(own, span, 1)),
-            (None, n) => {
-                let n = n.unwrap_or(1);
-                (format!("({tile} % {n})"), format!("({tile} / {n})"), workgroups(own, span, n))
-            }
-        };
-        let lane = self.words.lane.clone();
-        let rows = self.tile_side(shared, shared.tile, &shared_tile, |copy| copy.to_string());
-        let columns = self.tile_side(own, span, &own_tile, |copy| match copy {
-            0 => format!("i32({lane})"),
-            _ => format!("i32({lane}) + {}", copy * LANES),
-        });
-        let own_extent = own.extent();
-        let mut points = Vec::new();
-        for row in &rows {
-            for column in &columns {
-                let mut values = self.values(stage, vec!["0".to_owned(); stage.axes.len()]);
-                let indices = shared.indices.iter().zip(&row.indices);
-                for (index, name) in indices.chain(own.indices.iter().zip(&column.indices)) {
-                    match index {
-                        Index::Time => values.step.clone_from(name),
-                        Index::Axis(axis) => values.axes[*axis].clone_from(name),
-                    }
-                }
-                let guards: Vec<&str> =
-                    [&row.guard, &column.guard].into_iter().flatten().map(String::as_str).collect();
-                values.guard = (!guards.is_empty()).then(|| guards.join(" && "));
-                let extent = self.dim(&own_extent);
-                values.point = format!("{} * {extent} + {}", row.flat, column.flat);
-                points.push(values);
-            }
-        }
-        let copies =
-            Copies { points, columns: columns.len(), differs: tile::differs(stage, &product) };
-        self.stage(stage, copies);
-        let chunking = match self.is_chunked_reduction {
-            true => self.ranges(stage, &(&shared.extent() * &own_extent), 1),
-            false => Chunking::Whole,
-        };
-        (dispatch, chunking)
-    }
-
-    /// The points of a side that an invocation computes: of the tile of this number, of so many points.
-    fn tile_side(
-        &mut self,
-        side: &Side,
-        span: i64,
-        number: &str,
-        within: impl Fn(i64) -> String,
-    ) -> Vec<TilePoint> {
-        let end = self.dim(&side.extent());
-        let mut points = Vec::new();
-        for copy in 0..side.tile {
-            let at = match (number, within(copy).as_str()) {
-                ("0", within) => within.to_owned(),
-                (_, "0") => format!("{number} * {span}"),
-                (_, within) => format!("{number} * {span} + {within}"),
-            };
-            let wanted = match side.indices[..] {
-                [Index::Axis(axis)] => self.words.axes[axis].clone(),
-                [Index::Time] => self.words.step.clone(),
-                _ => "point".to_owned(),
-            };
-            let mut flat = self.names.take(&wanted);
-            self.line(&format!("let {flat} = {at};"));
-            let guard = (!side.is_whole(span)).then(|| format!("{flat} < {end}"));
-            let own_flat = flat.clone();
-            if guard.is_some() {
-                let name = self.names.take(&format!("{wanted}_inside"));
-                self.line(&format!("let {name} = min({flat}, {end} - 1);"));
-                flat = name;
-            }
-            let names: Vec<String> = side
-                .indices
-                .iter()
-                .map(|index| match index {
-                    Index::Axis(axis) => self.names.take(&format!("i{axis}")),
-                    Index::Time => self.names.take("t"),
-                })
-                .collect();
-            let indices = self.split(&flat, &side.extents, &names, "let");
-            points.push(TilePoint { flat: own_flat, indices, guard });
-        }
-        points
-    }
-
-    fn steps(&self, lanes: u32, stages: Vec<StepWork>) -> Chunking {
-        let direction = self.kernel.recurrence.unwrap_or(Direction::Forward);
-        Chunking::Steps { length: self.time.clone(), direction, lanes, stages }
     }
 
     /// The number of the invocation, from which the surplus ones return.
@@ -707,18 +251,6 @@ impl<'a> Writer<'a> {
         self.line("return;");
         self.close();
         self.line(&format!("let {point} = i32({flat});"));
-    }
-
-    fn open_steps(&mut self) {
-        let t = self.words.step.clone();
-        let start = self.field("t_start", FieldValue::StepStart);
-        let end = self.field("t_end", FieldValue::StepEnd);
-        self.open(&match self.kernel.recurrence {
-            Some(Direction::Backward) => {
-                format!("for (var {t} = {end} - 1; {t} >= {start}; {t} -= 1)")
-            }
-            _ => format!("for (var {t} = {start}; {t} < {end}; {t} += 1)"),
-        });
     }
 
     /// Takes a flat index apart; gives the names of the indices.
@@ -767,28 +299,23 @@ impl<'a> Writer<'a> {
             loops: vec![LoopNames::default(); stage.loops.len()],
             point: self.words.point.clone(),
             step: self.words.step.clone(),
-            guard: None,
         }
     }
 
-    fn stage(&mut self, stage: &Stage, mut copies: Copies) {
+    /// What is computed at a point.
+    fn stage(&mut self, stage: &Stage, mut values: Values) {
         for val in &stage.body {
-            self.value(stage, &mut copies, *val);
+            self.value(stage, &mut values, *val);
         }
-        for values in &copies.points {
-            self.results(stage, values);
-        }
+        self.results(stage, &values);
     }
 
-    /// Stores what a point computes, if there is such a point.
+    /// Stores what a point computes.
     fn results(&mut self, stage: &Stage, values: &Values) {
         let depth = self.depth;
-        if let Some(guard) = &values.guard {
-            self.open(&format!("if ({guard})"));
-        }
         if self.is_chunked_reduction {
             let last = self.field("last", FieldValue::Last);
-            if self.form == Form::Teams {
+            if matches!(self.form, Form::Teams) {
                 self.open(&format!("if ({} == 0u)", self.words.lane));
             }
             self.open(&format!("if ({last} == 1)"));
@@ -799,28 +326,30 @@ impl<'a> Writer<'a> {
         } else {
             stage.stores.iter().for_each(|store| self.store(stage, values, store));
         }
-        while self.depth > depth {
-            self.close();
-        }
+        self.close_to(depth);
     }
 
-    /// Defines a value of all copies, unless it is written out where it is used.
-    fn value(&mut self, stage: &Stage, copies: &mut Copies, val: Val) {
+    /// Defines a value, unless it has a name or is written out where it is used.
+    fn value(&mut self, stage: &Stage, values: &mut Values, val: Val) {
+        if values.names[val.0 as usize].is_some() {
+            return;
+        }
         self.span = stage.spans.get(val.0 as usize).copied().flatten().or(self.span);
         if let Inst::Reduce(index) = stage.inst(val) {
-            return self.reduce(stage, copies, val, *index);
+            return self.reduce(stage, values, val, *index);
         }
-        for copy in copies.owners(val) {
-            self.define(stage, &mut copies.points[copy], val);
-        }
-        copies.share(val);
-    }
-
-    fn define(&mut self, stage: &Stage, values: &mut Values, val: Val) {
         let Some(text) = self.expression(stage, values, val) else { return };
         let name = self.names.take(&self.wanted_name(stage, val));
         self.line(&format!("let {name} = {text};"));
         values.names[val.0 as usize] = Some(name);
+    }
+
+    /// A value with all that it is computed from.
+    fn computed(&mut self, stage: &Stage, values: &mut Values, val: Val) -> String {
+        for val in tile::closure(stage, [val]) {
+            self.value(stage, values, val);
+        }
+        self.operand(stage, values, val)
     }
 
     fn wanted_name(&self, stage: &Stage, val: Val) -> String {
@@ -979,88 +508,86 @@ impl<'a> Writer<'a> {
 
     // ---- reductions ----
 
-    fn reduce(&mut self, stage: &Stage, copies: &mut Copies, val: Val, index: usize) {
+    fn reduce(&mut self, stage: &Stage, values: &mut Values, val: Val, index: usize) {
         let reduce = &stage.loops[index];
-        let extents = reduce.extents(self.program);
         let unrolled = self.unrolled(reduce);
-        let k = self.names.take("k");
-        let owners = copies.owners(val);
-        for copy in &owners {
-            let accumulators = self.accumulators(reduce.reduction);
-            copies.points[*copy].names[val.0 as usize] = accumulators.last().cloned();
-            copies.points[*copy].loops[index].accumulators = accumulators;
-        }
-        let (start, end) = if self.is_chunked_reduction {
+        let accumulators = self.accumulators(reduce.reduction);
+        values.names[val.0 as usize] = accumulators.last().cloned();
+        values.loops[index].accumulators.clone_from(&accumulators);
+        if self.is_chunked_reduction {
             let start = self.field("k_start", FieldValue::LoopStart(index));
-            let end = self.field("k_end", FieldValue::LoopEnd(index));
-            let points = owners.iter().map(|copy| &copies.points[*copy]);
-            self.load_partials(stage, index, points, &start);
-            (start, end)
-        } else {
-            let length = reduce.length(self.program);
-            ("0".to_owned(), self.dim(&length))
-        };
-        let is_team = self.form == Form::Teams;
-        let counters = if is_team {
-            let (lane, lanes) = (self.words.lane.clone(), self.workgroup_size);
-            let head =
-                format!("for (var {k} = {start} + i32({lane}); {k} < {end}; {k} += {lanes})");
-            self.open(&head);
-            let names: Vec<String> =
-                (0..extents.len()).map(|axis| self.names.take(&format!("{k}_{axis}"))).collect();
-            self.split(&k, &extents, &names, "let")
-        } else {
-            let counters = self.counters(&k, &extents, &start);
-            self.open(&format!("for (var {k} = {start}; {k} < {end}; {k} += {unrolled})"));
-            counters
-        };
+            let first_lane = match self.form {
+                Form::Teams => format!(" && {} == 0u", self.words.lane),
+                _ => String::new(),
+            };
+            self.open(&format!("if ({start} > 0{first_lane})"));
+            self.load_partials(stage, values, index);
+            self.close();
+        }
+        let (k, counters) = self.open_loop(stage, index, unrolled);
         for copy in 0..unrolled {
             let counters =
                 if copy == 0 { counters.clone() } else { self.shifted(&k, &counters, copy) };
             let k = if copy == 0 { k.clone() } else { format!("{k} + {copy}") };
-            for values in &mut copies.points {
-                set_counters(&mut values.loops[index], reduce, &counters);
-            }
-            self.iteration(stage, copies, (val, index), &k);
+            set_counters(&mut values.loops[index], reduce, &counters);
+            self.iteration(stage, values, index, &k);
         }
-        if !is_team {
-            self.count(&k, &counters, &extents);
-        }
-        self.close();
-        if is_team {
-            let accumulators = copies.points[0].loops[index].accumulators.clone();
+        if matches!(self.form, Form::Teams) {
+            self.close();
             self.combine_lanes(reduce.reduction, &accumulators);
+        } else {
+            self.count(&k, &counters, &reduce.extents(self.program));
+            self.close();
         }
-        copies.share(val);
+    }
+
+    /// Opens a loop that takes so many iterations at once; gives its counter, and its indices.
+    fn open_loop(&mut self, stage: &Stage, index: usize, unrolled: i64) -> (String, Vec<String>) {
+        let reduce = &stage.loops[index];
+        let extents = reduce.extents(self.program);
+        let k = self.names.take("k");
+        let (start, end) = if self.is_chunked_reduction {
+            (
+                self.field("k_start", FieldValue::LoopStart(index)),
+                self.field("k_end", FieldValue::LoopEnd(index)),
+            )
+        } else {
+            ("0".to_owned(), self.dim(&reduce.length(self.program)))
+        };
+        if !matches!(self.form, Form::Teams) {
+            let counters = self.counters(&k, &extents, &start);
+            self.open(&format!("for (var {k} = {start}; {k} < {end}; {k} += {unrolled})"));
+            return (k, counters);
+        }
+        let (lane, lanes) = (self.words.lane.clone(), self.workgroup_size);
+        let head = format!("for (var {k} = {start} + i32({lane}); {k} < {end}; {k} += {lanes})");
+        self.open(&head);
+        let names: Vec<String> =
+            (0..extents.len()).map(|axis| self.names.take(&format!("{k}_{axis}"))).collect();
+        let counters = self.split(&k, &extents, &names, "let");
+        (k, counters)
     }
 
     /// Computes what a loop reduces, and reduces it.
-    fn iteration(
-        &mut self,
-        stage: &Stage,
-        copies: &mut Copies,
-        (result, index): (Val, usize),
-        k: &str,
-    ) {
+    fn iteration(&mut self, stage: &Stage, values: &mut Values, index: usize, k: &str) {
         let reduce = &stage.loops[index];
         let gather = self.gather(stage, index);
         let (spike, weight) = gather.unzip();
+        // What an iteration before this one has defined is not this one's.
+        reduce.body.iter().for_each(|val| values.names[val.0 as usize] = None);
         for val in &reduce.body {
             let is_factor = weight == Some(*val) || spike.is_some() && reduce.value == *val;
             if !is_factor {
-                self.value(stage, copies, *val);
+                self.value(stage, values, *val);
             }
         }
         if let (Some(spike), Some(weight)) = (spike, weight) {
-            let spike = self.operand(stage, &copies.points[0], spike);
+            let spike = self.operand(stage, values, spike);
             self.open(&format!("if ({spike} != 0.0)"));
-            self.value(stage, copies, weight);
+            self.value(stage, values, weight);
         }
-        for copy in copies.owners(result) {
-            let values = &copies.points[copy];
-            let value = self.operand(stage, values, weight.unwrap_or(reduce.value));
-            self.accumulate(reduce.reduction, &values.loops[index].accumulators, &value, k);
-        }
+        let value = self.operand(stage, values, weight.unwrap_or(reduce.value));
+        self.accumulate(reduce.reduction, &values.loops[index].accumulators, &value, k);
         if weight.is_some() {
             self.close();
         }
@@ -1069,7 +596,7 @@ impl<'a> Writer<'a> {
     /// The factors of a sum of products one of which is 0 or 1, the same for all lanes: the other,
     /// a weight of the lane's own, is loaded only where it counts.
     fn gather(&self, stage: &Stage, index: usize) -> Option<(Val, Val)> {
-        let contraction = stage.contraction(index).filter(|_| self.form == Form::Rows)?;
+        let contraction = stage.contraction(index).filter(|_| matches!(self.form, Form::Rows))?;
         let Inst::Map(_, args) = stage.inst(stage.loops[index].value) else { return None };
         let is_spike = |(buffer, at): (BufferId, &Affine)| {
             let mut terms = at.terms.iter();
@@ -1113,7 +640,7 @@ impl<'a> Writer<'a> {
     fn unrolled(&self, reduce: &ReduceLoop) -> i64 {
         let length = reduce.length(self.program).as_const();
         let varying = reduce.axes.iter().filter(|dim| !dim.is_one()).count();
-        let is_simple = self.form == Form::Rows && varying <= 1 && !reduce.over_time;
+        let is_simple = matches!(self.form, Form::Rows) && varying <= 1 && !reduce.over_time;
         let fits = length.is_some_and(|length| length >= 16 && length % 4 == 0);
         if is_simple && fits { 4 } else { 1 }
     }
@@ -1237,32 +764,16 @@ impl<'a> Writer<'a> {
                 self.line(&format!("{counter} = 0;"));
             }
         }
-        while self.depth > depth {
-            self.close();
-        }
+        self.close_to(depth);
     }
 
     /// Goes on from what an earlier dispatch has reduced.
-    fn load_partials<'v>(
-        &mut self,
-        stage: &Stage,
-        index: usize,
-        points: impl Iterator<Item = &'v Values>,
-        start: &str,
-    ) {
-        let first_lane = match self.form {
-            Form::Teams => format!(" && {} == 0u", self.words.lane),
-            _ => String::new(),
-        };
-        self.open(&format!("if ({start} > 0{first_lane})"));
-        for values in points {
-            for (number, name) in values.loops[index].accumulators.iter().enumerate() {
-                let place = self.scratch(stage, values, index, number);
-                let elem = if number == 0 { "f32" } else { "i32" };
-                self.line(&format!("{name} = bitcast<{elem}>({place});"));
-            }
+    fn load_partials(&mut self, stage: &Stage, values: &Values, index: usize) {
+        for (number, name) in values.loops[index].accumulators.iter().enumerate() {
+            let place = self.scratch(stage, values, index, number);
+            let elem = if number == 0 { "f32" } else { "i32" };
+            self.line(&format!("{name} = bitcast<{elem}>({place});"));
         }
-        self.close();
     }
 
     fn save_partials(&mut self, stage: &Stage, values: &Values) {
@@ -1344,6 +855,12 @@ impl<'a> Writer<'a> {
     fn close(&mut self) {
         self.depth -= 1;
         self.line("}");
+    }
+
+    fn close_to(&mut self, depth: usize) {
+        while self.depth > depth {
+            self.close();
+        }
     }
 
     // ---- the module ----
@@ -1459,7 +976,7 @@ impl<'a> Writer<'a> {
 /// A long reduction to at most so many points gets a workgroup for each.
 const FEW_POINTS: i64 = 64;
 
-fn form(program: &Program, kernel: &Kernel, is_chunked_reduction: bool) -> Form {
+fn form(program: &Program, kernel: &Kernel, is_chunked_reduction: bool, limits: &Limits) -> Form {
     let is_local = |stage: &Stage| stage.axes.len() == kernel.local_axes;
     let is_narrow = |stage: &Stage| {
         let points = Dim::product(&stage.axes).as_const();
@@ -1470,33 +987,22 @@ fn form(program: &Program, kernel: &Kernel, is_chunked_reduction: bool) -> Form 
     };
     match kernel.recurrence {
         None if is_chunked_reduction && is_narrow(&kernel.stages[0]) => Form::Teams,
-        None if tile::product(program, kernel).is_some() => Form::Product,
-        None => Form::Points,
+        None => match tile::product(program, kernel, limits) {
+            Some(product) => Form::Product(Rc::new(product)),
+            None => Form::Points,
+        },
         Some(_) if kernel.stages.iter().all(is_local) => Form::Elements,
         Some(_) => Form::Rows,
     }
 }
 
-/// Workgroups for all tiles of a side, so many times.
-fn workgroups(side: &Side, span: i64, times: i64) -> Dispatch {
-    match side.tiles(span) {
-        Some(tiles) => Dispatch::Workgroups(Dim::constant(tiles * times)),
-        // Each point's share of a workgroup, or more, so that tiles are rounded up.
-        None => {
-            let rest = if times > 1 { Dim::constant(span - 1) } else { Dim::zero() };
-            let share = Dim::constant(times * LANES / span.min(LANES));
-            Dispatch::Invocations(&(&side.extent() + &rest) * &share)
-        }
-    }
-}
-
-/// A workgroup that owns a row has about as many lanes as the row has points; one that owns several,
-/// a quarter of them.
-fn workgroup_size(kernel: &Kernel, form: Form, rows: i64) -> u32 {
+/// Where a workgroup owns rows, an invocation has about so many points of each.
+fn workgroup_size(kernel: &Kernel, form: &Form, columns: i64) -> u32 {
     let widths = kernel.stages.iter().map(|stage| Dim::product(&stage.axes[kernel.local_axes..]));
     let width = widths.filter_map(|width| width.as_const()).max().unwrap_or(0);
-    let lanes = if rows > 1 { width / 4 } else { width };
-    match (form, lanes) {
+    match (form, (width + columns - 1) / columns) {
+        // The lanes of a processor are few. They are a multiple of the rows.
+        (Form::Rows, lanes @ ..=256) if columns > 4 => (lanes.max(1) as u32).next_multiple_of(16),
         (Form::Rows, 65..=128) => 128,
         (Form::Rows, 129..) | (Form::Teams, _) => 256,
         _ => 64,
