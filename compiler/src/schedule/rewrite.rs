@@ -11,12 +11,12 @@
 //!
 //! - `time_sum(sum(x) - sum(y)) = time_sum(sum(x)) - time_sum(sum(y))`
 //!
-//! At last factors are taken out of products (see `factors.rs`). Nothing changes but how sums and
-//! products are rounded.
+//! At last factors are taken out of products (see `factors.rs`), and products of one term each become
+//! pointwise, so that they need not be stored. Nothing changes but how sums and products are rounded.
 
 use super::factors;
 use super::facts::is_sum;
-use crate::graph::{Builder, Elem, Graph, Node, NodeId, Op, Pointwise, Reduction, Type};
+use crate::graph::{Builder, Dim, Elem, Graph, Node, NodeId, Op, Pointwise, Reduction, Type};
 
 pub fn prepare(graph: &Graph) -> Graph {
     let mut graph = graph.compact();
@@ -33,6 +33,9 @@ pub fn prepare(graph: &Graph) -> Graph {
         at += 1;
     }
     changed |= factors::take_out(&mut graph);
+    for id in graph.ids() {
+        changed |= multiply_single_terms(&mut graph, id);
+    }
     // Replaced nodes now stand before their operands: put everything in order again.
     if changed { graph.compact() } else { graph }
 }
@@ -54,6 +57,22 @@ fn fold(graph: &mut Graph, id: NodeId) -> bool {
     let ty = Type { clock: graph.ty(literal).clock, ..node.ty.clone() };
     let op = Op::Broadcast(ty.dims.clone());
     *graph.node_mut(id) = Node { op, args: vec![literal], ty, ..node };
+    true
+}
+
+/// `[m, 1] @ [1, n]` is a product of two broadcast values.
+fn multiply_single_terms(graph: &mut Graph, id: NodeId) -> bool {
+    let node = graph.node(id).clone();
+    let terms = node.args.first().and_then(|left| graph.ty(*left).dims.last());
+    if node.op != Op::MatMul || !terms.is_some_and(Dim::is_one) {
+        return false;
+    }
+    let mut b = Builder::new(graph);
+    b.span = node.span;
+    let whole = Op::Broadcast(node.ty.dims.clone());
+    let args = node.args.iter().map(|arg| b.push(whole.clone(), vec![*arg]));
+    let args = args.collect();
+    *graph.node_mut(id) = Node { op: Op::Map(Pointwise::Mul), args, ..node };
     true
 }
 

@@ -282,12 +282,23 @@ impl Choice<'_> {
                 };
                 sinks[index] = sink;
                 if store {
-                    self.store(id);
+                    self.store_narrow(id);
                 }
             }
             if self.is_stored(id) {
                 sinks[index] = Sink::One(self.stage_key(id));
             }
+        }
+    }
+
+    /// Stores the value, or what it repeats.
+    fn store_narrow(&mut self, id: NodeId) {
+        let node = self.graph.node(id);
+        match node.op {
+            Op::Broadcast(_) if !is_leaf(&self.graph.node(node.args[0]).op) => {
+                self.store_narrow(node.args[0]);
+            }
+            _ => self.store(id),
         }
     }
 
