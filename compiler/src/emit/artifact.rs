@@ -226,6 +226,7 @@ impl Artifact {
             stream: buffer.stream,
             source: source(id, buffer.role).unwrap_or(BufferSource::Kernel),
             binary: buffer.binary,
+            bits: false,
         });
         let results = manifest.results.iter().map(|result| {
             let role = match result.role {

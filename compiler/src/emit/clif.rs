@@ -10,6 +10,7 @@
 //! scratch memory. The text of a function depends on no open dimension and not on the number of time
 //! steps.
 
+mod bits;
 mod facts;
 mod math;
 mod pointwise;
@@ -27,7 +28,7 @@ use cranelift::codegen::isa::CallConv;
 use cranelift::prelude::*;
 
 use crate::graph::{Dim, Elem};
-use crate::kernel::{BufferId, Direction, Kernel, Program, Stage, tile};
+use crate::kernel::{BufferId, Direction, Kernel, Program, Stage, bits::pack, tile};
 use facts::Facts;
 use math::{Code, Vector, vconst};
 use values::Place;
@@ -175,7 +176,7 @@ pub fn emit(
 
 /// All functions of a program as text.
 pub fn text(program: &Program) -> String {
-    let program = &tile::split(program);
+    let program = &pack(&tile::split(program));
     let windows = tile::windows(program);
     let functions = program.kernels().map(|kernel| {
         let native = emit(program, kernel, &windows, CallConv::SystemV, Products::Called);
@@ -425,20 +426,25 @@ impl<'a, 'f> Emitter<'a, 'f> {
                 }
                 _ => value,
             };
-            let first = |lane| self.code().ins().extractlane(value, lane);
-            match self.place(scope, store.buffer, &store.at) {
-                Place::One(address) => {
-                    let lane = first(0);
-                    self.code().ins().store(memory(), lane, address, 0);
-                }
-                Place::Contiguous(address) => {
-                    self.code().ins().store(memory(), value, address, 0);
-                }
-                Place::Each(addresses) => {
-                    for (lane, address) in addresses.into_iter().enumerate() {
-                        let lane = first(lane as u8);
-                        self.code().ins().store(memory(), lane, address, 0);
-                    }
+            let place = self.place(scope, store.buffer, &store.at);
+            if self.program.buffer(store.buffer).bits {
+                let mask = self.bits_of(scope, store.value);
+                self.store_bits(store.buffer, place, mask);
+                continue;
+            }
+            let put = |value: Value, flat: Value| {
+                let address = self.address(store.buffer, flat);
+                self.code().ins().store(memory(), value, address, 0);
+            };
+            let put_lane = |lane: usize, flat: Value| {
+                let lane = self.code().ins().extractlane(value, lane as u8);
+                put(lane, flat);
+            };
+            match place {
+                Place::One(flat) => put_lane(0, flat),
+                Place::Contiguous(flat) => put(value, flat),
+                Place::Each(flats) => {
+                    flats.into_iter().enumerate().for_each(|(lane, flat)| put_lane(lane, flat));
                 }
             }
         }

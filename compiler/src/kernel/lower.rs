@@ -113,6 +113,7 @@ impl Lowering<'_> {
             stream,
             source,
             binary,
+            bits: false,
         });
         BufferId(self.program.buffers.len() as u32 - 1)
     }

@@ -15,6 +15,7 @@
 //! barrier; points that differ in one of the first [`Kernel::local_axes`] axes never exchange data, so
 //! rows run without waiting for each other.
 
+pub mod bits;
 mod count;
 pub mod evaluate;
 pub mod lower;
@@ -57,6 +58,19 @@ pub struct Buffer {
     pub source: BufferSource,
     /// Every element is 0 or 1: proved, so a product with it may add rows instead.
     pub binary: bool,
+    /// Its elements are kept as bits; see [`bits::pack`].
+    #[serde(skip)]
+    pub bits: bool,
+}
+
+impl Buffer {
+    /// The bytes of so many elements, of whole rows.
+    pub fn bytes(&self, elements: i64) -> i64 {
+        match self.bits {
+            true => elements / 8,
+            false => elements.saturating_mul(4),
+        }
+    }
 }
 
 /// Where a buffer's content comes from.

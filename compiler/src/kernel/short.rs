@@ -26,6 +26,22 @@ pub fn short_streams(program: &Program) -> Vec<bool> {
     is_short
 }
 
+/// Of a short stream only the step before is read, each element by the point that then writes it: one
+/// step has room for both.
+pub(super) fn is_in_place(program: &Program, buffer: BufferId) -> bool {
+    let step = step_size(program, buffer);
+    let accesses =
+        program.kernels().flat_map(accesses).filter(|(accessed, ..)| *accessed == buffer);
+    let mut places = accesses.map(|(_, stage, at)| {
+        let within = at.terms.iter().filter(|(val, by)| *by != step || is_axis(stage, *val));
+        let within = within.map(|(val, by)| (stage.inst(*val), by)).collect::<Vec<_>>();
+        (std::ptr::from_ref(stage), within)
+    });
+    let Some((stage, within)) = places.next() else { return false };
+    within.iter().all(|(inst, _)| matches!(inst, Inst::Axis(_)))
+        && places.all(|place| place == (stage, within.clone()))
+}
+
 /// For each buffer how many steps of it there is room for, all if `None`, where every kernel runs to its
 /// end before the next one.
 pub fn short_windows(program: &Program) -> Vec<Option<i64>> {
@@ -48,7 +64,7 @@ fn is_near(kernel: &Kernel, stage: &Stage, at: &Affine, step: &Dim) -> bool {
         && rest.iter().all(|(val, _)| is_axis(stage, *val))
 }
 
-fn accesses(kernel: &Kernel) -> impl Iterator<Item = (BufferId, &Stage, &Affine)> {
+pub(super) fn accesses(kernel: &Kernel) -> impl Iterator<Item = (BufferId, &Stage, &Affine)> {
     kernel.stages.iter().flat_map(|stage| {
         let loads = stage.insts.iter().filter_map(|inst| match inst {
             Inst::Load(buffer, at) => Some((*buffer, at)),

@@ -17,7 +17,7 @@ pub mod segment;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::short::short_streams;
+use super::short::{is_in_place, short_streams};
 use super::*;
 use crate::graph::Symbol;
 
@@ -151,6 +151,7 @@ fn split_kernel(
             stream: stage.timed,
             source: BufferSource::Kernel,
             binary: false,
+            bits: false,
         });
         let mut part = stage.clone();
         part.stores = vec![Store { buffer, at: at.clone(), value: Val(sum as u32) }];
@@ -624,7 +625,7 @@ pub fn windows(program: &Program) -> Vec<Option<i64>> {
     let windows = program.buffer_ids().map(|id| {
         let buffer = program.buffer(id);
         if is_short[id.0 as usize] {
-            return Some(2);
+            return Some(if is_in_place(program, id) { 1 } else { 2 });
         }
         let is_result = program.results.iter().any(|(_, _, result)| *result == id);
         if !buffer.stream || buffer.source != BufferSource::Kernel || is_result {
@@ -680,7 +681,7 @@ pub struct Order<'p>(pub &'p Program);
 
 impl fmt::Display for Order<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let program = split(self.0);
+        let program = bits::pack(&split(self.0));
         let all: Vec<&Kernel> = program.kernels().collect();
         let windows = windows(&program);
         writeln!(f, "on the CPU:")?;
@@ -707,8 +708,10 @@ impl fmt::Display for Order<'_> {
             for id in &group.local {
                 let buffer = program.buffer(*id);
                 let kept = if group.exports.contains(id) { ", kept" } else { "" };
+                let kept = if buffer.bits { format!(" of bits{kept}") } else { kept.into() };
                 if let Some(window) = windows[id.0 as usize] {
-                    writeln!(f, "  {}: {window} steps{kept}", buffer.name)?;
+                    let steps = if window == 1 { "step" } else { "steps" };
+                    writeln!(f, "  {}: {window} {steps}{kept}", buffer.name)?;
                 } else if buffer.stream {
                     writeln!(f, "  {}: all steps{kept}", buffer.name)?;
                 }

@@ -5,6 +5,7 @@
 //! runs whole, and numbers too small for full precision stay as they are.
 
 mod denormals;
+mod elements;
 mod fit;
 mod jit;
 mod launch;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use fgi_compiler::emit::clif::Products;
 use fgi_compiler::graph::{Bindings, Dim};
+use fgi_compiler::kernel::bits::pack;
 use fgi_compiler::kernel::tile::{self, Step, batch, split};
 use fgi_compiler::kernel::{BufferId, BufferSource, Pass, Program, short_windows};
 use rayon::prelude::*;
@@ -35,7 +37,7 @@ use tiles::Tiles;
 
 /// A program compiled for this machine, with its buffers.
 pub(crate) struct CpuBackend {
-    /// The program, [`split`] if it runs tile by tile.
+    /// The program, [`split`] and with bits ([`pack`]) if it runs tile by tile.
     program: Arc<Program>,
     multiplied: Products,
     /// See [`tile::windows`].
@@ -79,7 +81,7 @@ impl CpuBackend {
     ) -> Result<CpuBackend, Error> {
         let (program, windows) = match multiplied {
             Products::Called => {
-                let program = split(&program);
+                let program = pack(&split(&program));
                 let windows = tile::windows(&program);
                 (Arc::new(program), windows)
             }
@@ -129,8 +131,10 @@ impl CpuBackend {
             let step = Dim::product(&self.program.buffer(id).dims).eval(bindings)?;
             elements = elements.min(step.saturating_mul(window));
         }
-        let bytes = usize::try_from(elements).ok().and_then(|count| count.checked_mul(4));
-        bytes.ok_or_else(|| self.too_large(&self.program.buffer(id).name, elements as f64 * 4.0))
+        let buffer = self.program.buffer(id);
+        let bytes = elements.checked_mul(4).map(|_| buffer.bytes(elements));
+        let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        bytes.ok_or_else(|| self.too_large(&buffer.name, elements as f64 * 4.0))
     }
 
     fn too_large(&self, name: &str, bytes: f64) -> Error {

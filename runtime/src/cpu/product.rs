@@ -9,8 +9,9 @@ use fgi_compiler::graph::{Bindings, DimError};
 use fgi_compiler::kernel::{BufferId, Program};
 use smallvec::SmallVec;
 
+use super::elements::Elements;
 use super::rows::{
-    Chosen, Left, PANEL, Rows, SLACK, Sizes, Target, add_products, list_nonzero, multiply_panel,
+    Chosen, Left, PANEL, Rows, SLACK, Sizes, Target, add_chosen, add_products, multiply_panel,
     multiply_row_by_row, sum_chosen,
 };
 
@@ -23,6 +24,8 @@ pub(super) struct BoundProduct {
     time_loop: Option<(isize, isize, bool)>,
     axes: Axes,
     loops: Axes,
+    /// How to multiply all rows, if that is the same at all steps.
+    all_rows: Option<Plan>,
     /// See [`Product::fixed_right`].
     fixed_right: Option<isize>,
     /// See [`Product::whole_kernel`].
@@ -43,8 +46,9 @@ pub(super) struct Packed(Vec<f32>);
 #[derive(Clone, Copy)]
 struct Operand {
     buffer: BufferId,
-    /// All elements are 0 or 1.
+    /// All elements are 0 or 1, and kept as bits.
     binary: bool,
+    bits: bool,
     /// Steps are found at their number under this mask.
     steps: isize,
 }
@@ -52,7 +56,8 @@ struct Operand {
 /// An operand in memory.
 #[derive(Clone, Copy)]
 struct Side {
-    start: *const f32,
+    elements: Elements,
+    /// All are 0 or 1.
     binary: bool,
 }
 
@@ -130,8 +135,12 @@ impl Context<'_> {
     }
 
     fn start(&self, operand: Operand, at: isize) -> Side {
-        let start = self.buffers[operand.buffer.0 as usize].cast::<f32>().cast_const();
-        Side { start: start.wrapping_offset(at), binary: operand.binary }
+        let start = self.buffers[operand.buffer.0 as usize].cast_const();
+        let elements = match operand.bits {
+            true => Elements::Bits(start, 0),
+            false => Elements::Floats(start.cast::<f32>()),
+        };
+        Side { elements: elements.offset(at), binary: operand.binary }
     }
 }
 
@@ -152,6 +161,7 @@ impl BoundProduct {
         let operand = |buffer: BufferId, window: Option<i64>| Operand {
             buffer,
             binary: program.buffer(buffer).binary,
+            bits: program.buffer(buffer).bits,
             steps: window.map_or(-1, |window| window as isize - 1),
         };
         let whole = |kernel: &WholeKernel| -> Result<Whole, DimError> {
@@ -163,6 +173,9 @@ impl BoundProduct {
             })
         };
         let fixed_right = product.fixed_right.as_ref().map(|start| start.eval(bindings));
+        let (axes, loops) = (bind(&product.axes)?, bind(&product.loops)?);
+        let is_same = !product.over_steps && product.time_loop.is_none();
+        let all_rows = is_same.then(|| Plan::new(axes.clone(), loops.clone()));
         Ok(BoundProduct {
             left: operand(product.left, product.windows.0),
             right: operand(product.right, product.windows.1),
@@ -174,8 +187,9 @@ impl BoundProduct {
                 }
                 None => None,
             },
-            axes: bind(&product.axes)?,
-            loops: bind(&product.loops)?,
+            axes,
+            loops,
+            all_rows,
             fixed_right: fixed_right.transpose()?.map(|start| start as isize),
             whole_kernel: product.whole_kernel.as_ref().map(whole).transpose()?,
         })
@@ -191,7 +205,7 @@ impl BoundProduct {
     pub fn pack(&self, buffers: &[*mut u8]) -> Option<Packed> {
         let start = buffers[self.right.buffer.0 as usize].cast::<f32>();
         let start = start.wrapping_offset(self.fixed_right?);
-        let (column, depth) = self.packed_axes()?;
+        let (column, depth) = self.packed_axes().filter(|_| !self.right.bits)?;
         let (columns, depths) = (column.extent as usize, depth.extent as usize);
         let mut packed = vec![0.0; columns.next_multiple_of(PANEL) * depths];
         for (panel, elements) in packed.chunks_exact_mut(PANEL * depths).enumerate() {
@@ -207,11 +221,13 @@ impl BoundProduct {
         Some(Packed(packed))
     }
 
-    /// The axes of the columns and of the sum, if there is one of each and packing pays: not where the
+    /// The last axis and that of the sum, if the operand has these alone and packing pays: not where the
     /// left side selects rows, which must stay in one piece, or where there are few rows.
     fn packed_axes(&self) -> Option<(Axis, Axis)> {
-        let mut columns = self.axes.iter().filter(|axis| axis.right != 0);
-        let (Some(column), None) = (columns.next(), columns.next()) else { return None };
+        let (column, rows) = self.axes.split_last()?;
+        if column.right == 0 || rows.iter().any(|axis| axis.right != 0) {
+            return None;
+        }
         let [depth] = self.loops.as_slice() else { return None };
         let selects = self.left.binary && column.right == 1;
         let is_thin = depth.extent <= FEW_TERMS && column.right == 1;
@@ -253,18 +269,44 @@ impl BoundProduct {
         &self,
         context: &Context,
         packed: Option<&Packed>,
-        mut starts: (isize, isize),
+        starts: (isize, isize),
         ranges: Ranges,
         out: *mut f32,
         accumulate: bool,
     ) {
-        let (mut axes, mut loops) = (self.axes.clone(), self.loops.clone());
+        let of_ranges;
+        let (plan, moved) = match &self.all_rows {
+            Some(plan) if self.has_all_rows(ranges) => (plan, (0, 0)),
+            _ => {
+                of_ranges = self.plan(ranges);
+                (&of_ranges.0, of_ranges.1)
+            }
+        };
+        let left = context.start(self.left, starts.0 + moved.0);
+        let right = context.start(self.right, starts.1 + moved.1);
+        // SAFETY: by the contract, for all.
+        unsafe {
+            match packed {
+                _ if plan.is_empty() => plan.clear(out, accumulate),
+                Some(packed) => plan.run_packed(out, left, packed, accumulate),
+                None => plan.run(out, left, right, accumulate),
+            }
+        }
+    }
+
+    fn has_all_rows(&self, ranges: Ranges) -> bool {
+        ranges.rows == (0, self.axes.first().map_or(1, |axis| axis.extent as i64))
+    }
+
+    /// How to multiply in these ranges, and how much later the operands start.
+    fn plan(&self, ranges: Ranges) -> (Plan, (isize, isize)) {
+        let (mut axes, mut loops, mut moved) = (self.axes.clone(), self.loops.clone(), (0, 0));
         let (first, end) = (ranges.steps.0 as isize, ranges.steps.1 as isize);
         let mut restrict = |axis: &mut Axis, from: isize, to: isize, is_time: bool| {
             axis.extent = to - from;
             let step = |mask: isize| if is_time { from & mask } else { from };
-            starts.0 += axis.left * step(self.left.steps);
-            starts.1 += axis.right * step(self.right.steps);
+            moved.0 += axis.left * step(self.left.steps);
+            moved.1 += axis.right * step(self.right.steps);
         };
         if let Some((mut from, mut to, in_parts)) = self.time_loop {
             if in_parts {
@@ -277,69 +319,8 @@ impl BoundProduct {
         if let Some(axis) = rows.first_mut() {
             restrict(axis, ranges.rows.0 as isize, ranges.rows.1 as isize, false);
         }
-        let mut stride = 1;
-        for axis in axes.iter_mut().rev() {
-            axis.out = stride;
-            stride *= axis.extent;
-        }
-        if loops.iter().any(|axis| axis.extent <= 0) {
-            if !accumulate {
-                // SAFETY: `out` has as many elements.
-                unsafe { std::slice::from_raw_parts_mut(out, stride as usize) }.fill(0.0);
-            }
-            return;
-        }
-        let left = context.start(self.left, starts.0);
-        // SAFETY: by the contract, for both.
-        unsafe {
-            match packed {
-                Some(packed) => run_packed(axes, loops[0], out, left, packed, accumulate),
-                None => {
-                    let right = context.start(self.right, starts.1);
-                    Plan::new(axes, loops).run(out, left, right, accumulate);
-                }
-            }
-        }
+        (Plan::new(axes, loops), moved)
     }
-}
-
-/// A product with a rearranged right operand.
-///
-/// # Safety
-/// As for [`BoundProduct::run`].
-unsafe fn run_packed(
-    axes: Axes,
-    depth: Axis,
-    out: *mut f32,
-    left: Side,
-    packed: &Packed,
-    accumulate: bool,
-) {
-    let (columns, mut outer): (Axes, Axes) = axes.into_iter().partition(|axis| axis.right != 0);
-    let Some(column) = columns.first().copied() else { return };
-    outer = merge(outer);
-    let rows = take_longest(&mut outer, |_| true);
-    let size = PANEL * depth.extent as usize;
-    for_each(&outer, |l, _, o| {
-        for (panel, elements) in packed.0.chunks_exact(size).enumerate() {
-            let first = panel * PANEL;
-            let out = Target {
-                start: out.wrapping_offset(o + first as isize * column.out),
-                stride: rows.out,
-                accumulate,
-            };
-            let left =
-                Left { start: left.start.wrapping_offset(l), row: rows.left, column: depth.left };
-            let sizes = Sizes {
-                rows: rows.extent as usize,
-                columns: (column.extent as usize - first).min(PANEL),
-                depth: depth.extent as usize,
-            };
-            let right = Rows { start: elements.as_ptr(), stride: PANEL as isize };
-            // SAFETY: by the contract; columns of the result are contiguous, being its last axis.
-            unsafe { multiply_panel(out, left, right, sizes) }
-        }
-    });
 }
 
 /// One product as products of matrices, or of rows element by element.
@@ -353,10 +334,21 @@ struct Plan {
     outer: Axes,
     /// Further axes of the sum.
     outer_depth: Axes,
+    /// Elements of the result.
+    size: usize,
+    /// Elements that are summed for each.
+    terms: usize,
 }
 
 impl Plan {
-    fn new(axes: Axes, loops: Axes) -> Plan {
+    /// The result is row-major over `axes`.
+    fn new(mut axes: Axes, loops: Axes) -> Plan {
+        let mut size = 1;
+        for axis in axes.iter_mut().rev() {
+            axis.out = size;
+            size *= axis.extent;
+        }
+        let terms: isize = loops.iter().map(|axis| axis.extent).product();
         let (mut outer, mut outer_depth) = (merge(axes), merge(loops));
         let elements = match outer.last() {
             Some(Axis { left: 1, right: 1, out: 1, .. }) => outer.pop(),
@@ -369,7 +361,52 @@ impl Plan {
         let columns = take(|axis| axis.left == 0 && axis.right != 0);
         let rows = take(|axis| axis.right == 0);
         let depth = take_longest(&mut outer_depth, |_| true);
-        Plan { rows, columns, elements, depth, outer, outer_depth }
+        let (size, terms) = (size as usize, terms as usize);
+        Plan { rows, columns, elements, depth, outer, outer_depth, size, terms }
+    }
+
+    /// Nothing is summed.
+    fn is_empty(&self) -> bool {
+        self.terms == 0
+    }
+
+    /// # Safety
+    /// As for [`BoundProduct::run`].
+    unsafe fn clear(&self, out: *mut f32, accumulate: bool) {
+        if !accumulate {
+            // SAFETY: `out` has as many elements.
+            unsafe { std::slice::from_raw_parts_mut(out, self.size) }.fill(0.0);
+        }
+    }
+
+    /// With a rearranged right operand.
+    ///
+    /// # Safety
+    /// As for [`BoundProduct::run`].
+    unsafe fn run_packed(&self, out: *mut f32, left: Side, packed: &Packed, accumulate: bool) {
+        let Plan { rows, columns, depth, .. } = *self;
+        let size = PANEL * depth.extent as usize;
+        let mut unpacked = Vec::new();
+        for_each(&self.outer, |l, _, o| {
+            let lines = ((rows.extent, rows.left), (depth.extent, depth.left));
+            // SAFETY: by the contract.
+            let (start, [row, column]) =
+                unsafe { left.elements.offset(l).floats(lines.0, lines.1, &mut unpacked) };
+            let left = Left { start, row, column };
+            for (panel, elements) in packed.0.chunks_exact(size).enumerate() {
+                let first = panel * PANEL;
+                let start = out.wrapping_offset(o).wrapping_add(first);
+                let out = Target { start, stride: rows.out, accumulate };
+                let sizes = Sizes {
+                    rows: rows.extent as usize,
+                    columns: (columns.extent as usize - first).min(PANEL),
+                    depth: depth.extent as usize,
+                };
+                let right = Rows { start: elements.as_ptr(), stride: PANEL as isize };
+                // SAFETY: by the contract.
+                unsafe { multiply_panel(out, left, right, sizes) }
+            }
+        });
     }
 
     /// # Safety
@@ -380,8 +417,8 @@ impl Plan {
             for_each(&self.outer_depth, |dl, dr, _| {
                 let matrices = Matrices {
                     out: out.wrapping_offset(o),
-                    left: left.start.wrapping_offset(l + dl),
-                    right: right.start.wrapping_offset(r + dr),
+                    left: left.elements.offset(l + dl),
+                    right: right.elements.offset(r + dr),
                     rows: self.rows,
                     columns: self.columns,
                     depth: self.depth,
@@ -443,82 +480,35 @@ fn for_each(axes: &[Axis], mut visit: impl FnMut(isize, isize, isize)) {
 }
 
 /// `out[m, n] (+)= Σ_k left[m, k] · right[k, n]`
-struct Matrices {
+#[derive(Clone, Copy)]
+struct Matrices<E = Elements> {
     out: *mut f32,
-    left: *const f32,
-    right: *const f32,
+    left: E,
+    right: E,
     rows: Axis,
     columns: Axis,
     depth: Axis,
     accumulate: bool,
 }
 
-impl Matrices {
-    /// # Safety
-    /// The operands and the result have elements at all indices.
-    unsafe fn multiply(&self, left_binary: bool, right_binary: bool) {
-        let transposed = self.transposed();
-        // SAFETY: by the contract, for all.
-        unsafe {
-            if left_binary && self.has_row_sums() {
-                self.sum_rows();
-            } else if right_binary && transposed.has_row_sums() {
-                transposed.sum_rows();
-            } else if self.is_thin() {
-                let left = Left { start: self.left, row: self.rows.left, column: self.depth.left };
-                let right = Rows { start: self.right, stride: self.depth.right };
-                multiply_row_by_row(self.target(), left, right, self.sizes());
-            } else if self.has_panels() {
-                self.panels();
-            } else {
-                self.dense();
-            }
-        }
-    }
-
-    /// `out[n] (+)= Σ_k left[k, n] · right[k, n]` for so many contiguous elements, in place of rows and
-    /// columns.
-    ///
-    /// # Safety
-    /// As for [`Matrices::multiply`].
-    unsafe fn multiply_elements(&self, count: usize) {
-        // SAFETY: by the contract, for both.
-        unsafe {
-            let sum = std::slice::from_raw_parts_mut(self.out, count);
-            if !self.accumulate {
-                sum.fill(0.0);
-            }
-            let left = Rows { start: self.left, stride: self.depth.left };
-            let right = Rows { start: self.right, stride: self.depth.right };
-            add_products(sum, left, right, self.depth.extent as usize);
-        }
-    }
-
+impl<E: Copy> Matrices<E> {
     /// Rows are contiguous.
     fn has_row_sums(&self) -> bool {
         let Axis { right, out, .. } = self.columns;
         right == 1 && out == 1 && self.depth.extent <= u32::MAX as isize
     }
 
-    /// Rows are contiguous, and a row is done before what it is made of leaves the nearest cache.
-    fn is_thin(&self) -> bool {
-        let Axis { right, out, .. } = self.columns;
-        right == 1 && out == 1 && (self.rows.extent <= 2 || self.depth.extent <= FEW_TERMS)
-    }
-
     fn target(&self) -> Target {
         Target { start: self.out, stride: self.rows.out, accumulate: self.accumulate }
     }
 
-    /// Rows are contiguous, and there are too few of anything for `gemm` to make up for rearranging
-    /// the operands.
-    fn has_panels(&self) -> bool {
-        let Axis { extent, right, out, .. } = self.columns;
-        let is_small = self.rows.extent <= 12 || self.depth.extent <= 12;
-        right == 1 && out == 1 && extent % PANEL as isize == 0 && is_small
+    fn sizes(&self) -> Sizes {
+        let [rows, columns, depth] = [self.rows, self.columns, self.depth];
+        let size = |axis: Axis| axis.extent as usize;
+        Sizes { rows: size(rows), columns: size(columns), depth: size(depth) }
     }
 
-    fn transposed(&self) -> Matrices {
+    fn transposed(&self) -> Matrices<E> {
         let swap = |axis: Axis| Axis { left: axis.right, right: axis.left, ..axis };
         Matrices {
             out: self.out,
@@ -530,25 +520,184 @@ impl Matrices {
             accumulate: self.accumulate,
         }
     }
+}
 
-    fn sizes(&self) -> Sizes {
-        let [rows, columns, depth] = [self.rows, self.columns, self.depth];
-        let size = |axis: Axis| axis.extent as usize;
-        Sizes { rows: size(rows), columns: size(columns), depth: size(depth) }
+thread_local! {
+    static CHOICES: RefCell<Choices> = RefCell::new(Choices::default());
+    /// Bits as numbers, for products that do not add up rows.
+    static UNPACKED: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+impl Matrices {
+    /// # Safety
+    /// The operands and the result have elements at all indices.
+    unsafe fn multiply(&self, left_binary: bool, right_binary: bool) {
+        let transposed = self.transposed();
+        // SAFETY: by the contract, for all.
+        unsafe {
+            match (self.right, self.left) {
+                (Elements::Floats(right), _) if left_binary && self.has_row_sums() => {
+                    self.sum_rows(right);
+                }
+                (_, Elements::Floats(left)) if right_binary && transposed.has_row_sums() => {
+                    transposed.sum_rows(left);
+                }
+                _ => self.with_floats(|matrices| matrices.multiply()),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Matrices::multiply`].
+    unsafe fn with_floats(&self, run: impl FnOnce(Matrices<*const f32>)) {
+        let Matrices { rows, columns, depth, .. } = *self;
+        UNPACKED.with_borrow_mut(|[left, right]| {
+            let (across, down) = ((rows.extent, rows.left), (depth.extent, depth.left));
+            // SAFETY: by the contract, for both.
+            let (left, [row, of_left]) = unsafe { self.left.floats(across, down, left) };
+            let (across, down) = ((depth.extent, depth.right), (columns.extent, columns.right));
+            let (right, [of_right, column]) = unsafe { self.right.floats(across, down, right) };
+            run(Matrices {
+                out: self.out,
+                left,
+                right,
+                rows: Axis { left: row, ..rows },
+                columns: Axis { right: column, ..columns },
+                depth: Axis { left: of_left, right: of_right, ..depth },
+                accumulate: self.accumulate,
+            });
+        });
+    }
+
+    /// `out[n] (+)= Σ_k left[k, n] · right[k, n]` for so many contiguous elements, in place of rows and
+    /// columns.
+    ///
+    /// # Safety
+    /// As for [`Matrices::multiply`].
+    unsafe fn multiply_elements(&self, count: usize) {
+        let Axis { extent, left, right, .. } = self.depth;
+        // SAFETY: by the contract.
+        let sum = unsafe { std::slice::from_raw_parts_mut(self.out, count) };
+        if !self.accumulate {
+            sum.fill(0.0);
+        }
+        let rows = |start: *const f32, stride: isize| Rows { start, stride };
+        let terms = extent as usize;
+        // SAFETY: by the contract, for all.
+        unsafe {
+            let (a, b) = (self.left, self.right);
+            match (a, b, a.bit_rows(left), b.bit_rows(right)) {
+                (Elements::Floats(a), _, _, Some(b)) => add_chosen(sum, rows(a, left), b, terms),
+                (_, Elements::Floats(b), Some(a), _) => add_chosen(sum, rows(b, right), a, terms),
+                _ => UNPACKED.with_borrow_mut(|unpacked| {
+                    let count = (count as isize, 1);
+                    let (a, [left, _]) = a.floats((extent, left), count, &mut unpacked[0]);
+                    let (b, [right, _]) = b.floats((extent, right), count, &mut unpacked[1]);
+                    add_products(sum, rows(a, left), rows(b, right), terms);
+                }),
+            }
+        }
+    }
+
+    /// The left side is 0 or 1, and the rows of the right side and of the result are contiguous: adds
+    /// the rows that it selects, in ascending order. Where it selects most of them, a dense product
+    /// is faster.
+    ///
+    /// # Safety
+    /// As for [`Matrices::multiply`]; `right` is what `self.right` is.
+    unsafe fn sum_rows(&self, right: *const f32) {
+        // So that the lists of a part stay in the cache.
+        let (rows, depth) = if self.has_contiguous_columns() { (1024, 256) } else { (64, 1024) };
+        CHOICES.with_borrow_mut(|choices| {
+            for first_row in (0..self.rows.extent).step_by(rows) {
+                for first in (0..self.depth.extent).step_by(depth) {
+                    let part = self.part((first_row, rows), (first, depth));
+                    let right = right.wrapping_offset(first * self.depth.right);
+                    // SAFETY: by the contract.
+                    unsafe { part.sum_rows_of_part(right, choices) }
+                }
+            }
+        });
+    }
+
+    /// # Safety
+    /// As for [`Matrices::sum_rows`].
+    unsafe fn sum_rows_of_part(&self, right: *const f32, choices: &mut Choices) {
+        let sizes = self.sizes();
+        // SAFETY: by the contract, for all.
+        unsafe {
+            choices.collect(self);
+            if choices.counts.iter().sum::<usize>() > sizes.rows * sizes.depth / 2 {
+                return self.with_floats(|matrices| matrices.dense());
+            }
+            let right = Rows { start: right, stride: self.depth.right };
+            sum_chosen(self.target(), right, choices.chosen(), sizes.columns);
+        }
+    }
+
+    /// So many rows and terms of the sum from some on, or those that there are.
+    fn part(&self, rows: (isize, usize), depth: (isize, usize)) -> Matrices {
+        let cut = |axis: Axis, (first, count): (isize, usize)| Axis {
+            extent: (axis.extent - first).min(count as isize),
+            ..axis
+        };
+        let (row, k) = (rows.0, depth.0);
+        Matrices {
+            out: self.out.wrapping_offset(row * self.rows.out),
+            left: self.left.offset(row * self.rows.left + k * self.depth.left),
+            right: self.right.offset(k * self.depth.right),
+            rows: cut(self.rows, rows),
+            columns: self.columns,
+            depth: cut(self.depth, depth),
+            accumulate: self.accumulate || k > 0,
+        }
+    }
+
+    /// Columns of the left side, not rows.
+    fn has_contiguous_columns(&self) -> bool {
+        self.rows.left == 1 && self.depth.left != 1
+    }
+}
+
+impl Matrices<*const f32> {
+    /// # Safety
+    /// As for all: the operands and the result have elements at all indices.
+    unsafe fn multiply(self) {
+        let left = Left { start: self.left, row: self.rows.left, column: self.depth.left };
+        let right = Rows { start: self.right, stride: self.depth.right };
+        // SAFETY: by the contract, for all.
+        unsafe {
+            if self.is_thin() {
+                multiply_row_by_row(self.target(), left, right, self.sizes());
+            } else if self.has_panels() {
+                self.panels(left, right);
+            } else {
+                self.dense();
+            }
+        }
+    }
+
+    /// Rows are contiguous, and a row is done before what it is made of leaves the nearest cache.
+    fn is_thin(&self) -> bool {
+        let Axis { right, out, .. } = self.columns;
+        right == 1 && out == 1 && (self.rows.extent <= 2 || self.depth.extent <= FEW_TERMS)
+    }
+
+    /// Rows are contiguous, and there are too few of anything for `gemm` to make up for rearranging
+    /// the operands.
+    fn has_panels(&self) -> bool {
+        let Axis { extent, right, out, .. } = self.columns;
+        let is_small = self.rows.extent <= 12 || self.depth.extent <= 12;
+        right == 1 && out == 1 && extent % PANEL as isize == 0 && is_small
     }
 
     /// # Safety
     /// As for [`Matrices::multiply`]; there are whole panels of contiguous columns.
-    unsafe fn panels(&self) {
-        let left = Left { start: self.left, row: self.rows.left, column: self.depth.left };
-        let right = Rows { start: self.right, stride: self.depth.right };
+    unsafe fn panels(&self, left: Left, right: Rows) {
         let sizes = Sizes { columns: PANEL, ..self.sizes() };
         for first in (0..self.columns.extent as usize).step_by(PANEL) {
-            let out = Target {
-                start: self.out.wrapping_add(first),
-                stride: self.rows.out,
-                accumulate: self.accumulate,
-            };
+            let target = self.target();
+            let out = Target { start: target.start.wrapping_add(first), ..target };
             // SAFETY: by the contract.
             unsafe { multiply_panel(out, left, right.starting_at(first), sizes) }
         }
@@ -556,7 +705,7 @@ impl Matrices {
 
     /// # Safety
     /// As for [`Matrices::multiply`].
-    unsafe fn dense(&self) {
+    unsafe fn dense(self) {
         let (rows, columns, depth) = (self.rows, self.columns, self.depth);
         // SAFETY: by the contract.
         unsafe {
@@ -583,67 +732,6 @@ impl Matrices {
             );
         }
     }
-
-    /// The left side is 0 or 1, and the rows of the right side and of the result are contiguous: adds
-    /// the rows that it selects, in ascending order. Where it selects most of them, a dense product
-    /// is faster.
-    ///
-    /// # Safety
-    /// As for [`Matrices::multiply`].
-    unsafe fn sum_rows(&self) {
-        thread_local! {
-            static CHOICES: RefCell<Choices> = RefCell::new(Choices::default());
-        }
-        // So that the lists of a part stay in the cache.
-        let (rows, depth) = if self.has_contiguous_columns() { (1024, 256) } else { (64, 1024) };
-        CHOICES.with_borrow_mut(|choices| {
-            for first_row in (0..self.rows.extent).step_by(rows) {
-                for first in (0..self.depth.extent).step_by(depth) {
-                    let part = self.part((first_row, rows), (first, depth));
-                    // SAFETY: by the contract.
-                    unsafe { part.sum_rows_of_part(choices) }
-                }
-            }
-        });
-    }
-
-    /// # Safety
-    /// As for [`Matrices::sum_rows`].
-    unsafe fn sum_rows_of_part(&self, choices: &mut Choices) {
-        let sizes = self.sizes();
-        // SAFETY: by the contract, for all.
-        unsafe {
-            choices.collect(self);
-            if choices.counts.iter().sum::<usize>() > sizes.rows * sizes.depth / 2 {
-                return self.dense();
-            }
-            let right = Rows { start: self.right, stride: self.depth.right };
-            sum_chosen(self.target(), right, choices.chosen(), sizes.columns);
-        }
-    }
-
-    /// So many rows and terms of the sum from some on, or those that there are.
-    fn part(&self, rows: (isize, usize), depth: (isize, usize)) -> Matrices {
-        let cut = |axis: Axis, (first, count): (isize, usize)| Axis {
-            extent: (axis.extent - first).min(count as isize),
-            ..axis
-        };
-        let (row, k) = (rows.0, depth.0);
-        Matrices {
-            out: self.out.wrapping_offset(row * self.rows.out),
-            left: self.left.wrapping_offset(row * self.rows.left + k * self.depth.left),
-            right: self.right.wrapping_offset(k * self.depth.right),
-            rows: cut(self.rows, rows),
-            columns: self.columns,
-            depth: cut(self.depth, depth),
-            accumulate: self.accumulate || k > 0,
-        }
-    }
-
-    /// Columns of the left side, not rows.
-    fn has_contiguous_columns(&self) -> bool {
-        self.rows.left == 1 && self.depth.left != 1
-    }
 }
 
 /// For each row of a matrix of 0 and 1, where it is 1.
@@ -654,7 +742,7 @@ struct Choices {
     room: usize,
     counts: Vec<usize>,
     /// A row that is not contiguous, and where a column is 1.
-    row: Vec<f32>,
+    line: Vec<f32>,
     column: Vec<u32>,
 }
 
@@ -686,20 +774,12 @@ impl Choices {
     /// # Safety
     /// As for [`Choices::collect`], which has made room.
     unsafe fn collect_rows(&mut self, matrices: &Matrices, depth: usize) {
-        let stride = matrices.depth.left;
+        let line = (depth as isize, matrices.depth.left);
         for (m, count) in self.counts.iter_mut().enumerate() {
-            let mut start = matrices.left.wrapping_offset(m as isize * matrices.rows.left);
-            // SAFETY: by the contract, for all.
-            unsafe {
-                if stride != 1 {
-                    self.row.clear();
-                    let element = |k: usize| *start.wrapping_offset(k as isize * stride);
-                    self.row.extend((0..depth).map(element));
-                    start = self.row.as_ptr();
-                }
-                let elements = std::slice::from_raw_parts(start, depth);
-                *count = list_nonzero(elements, self.lists[m * self.room..].as_mut_ptr());
-            }
+            let row = matrices.left.offset(m as isize * matrices.rows.left);
+            let list = self.lists[m * self.room..].as_mut_ptr();
+            // SAFETY: by the contract.
+            *count = unsafe { row.list(line, &mut self.line, list) };
         }
     }
 
@@ -709,12 +789,10 @@ impl Choices {
         let rows = self.counts.len();
         self.column.resize(rows + SLACK, 0);
         for k in 0..depth {
-            let start = matrices.left.wrapping_offset(k as isize * matrices.depth.left);
-            // SAFETY: by the contract, for both.
-            let found = unsafe {
-                let elements = std::slice::from_raw_parts(start, rows);
-                list_nonzero(elements, self.column.as_mut_ptr())
-            };
+            let column = matrices.left.offset(k as isize * matrices.depth.left);
+            let list = self.column.as_mut_ptr();
+            // SAFETY: by the contract.
+            let found = unsafe { column.list((rows as isize, 1), &mut self.line, list) };
             for m in &self.column[..found] {
                 let count = &mut self.counts[*m as usize];
                 self.lists[*m as usize * self.room + *count] = k as u32;

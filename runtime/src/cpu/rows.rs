@@ -25,6 +25,29 @@ impl Rows {
     }
 }
 
+/// A matrix of bits.
+#[derive(Clone, Copy)]
+pub(super) struct BitRows {
+    pub start: *const u8,
+    /// Bytes from row to row.
+    pub stride: isize,
+}
+
+impl BitRows {
+    /// # Safety
+    /// The matrix has that row and those columns.
+    #[inline(always)]
+    unsafe fn is_set(self, row: usize, column: usize) -> bool {
+        // SAFETY: by the contract.
+        unsafe { *self.byte(row, column) >> (column % 8) & 1 == 1 }
+    }
+
+    #[inline(always)]
+    fn byte(self, row: usize, column: usize) -> *const u8 {
+        self.start.wrapping_offset(row as isize * self.stride).wrapping_add(column / 8)
+    }
+}
+
 /// The same function for each width of vectors; `of` elements are so many vectors.
 macro_rules! in_widest_vectors {
     (
@@ -76,6 +99,33 @@ in_widest_vectors! {
     /// # Safety
     /// There is room for as many positions as there are elements, and [`SLACK`] more.
     fn list_nonzero(elements: &[f32], positions: *mut u32) -> usize = list_in_words of BLOCK
+}
+
+in_widest_vectors! {
+    /// Writes the positions of the bits that are set, of so many, and says how many there are.
+    ///
+    /// # Safety
+    /// As for [`list_nonzero`]; the bits fill whole bytes.
+    fn list_bits(bits: *const u8, count: usize, positions: *mut u32) -> usize = list_bits_in_words
+        of BLOCK
+}
+
+in_widest_vectors! {
+    /// Bits as 0 and 1.
+    ///
+    /// # Safety
+    /// There are as many bits as elements, in whole bytes.
+    fn unpack(bits: *const u8, elements: &mut [f32]) = unpack_bytes of BLOCK
+}
+
+in_widest_vectors! {
+    /// `sum[n] += Σ_k left[k, n]`, over those `k` for which bit `[k, n]` is set.
+    ///
+    /// # Safety
+    /// The matrix and the bits have so many rows, and as many columns as `sum`, which is no part of
+    /// them; rows of bits are whole bytes.
+    fn add_chosen(sum: &mut [f32], left: Rows, chosen: BitRows, rows: usize) = add_chosen_in_blocks
+        of BLOCK
 }
 
 in_widest_vectors! {
@@ -153,12 +203,13 @@ unsafe fn sum_in_blocks<V: Vector, const N: usize>(
     chosen: Chosen<'_>,
     columns: usize,
 ) {
-    for first in (0..columns).step_by(BLOCK) {
-        let rows = rows.starting_at(first);
-        let width = BLOCK.min(columns - first);
-        for (m, count) in chosen.counts.iter().enumerate() {
-            let indices = &chosen.lists[m * chosen.room..][..*count];
-            let target = out.start.wrapping_offset(m as isize * out.stride).wrapping_add(first);
+    for (m, count) in chosen.counts.iter().enumerate() {
+        let indices = &chosen.lists[m * chosen.room..][..*count];
+        let target = out.start.wrapping_offset(m as isize * out.stride);
+        for first in (0..columns).step_by(BLOCK) {
+            let rows = rows.starting_at(first);
+            let width = BLOCK.min(columns - first);
+            let target = target.wrapping_add(first);
             // SAFETY: by the contract of `sum_chosen`, the block is inside of the row.
             unsafe {
                 match width.div_ceil(V::LANES) {
@@ -230,13 +281,7 @@ unsafe fn add_products_in_blocks<V: Vector, const N: usize>(
                 }
             }
             // SAFETY: a block is N vectors long.
-            unsafe {
-                let before: [V; N] = load(block.as_ptr());
-                for (register, before) in registers.iter_mut().zip(before) {
-                    *register = register.plus(before);
-                }
-                store(registers, block.as_mut_ptr());
-            }
+            unsafe { store_row(registers, block.as_mut_ptr(), BLOCK, true) }
             start += BLOCK;
         }
         for (at, sum) in rest.iter_mut().enumerate() {
@@ -246,11 +291,51 @@ unsafe fn add_products_in_blocks<V: Vector, const N: usize>(
     }
 }
 
+#[inline(always)]
+unsafe fn add_chosen_in_blocks<V: Vector, const N: usize>(
+    sum: &mut [f32],
+    left: Rows,
+    chosen: BitRows,
+    rows: usize,
+) {
+    let columns = sum.len();
+    // SAFETY: by the contract of `add_chosen`.
+    let row = |row: usize| unsafe { left.row(row, columns) };
+    for first in (0..rows).step_by(ROWS_AT_ONCE) {
+        let rows = first..rows.min(first + ROWS_AT_ONCE);
+        let (blocks, rest) = sum.as_chunks_mut::<BLOCK>();
+        for (block, start) in blocks.iter_mut().zip((0..).step_by(BLOCK)) {
+            let mut registers = [V::splat(0.0); N];
+            for at in rows.clone() {
+                // SAFETY: the rows have this block, which is N vectors long, and its bits.
+                let (values, bits): ([V; N], u64) = unsafe {
+                    let bits = read_word(chosen.byte(at, start), BLOCK);
+                    (load(row(at).as_ptr().add(start)), bits)
+                };
+                for (n, (register, value)) in registers.iter_mut().zip(values).enumerate() {
+                    *register = register.plus(value.chosen(bits >> (n * V::LANES)));
+                }
+            }
+            // SAFETY: a block is N vectors long.
+            unsafe { store_row(registers, block.as_mut_ptr(), BLOCK, true) }
+        }
+        let start = columns - rest.len();
+        for (column, sum) in (start..).zip(rest) {
+            // SAFETY: by the contract of `add_chosen`.
+            let terms = rows.clone().filter(|at| unsafe { chosen.is_set(*at, column) });
+            *sum += terms.map(|at| row(at)[column]).sum::<f32>();
+        }
+    }
+}
+
 /// Positions that may be written after the last one.
 pub(super) const SLACK: usize = 8;
 
 /// For each byte the positions of the bits that are set.
-static BITS: [[u32; 8]; 256] = {
+#[repr(align(32))]
+struct Positions([[u32; 8]; 256]);
+
+static POSITIONS: Positions = {
     let mut all = [[0; 8]; 256];
     let mut byte = 0;
     while byte < 256 {
@@ -264,25 +349,83 @@ static BITS: [[u32; 8]; 256] = {
         }
         byte += 1;
     }
-    all
+    Positions(all)
 };
 
-/// Without a branch that depends on the elements: eight positions are written for every byte of bits,
-/// and those count that the next byte does not write over.
+/// Writes the positions of the bits of a word from `first` on, and says how many there are. Without a
+/// branch that depends on them: eight are written for every byte, and those count that the next byte
+/// does not write over.
+///
+/// # Safety
+/// There is room for them and [`SLACK`] more.
+#[inline(always)]
+unsafe fn list_word(word: u64, first: usize, positions: *mut u32) -> usize {
+    let mut count = 0;
+    let mut start = [first as u32; 8];
+    for byte in word.to_le_bytes() {
+        let found = &POSITIONS.0[usize::from(byte)];
+        let found: [u32; 8] = std::array::from_fn(|at| found[at] + start[at]);
+        // SAFETY: by the contract.
+        unsafe { positions.add(count).cast::<[u32; 8]>().write_unaligned(found) };
+        count += byte.count_ones() as usize;
+        start = start.map(|start| start + 8);
+    }
+    count
+}
+
 #[inline(always)]
 unsafe fn list_in_words<V: Vector, const N: usize>(elements: &[f32], positions: *mut u32) -> usize {
     let mut count = 0;
     for (word, chunk) in elements.chunks(BLOCK).enumerate() {
         let bits = nonzero_bits::<V, N>(chunk);
-        for (byte, bits) in bits.to_le_bytes().into_iter().enumerate() {
-            let first = (BLOCK * word + 8 * byte) as u32;
-            let found = BITS[usize::from(bits)].map(|bit| first + bit);
-            // SAFETY: there is room for eight more than are counted, which are at most the elements.
-            unsafe { positions.add(count).cast::<[u32; 8]>().write_unaligned(found) };
-            count += bits.count_ones() as usize;
-        }
+        // SAFETY: there is room for as many positions as elements, and more.
+        count += unsafe { list_word(bits, BLOCK * word, positions.add(count)) };
     }
     count
+}
+
+#[inline(always)]
+unsafe fn list_bits_in_words<V: Vector, const N: usize>(
+    bits: *const u8,
+    count: usize,
+    positions: *mut u32,
+) -> usize {
+    let mut found = 0;
+    for first in (0..count).step_by(BLOCK) {
+        let rest = (count - first).min(BLOCK);
+        // SAFETY: by the contract of `list_bits`, for both.
+        unsafe {
+            let word = read_word(bits.add(first / 8), rest);
+            found += list_word(word, first, positions.add(found));
+        }
+    }
+    found
+}
+
+/// So many bits, and zeros.
+///
+/// # Safety
+/// There are as many, in whole bytes.
+#[inline(always)]
+unsafe fn read_word(bits: *const u8, count: usize) -> u64 {
+    // SAFETY: by the contract, for both.
+    if count == BLOCK {
+        return u64::from_le(unsafe { bits.cast::<u64>().read_unaligned() });
+    }
+    let bytes = (0..count.div_ceil(8)).rev();
+    let word = bytes.fold(0, |word, at| word << 8 | u64::from(unsafe { *bits.add(at) }));
+    word & ((1 << count) - 1)
+}
+
+#[inline(always)]
+unsafe fn unpack_bytes<V: Vector, const N: usize>(bits: *const u8, elements: &mut [f32]) {
+    for (byte, elements) in elements.chunks_mut(8).enumerate() {
+        // SAFETY: by the contract of `unpack`.
+        let byte = unsafe { *bits.add(byte) };
+        for (bit, element) in elements.iter_mut().enumerate() {
+            *element = f32::from(byte >> bit & 1);
+        }
+    }
 }
 
 /// Of a block, or of fewer elements.
@@ -484,6 +627,8 @@ trait Vector: Copy {
     fn plus_product(self, a: Self, b: Self) -> Self;
     /// A bit for each lane: whether it is not 0.
     fn nonzero(self) -> u64;
+    /// The lanes whose bit is set, and zeros.
+    fn chosen(self, bits: u64) -> Self;
 }
 
 /// Four numbers, on any machine.
@@ -543,6 +688,12 @@ impl Vector for Four {
         let lanes = self.0.iter().enumerate();
         lanes.fold(0, |set, (lane, value)| set | u64::from(*value != 0.0) << lane)
     }
+
+    #[inline(always)]
+    fn chosen(self, bits: u64) -> Four {
+        let lane = |lane: usize| if bits >> lane & 1 == 1 { self.0[lane] } else { 0.0 };
+        Four(std::array::from_fn(lane))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -555,7 +706,8 @@ mod wide {
         (
             $ty:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident,
             first($count:ident) = $mask:expr, $load_first:ident, $store_first:ident,
-            nonzero($vector:ident) = $nonzero:expr
+            nonzero($vector:ident) = $nonzero:expr,
+            chosen($values:ident, $bits:ident) = $chosen:expr
         ) => {
             impl Vector for $ty {
                 const LANES: usize = $lanes;
@@ -608,6 +760,13 @@ mod wide {
                     // SAFETY: as above.
                     unsafe { $nonzero }
                 }
+
+                #[inline(always)]
+                fn chosen(self, $bits: u64) -> $ty {
+                    let $values = self;
+                    // SAFETY: as above.
+                    unsafe { $chosen }
+                }
             }
         };
     }
@@ -643,7 +802,13 @@ mod wide {
         nonzero(vector) = u64::from(_mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NEQ_UQ>(
             vector,
             _mm256_setzero_ps()
-        )) as u32)
+        )) as u32),
+        chosen(values, bits) = {
+            let lanes = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+            let set = _mm256_and_si256(_mm256_set1_epi32(bits as i32), lanes);
+            let mask = _mm256_cmpeq_epi32(set, lanes);
+            _mm256_and_ps(values, _mm256_castsi256_ps(mask))
+        }
     );
     vector!(
         __m512,
@@ -656,6 +821,7 @@ mod wide {
         first(count) = ((1u32 << count) - 1) as u16,
         _mm512_maskz_loadu_ps,
         _mm512_mask_storeu_ps,
-        nonzero(vector) = u64::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(vector, _mm512_setzero_ps()))
+        nonzero(vector) = u64::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(vector, _mm512_setzero_ps())),
+        chosen(values, bits) = _mm512_maskz_mov_ps(bits as u16, values)
     );
 }

@@ -86,9 +86,10 @@ impl Segments {
         bindings: &Bindings,
     ) -> Result<Segments, DimError> {
         let stream = |id: &BufferId| -> Result<Stream, DimError> {
-            let elements = Dim::product(&program.buffer(*id).dims[1..]).eval(bindings)?;
+            let buffer = program.buffer(*id);
+            let elements = Dim::product(&buffer.dims[1..]).eval(bindings)?;
             let local = group.local.iter().position(|local| local == id).unwrap_or(0);
-            Ok(Stream { buffer: *id, local, row: 4 * elements as usize })
+            Ok(Stream { buffer: *id, local, row: buffer.bytes(elements) as usize })
         };
         let replay = |replay: &Replay| -> Result<BoundReplay, DimError> {
             let states = replay.states.iter();

@@ -178,7 +178,7 @@ impl CpuBackend {
                 let elements = Dim::product(&buffer.dims[1..]).eval(bindings)?;
                 let local = group.local.iter().position(|local| local == id).unwrap_or(0);
                 let steps = if buffer.stream { steps as usize } else { 1 };
-                Ok(Rows { buffer: *id, local, bytes: 4 * elements as usize, steps })
+                Ok(Rows { buffer: *id, local, bytes: buffer.bytes(elements) as usize, steps })
             });
             rows.collect()
         };

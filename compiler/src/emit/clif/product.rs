@@ -156,7 +156,7 @@ impl Emitter<'_, '_> {
             fixed_right: fixed_right.then(|| right.constant.clone()),
             whole_kernel: store.filter(|_| is_whole).map(|store| WholeKernel {
                 starts: (left.constant.clone(), right.constant.clone()),
-                stored: is_row_major(stage, &store.at)
+                stored: (is_row_major(stage, &store.at) && !self.program.buffer(store.buffer).bits)
                     .then(|| (store.buffer, self.windows[store.buffer.0 as usize])),
             }),
             windows: (window(&left), window(&right)),

@@ -9,7 +9,7 @@ use super::{Emitter, Frame, Scope, memory};
 use crate::graph::{Dim, Elem, Pointwise};
 use crate::kernel::{Affine, BufferId, Inst, Stage, Val, step_size};
 
-/// Where the lanes of an access are.
+/// Where the lanes of an access are, as flat indices.
 pub(super) enum Place {
     /// Lane 0 alone counts, or all are here.
     One(Value),
@@ -217,30 +217,21 @@ impl<'f> Emitter<'_, 'f> {
 
     pub(super) fn place(&self, scope: &mut Scope, buffer: BufferId, at: &Affine) -> Place {
         let (stage, facts, lanes) = (scope.stage, scope.facts, scope.lanes);
-        let table = self.constant_pointer(self.frame, offset_of!(Frame, buffers));
-        let start = self.constant_pointer(table, 8 * buffer.0 as usize);
-        let address = |flat: Value| {
-            let mut code = self.code();
-            let bytes = code.ins().ishl_imm_u(flat, 2);
-            code.ins().iadd(start, bytes)
-        };
         match facts.stride(stage, lanes, at) {
             Some(stride) if stride.is_zero() || !scope.full => {
-                Place::One(address(self.flat(scope, buffer, at)))
+                Place::One(self.flat(scope, buffer, at))
             }
-            Some(stride) if stride.is_one() => {
-                Place::Contiguous(address(self.flat(scope, buffer, at)))
-            }
+            Some(stride) if stride.is_one() => Place::Contiguous(self.flat(scope, buffer, at)),
             Some(stride) => {
                 let mut flat = self.flat(scope, buffer, at);
                 let stride = self.dim(&stride);
                 Place::Each([0; 4].map(|_| {
-                    let here = address(flat);
+                    let here = flat;
                     flat = self.code().ins().iadd(flat, stride);
                     here
                 }))
             }
-            None if !scope.full => Place::One(address(self.flat(scope, buffer, at))),
+            None if !scope.full => Place::One(self.flat(scope, buffer, at)),
             None => {
                 let constant = self.dim(&at.constant);
                 let mut flat = [constant; 4];
@@ -260,9 +251,22 @@ impl<'f> Emitter<'_, 'f> {
                         *flat = self.add_scaled(*flat, value, by);
                     }
                 }
-                Place::Each(flat.map(address))
+                Place::Each(flat)
             }
         }
+    }
+
+    pub(super) fn buffer_start(&self, buffer: BufferId) -> Value {
+        let table = self.constant_pointer(self.frame, offset_of!(Frame, buffers));
+        self.constant_pointer(table, 8 * buffer.0 as usize)
+    }
+
+    /// Where an element is.
+    pub(super) fn address(&self, buffer: BufferId, flat: Value) -> Value {
+        let start = self.buffer_start(buffer);
+        let mut code = self.code();
+        let bytes = code.ins().ishl_imm_u(flat, 2);
+        code.ins().iadd(start, bytes)
     }
 
     fn load(&self, scope: &mut Scope, buffer: BufferId, at: &Affine, elem: Elem) -> Value {
@@ -271,24 +275,19 @@ impl<'f> Emitter<'_, 'f> {
             Elem::I32 | Elem::Bool => (types::I32, types::I32X4),
         };
         let place = self.place(scope, buffer, at);
-        let mut code = self.code();
+        if self.program.buffer(buffer).bits {
+            return self.load_bits(buffer, place);
+        }
         let value = match place {
-            Place::Contiguous(address) => code.ins().load(vector, memory(), address, 0),
-            Place::One(address) => {
-                let one = code.ins().load(lane, memory(), address, 0);
-                code.ins().splat(vector, one)
+            Place::Contiguous(flat) => {
+                let address = self.address(buffer, flat);
+                self.code().ins().load(vector, memory(), address, 0)
             }
-            Place::Each([first, rest @ ..]) => {
-                let one = code.ins().load(lane, memory(), first, 0);
-                let mut value = code.ins().splat(vector, one);
-                for (at, address) in rest.into_iter().enumerate() {
-                    let one = code.ins().load(lane, memory(), address, 0);
-                    value = code.ins().insertlane(value, one, at as u8 + 1);
-                }
-                value
-            }
+            place => self.gather(vector, place, |flat| {
+                let address = self.address(buffer, flat);
+                self.code().ins().load(lane, memory(), address, 0)
+            }),
         };
-        drop(code);
         match elem {
             Elem::Bool => {
                 let zero = self.ints([0; 4]);
@@ -296,5 +295,20 @@ impl<'f> Emitter<'_, 'f> {
             }
             _ => value,
         }
+    }
+
+    /// A vector of single elements, or of one in all lanes.
+    pub(super) fn gather(&self, ty: Type, place: Place, load: impl Fn(Value) -> Value) -> Value {
+        let (first, rest) = match place {
+            Place::One(flat) | Place::Contiguous(flat) => (flat, Vec::new()),
+            Place::Each([first, rest @ ..]) => (first, rest.to_vec()),
+        };
+        let one = load(first);
+        let mut value = self.code().ins().splat(ty, one);
+        for (at, flat) in rest.into_iter().enumerate() {
+            let one = load(flat);
+            value = self.code().ins().insertlane(value, one, at as u8 + 1);
+        }
+        value
     }
 }

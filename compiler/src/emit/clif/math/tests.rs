@@ -24,6 +24,7 @@ fn program(op: Pointwise) -> Program {
         stream: false,
         source: if at < arity { BufferSource::Input(at) } else { BufferSource::Kernel },
         binary: false,
+        bits: false,
     };
     let at = Affine { terms: vec![(Val(0), Dim::one())], constant: Dim::zero() };
     let mut insts = vec![Inst::Axis(0)];
@@ -73,13 +74,16 @@ fn run(op: Pointwise, inputs: &[Vec<f32>]) -> Vec<f32> {
 
 /// The result, and how many loops were made wide, if they are to be.
 fn run_in(op: Pointwise, inputs: &[Vec<f32>], is_wide: bool) -> (Vec<f32>, usize) {
-    let program = program(op);
+    run_program(&program(op), inputs, is_wide)
+}
+
+fn run_program(program: &Program, inputs: &[Vec<f32>], is_wide: bool) -> (Vec<f32>, usize) {
     let flags = [("opt_level", "speed")];
     let builder = JITBuilder::with_flags(&flags, default_libcall_names()).unwrap();
     let mut module = JITModule::new(builder);
     let call_conv = module.isa().default_call_conv();
     let windows = vec![None; program.buffers.len()];
-    let mut native = emit(&program, &program.forward[0], &windows, call_conv, Products::Called);
+    let mut native = emit(program, &program.forward[0], &windows, call_conv, Products::Called);
     assert!(native.dims.is_empty() && native.products.is_empty());
     let mut loops = 0;
     if is_wide {
@@ -259,5 +263,31 @@ fn eight_lanes_give_the_bits_of_four() {
         }
         // Their loops have branches: arguments may be too large for the short way.
         assert_eq!(narrow, ["sin", "cos", "tan"]);
+    }
+}
+
+/// Bits are written and read by vectors of four lanes and of eight.
+#[test]
+fn bits() {
+    let floats: Vec<f32> = (0..40).map(|at| f32::from(at * at % 7 < 3)).collect();
+    let copy = |from_bits: bool, to_bits: bool| {
+        let mut program = program(Pointwise::Relu);
+        (program.buffers[0].bits, program.buffers[1].bits) = (from_bits, to_bits);
+        program
+    };
+    for is_wide in [false, true] {
+        let (bits, loops) = run_program(&copy(false, true), std::slice::from_ref(&floats), is_wide);
+        let bytes = floats.chunks(8).map(|chunk| {
+            let set = chunk.iter().enumerate().filter(|(_, value)| **value != 0.0);
+            set.fold(0, |byte, (bit, _)| byte | 1 << bit)
+        });
+        let found: Vec<u8> = bits.iter().flat_map(|four| four.to_le_bytes()).collect();
+        assert_eq!(found[..5], bytes.collect::<Vec<u8>>());
+        let (same, loops_back) =
+            run_program(&copy(true, true), std::slice::from_ref(&bits), is_wide);
+        assert_eq!(same, bits);
+        let (back, _) = run_program(&copy(true, false), &[bits], is_wide);
+        assert_eq!(back, floats);
+        assert_eq!((loops, loops_back), (usize::from(is_wide), usize::from(is_wide)));
     }
 }

@@ -34,6 +34,9 @@ impl Frame {
     }
 }
 
+/// Each lane's bit of eight, the first of the [`Assembler::constants`].
+const BIT_OF_LANE: [u64; 4] = [1 | 2 << 32, 4 | 8 << 32, 16 | 32 << 32, 64 | 128 << 32];
+
 /// Bytes of a vector.
 const VECTOR: i32 = 32;
 
@@ -54,14 +57,16 @@ const RSI: u8 = 6;
 const RDI: u8 = 7;
 const R11: u8 = 11;
 /// These keep pointers; the second half must be left as it was found.
-const POINTERS: [u8; 11] = [RAX, 1, 8, 9, 10, 3, 5, 12, 13, 14, 15];
-const FREE_POINTERS: usize = 5;
+const POINTERS: [u8; 10] = [1, 8, 9, 10, 3, 5, 12, 13, 14, 15];
+const FREE_POINTERS: usize = 4;
 
 /// Where a vector is in memory.
 #[derive(Clone, Copy)]
 enum Memory {
     /// A pointer's elements at the loop's index.
     Stream(usize),
+    /// The byte at r11.
+    Byte,
     Frame(i32),
     /// After the code.
     Constant(usize),
@@ -107,7 +112,7 @@ struct Assembler<'a> {
     registers: [Option<usize>; 16],
     /// Registers of the operation at hand.
     pinned: Vec<u8>,
-    constants: Vec<u64>,
+    constants: Vec<[u64; 4]>,
     /// Where a constant's distance is still to be written, and from where it counts.
     distances: Vec<(usize, usize, usize)>,
     spills: u32,
@@ -119,15 +124,16 @@ impl<'a> Assembler<'a> {
         for (at, (_, args)) in body.ops.iter().enumerate().rev() {
             args.iter().for_each(|arg| uses[*arg].push(at));
         }
-        let stores = body.ops.iter().position(|(op, _)| matches!(op, Op::Store(_)));
+        let is_store = |op: &Op| matches!(op, Op::Store(_) | Op::StoreBits(_));
+        let stores = body.ops.iter().position(|(op, _)| is_store(op));
         let first_store = stores.unwrap_or(body.ops.len());
-        let mut constants: Vec<u64> = Vec::new();
+        let mut constants = vec![BIT_OF_LANE];
         let mut places: HashMap<u64, usize> = HashMap::new();
         let values = body.ops.iter().zip(uses).map(|((op, _), uses)| {
             let home = match op {
                 Op::Constant(bits) => {
                     Some(Memory::Constant(*places.entry(*bits).or_insert_with(|| {
-                        constants.push(*bits);
+                        constants.push([*bits; 4]);
                         constants.len() - 1
                     })))
                 }
@@ -190,7 +196,7 @@ impl<'a> Assembler<'a> {
             self.bytes[*place..*place + 4].copy_from_slice(&distance.to_le_bytes());
         }
         for bits in &self.constants {
-            self.bytes.extend(bits.to_le_bytes().repeat(4));
+            self.bytes.extend(bits.iter().flat_map(|bits| bits.to_le_bytes()));
         }
         self.bytes
     }
@@ -209,6 +215,12 @@ impl<'a> Assembler<'a> {
     fn load_pointer(&mut self, register: u8, at: usize) {
         self.bytes.extend([0x48 | register >> 3 << 2, 0x8B, 0x80 | (register & 7) << 3 | RDI]);
         self.bytes.extend(Frame::pointer(at).to_le_bytes());
+    }
+
+    /// Puts the address of a byte of bits into r11: `mov r11, rsi`, `shr r11, 3`, `add r11, [rdi + …]`.
+    fn locate_bits(&mut self, pointer: usize) {
+        self.bytes.extend([0x49, 0x89, 0xF3, 0x49, 0xC1, 0xEB, 3, 0x4C, 0x03, 0x9F]);
+        self.bytes.extend(Frame::pointer(pointer).to_le_bytes());
     }
 
     /// `cmp rsi, rdx` and a conditional jump; where its distance is to be written.
@@ -237,6 +249,22 @@ impl<'a> Assembler<'a> {
             Op::Store(pointer) => {
                 let value = self.register(args[0], at);
                 self.vector(STORE, value, 0, Source::Memory(Memory::Stream(pointer)), None);
+                self.release(args, at);
+            }
+            Op::LoadBits(pointer) => {
+                let to = self.result(at);
+                self.locate_bits(pointer);
+                let lanes = Source::Memory(Memory::Constant(0));
+                self.vector(vex(1, 2, 0x78), to, 0, Source::Memory(Memory::Byte), None);
+                self.vector(vex(1, 1, 0xDB), to, to, lanes, None);
+                self.vector(vex(1, 1, 0x76), to, to, lanes, None);
+            }
+            Op::StoreBits(pointer) => {
+                let value = self.register(args[0], at);
+                self.locate_bits(pointer);
+                // Their signs: `vmovmskps eax, value`, `mov [r11], al`.
+                self.vector(vex(0, 1, 0x50), RAX, 0, Source::Register(value), None);
+                self.bytes.extend([0x41, 0x88, 0x03]);
                 self.release(args, at);
             }
             Op::Float(float, width) => match float_instruction(float, width) {
@@ -427,6 +455,7 @@ impl<'a> Assembler<'a> {
             Source::Register(register) => register,
             Source::Memory(Memory::Stream(at)) => POINTERS.get(at).copied().unwrap_or(R11),
             Source::Memory(Memory::Frame(_)) => RDI,
+            Source::Memory(Memory::Byte) => R11,
             Source::Memory(Memory::Constant(_)) => 0,
         };
         self.bytes.extend([
@@ -443,6 +472,7 @@ impl<'a> Assembler<'a> {
             Source::Memory(Memory::Stream(_)) => {
                 self.bytes.extend([0x44 | reg, 2 << 6 | RSI << 3 | base & 7, 0]);
             }
+            Source::Memory(Memory::Byte) => self.bytes.push(reg | R11 & 7),
             Source::Memory(Memory::Frame(offset)) => {
                 self.bytes.push(0x80 | reg | RDI);
                 self.bytes.extend(offset.to_le_bytes());

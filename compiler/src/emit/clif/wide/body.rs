@@ -8,8 +8,8 @@ use cranelift::prelude::*;
 
 use super::{Loop, constant, operation};
 
-/// A straight line of operations, numbered as they stand. Loads and stores are of as many elements as
-/// there are lanes, at a pointer and so many elements after it as the loop's index says.
+/// A straight line of operations, numbered as they stand. Loads and stores are of as many elements (or
+/// bits) as there are lanes, at a pointer and so many elements after it as the loop's index says.
 pub(super) struct Body {
     pub ops: Vec<(Op, Vec<usize>)>,
     /// Addresses, known before the loop.
@@ -26,6 +26,9 @@ pub(super) enum Op {
     Uniform(usize),
     Load(usize),
     Store(usize),
+    /// All ones in the lanes whose bit is set.
+    LoadBits(usize),
+    StoreBits(usize),
     /// On one operand, or on two.
     Float(FloatOp, Width),
     Integer(IntegerOp, Width),
@@ -124,7 +127,8 @@ impl Body {
             found,
             body: Body { ops: Vec::new(), pointers: Vec::new(), uniforms: Vec::new() },
             vectors: HashMap::new(),
-            indices: HashMap::from([(found.index, (None, 1))]),
+            indices: HashMap::from([(found.index, (None, BITS_OF_BYTE))]),
+            scalars: HashMap::new(),
             known: HashMap::new(),
             kinds: Vec::new(),
             stores: 0,
@@ -142,7 +146,7 @@ impl Body {
     fn needed(self) -> Body {
         let mut needed = vec![false; self.ops.len()];
         for (at, (op, args)) in self.ops.iter().enumerate().rev() {
-            needed[at] |= matches!(op, Op::Store(_));
+            needed[at] |= matches!(op, Op::Store(_) | Op::StoreBits(_));
             if needed[at] {
                 args.iter().for_each(|arg| needed[*arg] = true);
             }
@@ -167,27 +171,53 @@ struct Reader<'a> {
     body: Body,
     /// The operation that computes a vector.
     vectors: HashMap<Value, usize>,
-    /// Integers that move with the index: a part that does not, and by how much they move.
+    /// Integers that move with the index: a part that does not, and by how many eighths they move.
     indices: HashMap<Value, (Option<Value>, i64)>,
+    /// What becomes the bits of lanes, or is made of them.
+    scalars: HashMap<Value, Scalar>,
     /// Operations with the number of stores before them.
     known: HashMap<(Op, Vec<usize>, usize), usize>,
     kinds: Vec<Kind>,
     stores: usize,
 }
 
+/// An integer on the way from or to bits in memory (see [`super::super::bits`]), whatever its place in
+/// their byte, which is the whole of it for eight lanes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Scalar {
+    /// It says where in a byte a bit is.
+    Position,
+    /// It is made of the byte at a pointer.
+    Loaded(usize),
+    /// It has the bits of a vector.
+    OfLanes(usize),
+}
+
+/// A pointer of bits moves by an eighth of a byte.
+const BITS_OF_BYTE: i64 = 8;
+
 impl Reader<'_> {
     fn read(&mut self, inst: Inst) -> Option<()> {
         let data = self.function.dfg.insts[inst];
         let args: Vec<Value> = self.function.dfg.inst_args(inst).to_vec();
-        if let InstructionData::Store { offset, args: [value, address], .. } = data {
-            let value = self.lanes(value)?;
-            let pointer = self.pointer(address, offset.into())?;
-            self.add(Op::Store(pointer), vec![value], Kind::Lanes32);
+        if let InstructionData::Store { opcode, offset, args: [value, address], .. } = data {
+            let (op, value): (fn(usize) -> Op, usize) = match (opcode, self.scalars.get(&value)) {
+                (Opcode::Istore8, Some(Scalar::OfLanes(lanes))) => (Op::StoreBits, *lanes),
+                (Opcode::Store, _) => (Op::Store, self.lanes(value)?),
+                _ => return None,
+            };
+            let size = if opcode == Opcode::Store { 4 * BITS_OF_BYTE } else { 1 };
+            let pointer = self.pointer(address, offset.into(), size)?;
+            self.add(op(pointer), vec![value], Kind::Lanes32);
             self.stores += 1;
             return Some(());
         }
         let result = self.function.dfg.first_result(inst);
         let ty = self.function.dfg.value_type(result);
+        if let Some(scalar) = self.scalar(&data, &args, ty) {
+            self.scalars.insert(result, scalar);
+            return Some(());
+        }
         if ty == types::I64 {
             let form = self.index(data.opcode(), &args)?;
             self.indices.insert(result, form);
@@ -195,7 +225,7 @@ impl Reader<'_> {
         }
         let at = match data {
             InstructionData::Load { arg, offset, .. } if ty.bits() == 128 => {
-                let pointer = self.pointer(arg, offset.into())?;
+                let pointer = self.pointer(arg, offset.into(), 4 * BITS_OF_BYTE)?;
                 self.add(Op::Load(pointer), Vec::new(), Kind::Lanes32)
             }
             InstructionData::FloatCompare { cond, .. } => {
@@ -214,6 +244,21 @@ impl Reader<'_> {
         Some(())
     }
 
+    fn scalar(&mut self, data: &InstructionData, args: &[Value], ty: Type) -> Option<Scalar> {
+        let opcode = data.opcode();
+        let of_args = args.iter().filter_map(|arg| self.scalars.get(arg)).max().copied();
+        match data {
+            InstructionData::Load { opcode: Opcode::Uload8, arg, offset, .. } => {
+                Some(Scalar::Loaded(self.pointer(*arg, (*offset).into(), 1)?))
+            }
+            _ if opcode == Opcode::VhighBits => Some(Scalar::OfLanes(self.lanes(args[0])?)),
+            _ if ty == types::I32 && opcode == Opcode::Ireduce => Some(Scalar::Position),
+            _ if ty == types::I32 => of_args,
+            _ if matches!(opcode, Opcode::Splat | Opcode::Band) => of_args,
+            _ => None,
+        }
+    }
+
     /// An integer that moves with the index.
     fn index(&mut self, opcode: Opcode, args: &[Value]) -> Option<(Option<Value>, i64)> {
         let [a, b] = *args else { return None };
@@ -225,6 +270,12 @@ impl Reader<'_> {
                 let bits = constant(self.function, b).filter(|bits| *bits < 8)?;
                 let rest = rest.map(|rest| self.before().ins().ishl(rest, b));
                 Some((rest, by << bits))
+            }
+            // Rows of bits are whole bytes.
+            (Opcode::Ushr, Some((rest, BITS_OF_BYTE)), None)
+                if constant(self.function, b)? == 3 =>
+            {
+                Some((rest.map(|rest| self.before().ins().ushr(rest, b)), 1))
             }
             _ => None,
         }
@@ -242,9 +293,12 @@ impl Reader<'_> {
         FuncCursor::new(self.function).at_inst(self.found.entry)
     }
 
-    /// An address at which elements of four bytes follow each other as the index does.
-    fn pointer(&mut self, address: Value, offset: i32) -> Option<usize> {
-        let (Some(start), 4) = *self.indices.get(&address)? else { return None };
+    /// An address at which elements of so many bits follow each other as the index does.
+    fn pointer(&mut self, address: Value, offset: i32, size: i64) -> Option<usize> {
+        let (Some(start), by) = *self.indices.get(&address)? else { return None };
+        if by != size {
+            return None;
+        }
         let start = match offset {
             0 => start,
             _ => self.before().ins().iadd_imm_s(start, i64::from(offset)),
@@ -265,7 +319,7 @@ impl Reader<'_> {
         self.body.ops.push((op, args));
         self.kinds.push(kind);
         let at = self.body.ops.len() - 1;
-        if !matches!(op, Op::Store(_)) {
+        if !matches!(op, Op::Store(_) | Op::StoreBits(_)) {
             self.known.insert(key, at);
         }
         at
@@ -406,6 +460,9 @@ impl Reader<'_> {
     }
 
     fn compare(&mut self, cond: IntCC, a: Value, b: Value) -> Option<usize> {
+        if let Some(Scalar::Loaded(pointer)) = self.scalars.get(&a) {
+            return Some(self.add(Op::LoadBits(*pointer), Vec::new(), Kind::Lanes32));
+        }
         let (a, b) = (self.lanes(a)?, self.lanes(b)?);
         let (op, a, b, is_not) = match cond {
             IntCC::Equal => (IntegerOp::Equal, a, b, false),
