@@ -21,6 +21,9 @@ pub(super) struct Launch {
     tasks: Tasks,
 }
 
+/// The numbers of a cache line.
+const LINE: usize = 16;
+
 /// How a kernel is cut: tiles of axis 0 by tiles of steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Tasks {
@@ -78,14 +81,16 @@ impl Launch {
             let mut total = 0;
             let sizes = self.products.iter().map(|product| {
                 let start = total;
-                total += product.elements(hi - lo, end - first).next_multiple_of(16);
+                total += product.elements(hi - lo, end - first).next_multiple_of(LINE);
                 start
             });
             let offsets: Vec<usize> = sizes.collect();
-            if scratch.len() < total {
-                scratch.resize(total, 0.0);
+            // From a cache line on, as all memory that vectors are loaded from.
+            if scratch.len() < total + LINE {
+                scratch.resize(total + LINE, 0.0);
             }
-            let scratch = scratch.as_mut_ptr();
+            let unaligned = scratch.as_ptr().align_offset(4 * LINE).min(LINE);
+            let scratch = scratch.as_mut_ptr().wrapping_add(unaligned);
             let scratch: Vec<*mut f32> =
                 offsets.iter().map(|offset| scratch.wrapping_add(*offset)).collect();
             let context = Context { products: &self.products, packed, buffers, scratch: &scratch };

@@ -10,6 +10,7 @@ use fgi_compiler::kernel::{BufferId, Program};
 use smallvec::SmallVec;
 
 use super::elements::Elements;
+use super::memory::Memory;
 use super::rows::{
     Chosen, Left, PANEL, Rows, SLACK, Sizes, Target, add_chosen, add_products, multiply_panel,
     multiply_row_by_row, sum_chosen,
@@ -40,8 +41,9 @@ pub(super) struct Whole {
     stored: Option<(BufferId, i64)>,
 }
 
-/// A right operand, rearranged into panels of [`PANEL`] columns, each with its rows after each other.
-pub(super) struct Packed(Vec<f32>);
+/// A right operand, rearranged into panels of [`PANEL`] columns, each with its rows after each other: a
+/// row is a cache line.
+pub(super) struct Packed(Memory);
 
 #[derive(Clone, Copy)]
 struct Operand {
@@ -201,14 +203,15 @@ impl BoundProduct {
     }
 
     /// The right operand rearranged, where that pays: it stays the same through many calls, and has
-    /// rows and columns. Zeros fill up the last panel.
+    /// rows and columns, and there is memory for it. Zeros fill up the last panel.
     pub fn pack(&self, buffers: &[*mut u8]) -> Option<Packed> {
         let start = buffers[self.right.buffer.0 as usize].cast::<f32>();
         let start = start.wrapping_offset(self.fixed_right?);
         let (column, depth) = self.packed_axes().filter(|_| !self.right.bits)?;
         let (columns, depths) = (column.extent as usize, depth.extent as usize);
-        let mut packed = vec![0.0; columns.next_multiple_of(PANEL) * depths];
-        for (panel, elements) in packed.chunks_exact_mut(PANEL * depths).enumerate() {
+        let mut packed = Memory::zeroed(4 * columns.next_multiple_of(PANEL) * depths)?;
+        let panels = packed.floats_mut().chunks_exact_mut(PANEL * depths);
+        for (panel, elements) in panels.enumerate() {
             let first = panel * PANEL;
             for (k, row) in elements.chunks_exact_mut(PANEL).enumerate() {
                 for (n, element) in row.iter_mut().enumerate().take(columns - first) {
@@ -393,7 +396,7 @@ impl Plan {
             let (start, [row, column]) =
                 unsafe { left.elements.offset(l).floats(lines.0, lines.1, &mut unpacked) };
             let left = Left { start, row, column };
-            for (panel, elements) in packed.0.chunks_exact(size).enumerate() {
+            for (panel, elements) in packed.0.floats().chunks_exact(size).enumerate() {
                 let first = panel * PANEL;
                 let start = out.wrapping_offset(o).wrapping_add(first);
                 let out = Target { start, stride: rows.out, accumulate };

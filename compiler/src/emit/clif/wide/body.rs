@@ -562,11 +562,13 @@ impl Reader<'_> {
 
 fn vector_constant(function: &Function, value: Value) -> Option<Vec<u8>> {
     let inst = function.dfg.value_def(value).inst()?;
-    match function.dfg.insts[inst] {
-        InstructionData::UnaryConst { opcode: Opcode::Vconst, constant_handle } => {
-            Some(function.dfg.constants.get(constant_handle).as_slice().to_vec())
-        }
-        InstructionData::Unary { opcode: Opcode::Bitcast, arg } => vector_constant(function, arg),
+    if let InstructionData::UnaryConst { opcode: Opcode::Vconst, constant_handle } =
+        function.dfg.insts[inst]
+    {
+        return Some(function.dfg.constants.get(constant_handle).as_slice().to_vec());
+    }
+    match operation(function, value)? {
+        (Opcode::Bitcast, [inner]) => vector_constant(function, *inner),
         _ => None,
     }
 }
