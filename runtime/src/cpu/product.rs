@@ -48,8 +48,9 @@ pub(super) struct Packed(Memory);
 #[derive(Clone, Copy)]
 struct Operand {
     buffer: BufferId,
-    /// All elements are 0 or 1, and kept as bits.
+    /// All elements are 0 or 1.
     binary: bool,
+    /// They are kept as bits.
     bits: bool,
     /// Steps are found at their number under this mask.
     steps: isize,
