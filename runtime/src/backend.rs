@@ -46,4 +46,6 @@ pub struct Footprint {
     pub bytes: usize,
     /// Time ran in so many segments, of which all but the last one ran forward twice.
     pub segments: usize,
+    /// The bytes that the forward pass leaves for the backward pass at each step, for all rows.
+    pub saved_per_step: usize,
 }

@@ -59,8 +59,8 @@ fn every_time_is_measured() {
         assert!(number(line, "first_step_ms") > compile, "{line}");
         assert!((0.0..=1.0).contains(&number(line, "spike_rate")), "{line}");
         assert_eq!(line["dims"]["B"], 4, "{line}");
-        // At least the potential and the spike of each of 4 · 8 neurons.
-        assert!(number(line, "saved_bytes_per_step") >= 256.0, "{line}");
+        // At least the potential and the spike, a bit, of each of 4 · 8 neurons.
+        assert!(number(line, "saved_bytes_per_step") >= 132.0, "{line}");
         if cfg!(target_os = "linux") {
             assert!(number(line, "peak_rss_mib") >= number(line, "rss_before_mib"), "{line}");
         }

@@ -32,7 +32,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::op::Signature;
-use crate::graph::{Dim, Elem, Input, Param, Pointwise, Reduction, Role};
+use crate::graph::{Bindings, Dim, DimError, Elem, Input, Param, Pointwise, Reduction, Role};
 use crate::source::Span;
 
 /// The number of a buffer.
@@ -286,6 +286,12 @@ impl Program {
             .buffer_ids()
             .filter(move |id| self.buffer(*id).stream && written(*id) && read(*id));
         saved.map(|id| (id, Dim::product(&self.buffer(id).dims)))
+    }
+
+    /// The bytes of these streams that belong to a step.
+    pub fn saved_bytes(&self, bindings: &Bindings) -> Result<i64, DimError> {
+        let bytes = |(id, elements): (_, Dim)| Ok(self.buffer(id).bytes(elements.eval(bindings)?));
+        self.saved().map(bytes).sum()
     }
 
     /// Where an output or gradient is found.

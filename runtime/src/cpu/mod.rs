@@ -256,9 +256,11 @@ impl Backend for CpuBackend {
     fn run(&mut self, passes: &[Pass]) -> Result<(), Error> {
         let order = self.prepare(passes)?;
         let tiles = self.orders.iter().map(|order| order.bytes);
+        let saved = self.bindings.as_ref().map(|bindings| self.program.saved_bytes(bindings));
         self.last = Footprint {
             bytes: self.buffers.iter().map(Memory::len).chain(tiles).sum(),
             segments: self.orders[order].segments,
+            saved_per_step: saved.transpose()?.unwrap_or(0) as usize,
         };
         let buffers = Buffers(self.buffers.iter().map(Memory::start).collect());
         let steps = &self.orders[order].steps;

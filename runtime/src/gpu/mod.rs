@@ -527,7 +527,14 @@ impl Backend for GpuBackend {
             let memory = bound.memory.iter().map(wgpu::Buffer::size).sum::<u64>();
             memory + bound.plan.scratch + bound.plan.uniforms.len() as u64
         };
-        Footprint { bytes: self.bound.as_ref().map_or(0, bytes) as usize, segments: 1 }
+        // It could be evaluated when the dimensions were bound.
+        let saved = |bound: &Bound| self.program.saved_bytes(&bound.bindings).unwrap_or(0);
+        let bound = self.bound.as_ref();
+        Footprint {
+            bytes: bound.map_or(0, bytes) as usize,
+            segments: 1,
+            saved_per_step: bound.map_or(0, saved) as usize,
+        }
     }
 
     fn tune(&mut self) -> Result<Tuning, Error> {

@@ -11,8 +11,8 @@ use fgi::{Array, Device, Session};
 use fgi_compiler::activity::{SPIKE_RATE, spike_rate};
 use fgi_compiler::check::{self, GraphHead, InputHead};
 use fgi_compiler::graph::{Bindings, Dim, Graph};
+use fgi_compiler::kernel::Pass;
 use fgi_compiler::kernel::lower::lower;
-use fgi_compiler::kernel::{Pass, Program};
 use fgi_compiler::optimizer::{LEARNING_RATE, STEP};
 use fgi_compiler::schedule::schedule;
 use fgi_compiler::{Compiled, Options, compile};
@@ -46,7 +46,7 @@ pub(super) struct Facts {
     /// To the end of the third, in ms.
     pub third_step_ms: f64,
     /// Bytes that the forward pass saves for the backward pass at each step.
-    pub saved_bytes_per_step: i64,
+    pub saved_bytes_per_step: usize,
     /// Memory of the process, in MiB: before there were buffers, and the most while it trained (or,
     /// without gradients, ran). `None` where the system does not tell.
     pub memory: Option<(f64, f64)>,
@@ -117,7 +117,7 @@ impl Subject {
             stages,
             first_step_ms,
             third_step_ms,
-            saved_bytes_per_step: saved_bytes(&program, &bindings)?,
+            saved_bytes_per_step: session.footprint().saved_per_step,
             memory: None,
             spike_rate: None,
         };
@@ -275,11 +275,6 @@ fn rate(graph: &Graph, args: &Args, arrays: &Arrays) -> Result<Option<f64>, Fail
     give(&mut session, arrays, args.seed)?;
     session.run(Pass::Forward)?;
     Ok(session.output(SPIKE_RATE)?.to_f64().first().copied())
-}
-
-fn saved_bytes(program: &Program, bindings: &Bindings) -> Result<i64, Failure> {
-    let bytes = program.saved().map(|(_, elements)| Ok(4 * size(&elements, bindings)?));
-    bytes.sum()
 }
 
 fn size(dim: &Dim, bindings: &Bindings) -> Result<i64, Failure> {
