@@ -4,7 +4,9 @@
 //!
 //! Registers are given out in one pass: a value stays in one until its last use, and where there are
 //! none left, the value whose next use is the furthest goes to memory. Constants, uniforms and loads
-//! that no store can have changed are in memory already, so most of them never take a register.
+//! that no store can have changed are in memory already, so they take a register only for several uses.
+//! Loads are what such loops wait for: registers that are left over keep the constants and uniforms
+//! that are used most through all iterations.
 
 use std::collections::HashMap;
 
@@ -37,17 +39,30 @@ impl Frame {
 /// Each lane's bit of eight, the first of the [`Assembler::constants`].
 const BIT_OF_LANE: [u64; 4] = [1 | 2 << 32, 4 | 8 << 32, 16 | 32 << 32, 64 | 128 << 32];
 
+const LANES: Memory = Memory::Constant(0);
+
 /// Bytes of a vector.
 const VECTOR: i32 = 32;
 
 pub(super) fn assemble(body: &Body) -> Code {
     let uniforms = (8 * body.pointers.len() as u32).next_multiple_of(VECTOR as u32);
     let frame = Frame { uniforms, size: uniforms + VECTOR as u32 * body.uniforms.len() as u32 };
-    let mut assembler = Assembler::new(body, frame);
-    assembler.function();
-    let spilled = assembler.values.iter().filter(|value| value.spilled.is_some()).count() as u32;
-    let size = (frame.size + VECTOR as u32 * spilled).max(8);
-    Code { bytes: assembler.finish(), frame: Frame { size, ..frame } }
+    let with_residents = |count: usize| {
+        let mut assembler = Assembler::new(body, frame);
+        assembler.residents = assembler.most_used(count);
+        assembler.function();
+        assembler
+    };
+    let mut best = with_residents(0);
+    for count in 1..=MOST_RESIDENTS {
+        let next = with_residents(count);
+        if next.residents.len() < count || next.spills > best.spills {
+            break;
+        }
+        best = next;
+    }
+    let size = (frame.size + VECTOR as u32 * best.spills).max(8);
+    Code { bytes: best.finish(), frame: Frame { size, ..frame } }
 }
 
 // Integer registers by their numbers.
@@ -59,9 +74,13 @@ const R11: u8 = 11;
 /// These keep pointers; the second half must be left as it was found.
 const POINTERS: [u8; 10] = [1, 8, 9, 10, 3, 5, 12, 13, 14, 15];
 const FREE_POINTERS: usize = 4;
+/// Vector registers.
+const REGISTERS: usize = 16;
+/// An operation needs those that are left: for its operands and its result.
+const MOST_RESIDENTS: usize = REGISTERS - 4;
 
 /// Where a vector is in memory.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Memory {
     /// A pointer's elements at the loop's index.
     Stream(usize),
@@ -109,7 +128,9 @@ struct Assembler<'a> {
     frame: Frame,
     bytes: Vec<u8>,
     values: Vec<Value>,
-    registers: [Option<usize>; 16],
+    registers: [Option<usize>; REGISTERS],
+    /// What stays in the last registers through all iterations.
+    residents: Vec<Memory>,
     /// Registers of the operation at hand.
     pinned: Vec<u8>,
     constants: Vec<[u64; 4]>,
@@ -151,12 +172,33 @@ impl<'a> Assembler<'a> {
             frame,
             bytes: Vec::new(),
             values,
-            registers: [None; 16],
+            registers: [None; REGISTERS],
+            residents: Vec::new(),
             pinned: Vec::new(),
             constants,
             distances: Vec::new(),
             spills: 0,
         }
+    }
+
+    /// So many of the vectors that are the same in all iterations, if there are as many that are used
+    /// at all.
+    fn most_used(&self, count: usize) -> Vec<Memory> {
+        let mut uses: Vec<(Memory, usize)> = Vec::new();
+        let mut add =
+            |memory: Memory, by: usize| match uses.iter_mut().find(|(known, _)| *known == memory) {
+                Some((_, count)) => *count += by,
+                None => uses.push((memory, by)),
+            };
+        for ((op, _), value) in self.body.ops.iter().zip(&self.values) {
+            match (op, value.home) {
+                (Op::LoadBits(_), _) => add(LANES, 2),
+                (Op::Constant(_) | Op::Uniform(_), Some(home)) => add(home, value.uses.len()),
+                _ => {}
+            }
+        }
+        uses.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        uses.into_iter().map(|(memory, _)| memory).take(count).collect()
     }
 
     fn function(&mut self) {
@@ -167,6 +209,9 @@ impl<'a> Assembler<'a> {
         // The last index at which a whole vector starts: `sub rdx, 8`.
         self.bytes.extend([0x48, 0x83, 0xEA, 8]);
         let skip = self.compare_and_jump(0x8F);
+        for (at, memory) in self.residents.clone().into_iter().enumerate() {
+            self.vector(LOAD, resident(at), 0, Source::Memory(memory), None);
+        }
         while !self.bytes.len().is_multiple_of(VECTOR as usize) {
             self.bytes.push(0x90);
         }
@@ -254,7 +299,7 @@ impl<'a> Assembler<'a> {
             Op::LoadBits(pointer) => {
                 let to = self.result(at);
                 self.locate_bits(pointer);
-                let lanes = Source::Memory(Memory::Constant(0));
+                let lanes = self.place(LANES);
                 self.vector(vex(1, 2, 0x78), to, 0, Source::Memory(Memory::Byte), None);
                 self.vector(vex(1, 1, 0xDB), to, to, lanes, None);
                 self.vector(vex(1, 1, 0x76), to, to, lanes, None);
@@ -331,7 +376,7 @@ impl<'a> Assembler<'a> {
 
     fn unary(&mut self, instruction: Vex, at: usize, immediate: Option<u8>) {
         let args = &self.body.ops[at].1;
-        let from = self.source(args[0]);
+        let from = self.operand(args[0], at);
         self.release(args, at);
         let to = self.result(at);
         self.vector(instruction, to, 0, from, immediate);
@@ -341,11 +386,11 @@ impl<'a> Assembler<'a> {
         let args = &self.body.ops[at].1;
         let (mut first, mut second) = (args[0], args[1]);
         // Only the second operand can be in memory.
-        if commutes && self.values[first].register.is_none() {
+        if commutes && matches!(self.source(first), Source::Memory(_)) {
             (first, second) = (second, first);
         }
         let first = self.register(first, at);
-        let second = self.source(second);
+        let second = self.operand(second, at);
         self.release(args, at);
         let to = self.result(at);
         self.vector(instruction, to, first, second, immediate);
@@ -357,8 +402,27 @@ impl<'a> Assembler<'a> {
         let value = &self.values[value];
         match (value.register, value.home.or(value.spilled)) {
             (Some(register), _) => Source::Register(register),
-            (None, Some(memory)) => Source::Memory(memory),
+            (None, Some(memory)) => self.place(memory),
             (None, None) => unreachable!("a value is somewhere until its last use"),
+        }
+    }
+
+    /// Memory, or the register that has what is there through all iterations.
+    fn place(&self, memory: Memory) -> Source {
+        match self.residents.iter().position(|kept| *kept == memory) {
+            Some(at) => Source::Register(resident(at)),
+            None => Source::Memory(memory),
+        }
+    }
+
+    /// An operand that may be in memory. It is loaded if it is used again and a register is free.
+    fn operand(&mut self, value: usize, at: usize) -> Source {
+        let is_last = self.values[value].uses.first() == Some(&at);
+        let general = &self.registers[..REGISTERS - self.residents.len()];
+        let is_free = general.iter().filter(|register| register.is_none()).count() > 1;
+        match self.source(value) {
+            Source::Memory(_) if !is_last && is_free => Source::Register(self.register(value, at)),
+            source => source,
         }
     }
 
@@ -409,7 +473,8 @@ impl<'a> Assembler<'a> {
     }
 
     fn free_register(&mut self, at: usize) -> u8 {
-        if let Some(free) = self.registers.iter().position(Option::is_none) {
+        let general = REGISTERS - self.residents.len();
+        if let Some(free) = self.registers[..general].iter().position(Option::is_none) {
             return free as u8;
         }
         let next_use = |value: usize| {
@@ -488,6 +553,11 @@ impl<'a> Assembler<'a> {
             self.distances.push((place, self.bytes.len(), constant));
         }
     }
+}
+
+/// The register of a resident.
+fn resident(at: usize) -> u8 {
+    (REGISTERS - 1 - at) as u8
 }
 
 /// The instruction, and the immediate that says how to round.
