@@ -1,6 +1,6 @@
 //! The elements of an operand, wherever they are.
 
-use super::rows::{BitRows, list_bits, list_nonzero, unpack};
+use super::rows::{BitRows, list_bits, list_nonzero, nonzero_word, read_word, unpack};
 
 /// Numbers, or 0 and 1 as bits, of which a row begins with a byte.
 #[derive(Clone, Copy)]
@@ -73,6 +73,24 @@ impl Elements {
             line.clear();
             line.extend((0..extent).map(|at| self.at(at * stride)));
             list_nonzero(line, positions)
+        }
+    }
+
+    /// Which of so many contiguous elements are not 0, at most [`BLOCK`], as bits.
+    ///
+    /// # Safety
+    /// There are such elements.
+    pub unsafe fn word(self, count: usize) -> u64 {
+        // SAFETY: by the contract, for all.
+        unsafe {
+            match (self, self.bytes()) {
+                (_, Some(bits)) => read_word(bits, count),
+                (Elements::Floats(start), _) => {
+                    nonzero_word(std::slice::from_raw_parts(start, count))
+                }
+                _ => (0..count as isize)
+                    .fold(0, |word, at| word | u64::from(self.at(at) != 0.0) << at),
+            }
         }
     }
 

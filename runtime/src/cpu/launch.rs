@@ -8,7 +8,8 @@ use fgi_compiler::graph::{Bindings, Dim, DimError};
 use fgi_compiler::kernel::{Kernel, Program, Stage};
 
 use super::jit::{Entry, Function};
-use super::product::{BoundProduct, Context, Packed, Ranges, multiply};
+use super::panels::Panels;
+use super::product::{BoundProduct, Context, Ranges, multiply};
 use super::{Buffers, Threads};
 
 /// A kernel with its sizes.
@@ -35,7 +36,7 @@ struct Tasks {
 
 impl Launch {
     pub fn run(&self, buffers: &Buffers, threads: Threads) {
-        let packed: Vec<Option<Packed>> =
+        let packed: Vec<Option<Panels>> =
             self.products.iter().map(|product| product.pack(&buffers.0)).collect();
         threads.for_each(self.tasks.count(), |task| {
             self.run_ranges(&buffers.0, &packed, self.tasks.ranges(task as i64));
@@ -43,17 +44,19 @@ impl Launch {
     }
 
     /// All points, at these steps.
-    pub fn run_steps(&self, buffers: &[*mut u8], packed: &[Option<Packed>], steps: (i64, i64)) {
+    pub fn run_steps(&self, buffers: &[*mut u8], packed: &[Option<Panels>], steps: (i64, i64)) {
         self.run_ranges(buffers, packed, Ranges { rows: (0, self.tasks.rows), steps });
     }
 
-    /// If the kernel is nothing but a product: adds its part over these steps to `sum`, and says so.
-    pub fn add_product(
+    /// If the kernel is nothing but a product: puts its part over these steps in `sum`, or adds it to
+    /// what is there, and says so.
+    pub fn put_product(
         &self,
         buffers: &[*mut u8],
-        packed: &[Option<Packed>],
+        packed: &[Option<Panels>],
         steps: (i64, i64),
         sum: *mut f32,
+        accumulate: bool,
     ) -> bool {
         let Some(whole) = self.products.first().and_then(|product| product.whole_kernel) else {
             return false;
@@ -61,11 +64,11 @@ impl Launch {
         let ranges = Ranges { rows: (0, self.tasks.rows), steps };
         let context = Context { products: &self.products, packed, buffers, scratch: &[] };
         // SAFETY: indices lie inside of the buffers, and `sum` is as large as what the kernel stores.
-        unsafe { context.multiply(0, whole.starts, ranges, sum, true) };
+        unsafe { context.multiply(0, whole.starts, ranges, sum, accumulate) };
         true
     }
 
-    fn run_ranges(&self, buffers: &[*mut u8], packed: &[Option<Packed>], ranges: Ranges) {
+    fn run_ranges(&self, buffers: &[*mut u8], packed: &[Option<Panels>], ranges: Ranges) {
         thread_local! {
             static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
         }

@@ -14,6 +14,12 @@ unsafe impl Send for Memory {}
 // SAFETY: a shared reference only reads.
 unsafe impl Sync for Memory {}
 
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory::empty()
+    }
+}
+
 impl Memory {
     pub fn empty() -> Memory {
         Memory { start: NonNull::dangling(), layout: Layout::new::<()>() }

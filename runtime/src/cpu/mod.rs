@@ -4,12 +4,14 @@
 //! results do not either. With [`Products::Inlined`] they do not depend on how it is cut: every kernel
 //! runs whole, and numbers too small for full precision stay as they are.
 
+mod choices;
 mod denormals;
 mod elements;
 mod fit;
 mod jit;
 mod launch;
 mod memory;
+mod panels;
 mod product;
 mod rows;
 mod segments;

@@ -9,10 +9,11 @@ use fgi_compiler::graph::{Bindings, DimError};
 use fgi_compiler::kernel::{BufferId, Program};
 use smallvec::SmallVec;
 
+use super::choices::{self, Choices};
 use super::elements::Elements;
-use super::memory::Memory;
+use super::panels::{Matrix, Panel, Panels};
 use super::rows::{
-    Chosen, Left, PANEL, Rows, SLACK, Sizes, Target, add_chosen, add_products, multiply_panel,
+    BLOCK, Left, PANEL, Rows, Sizes, Target, add_chosen, add_products, multiply_panel,
     multiply_row_by_row, sum_chosen,
 };
 
@@ -40,10 +41,6 @@ pub(super) struct Whole {
     /// The buffer, and a mask for the number of a step.
     stored: Option<(BufferId, i64)>,
 }
-
-/// A right operand, rearranged into panels of [`PANEL`] columns, each with its rows after each other: a
-/// row is a cache line.
-pub(super) struct Packed(Memory);
 
 #[derive(Clone, Copy)]
 struct Operand {
@@ -76,6 +73,8 @@ struct Axis {
 /// There are rarely more, and products are many.
 type Axes = SmallVec<[Axis; 4]>;
 
+/// Rows that are added up more often than this are copied to a panel first.
+const SELECTED: usize = 2;
 /// As many terms of a product as are added up row by row.
 const FEW_TERMS: isize = 4;
 
@@ -87,7 +86,7 @@ impl Axis {
 /// What a task gives to the code of a kernel for its products.
 pub(super) struct Context<'a> {
     pub products: &'a [BoundProduct],
-    pub packed: &'a [Option<Packed>],
+    pub packed: &'a [Option<Panels>],
     pub buffers: &'a [*mut u8],
     /// For each product, where its result goes.
     pub scratch: &'a [*mut f32],
@@ -204,39 +203,37 @@ impl BoundProduct {
     }
 
     /// The right operand rearranged, where that pays: it stays the same through many calls, and has
-    /// rows and columns, and there is memory for it. Zeros fill up the last panel.
-    pub fn pack(&self, buffers: &[*mut u8]) -> Option<Packed> {
+    /// rows and columns, and there is memory for it.
+    pub fn pack(&self, buffers: &[*mut u8]) -> Option<Panels> {
         let start = buffers[self.right.buffer.0 as usize].cast::<f32>();
-        let start = start.wrapping_offset(self.fixed_right?);
         let (column, depth) = self.packed_axes().filter(|_| !self.right.bits)?;
-        let (columns, depths) = (column.extent as usize, depth.extent as usize);
-        let mut packed = Memory::zeroed(4 * columns.next_multiple_of(PANEL) * depths)?;
-        let panels = packed.floats_mut().chunks_exact_mut(PANEL * depths);
-        for (panel, elements) in panels.enumerate() {
-            let first = panel * PANEL;
-            for (k, row) in elements.chunks_exact_mut(PANEL).enumerate() {
-                for (n, element) in row.iter_mut().enumerate().take(columns - first) {
-                    let at = k as isize * depth.right + (first + n) as isize * column.right;
-                    // SAFETY: the operand has elements at all indices.
-                    *element = unsafe { *start.wrapping_offset(at) };
-                }
-            }
-        }
-        Some(Packed(packed))
+        let matrix = Matrix {
+            start: start.wrapping_offset(self.fixed_right?),
+            rows: depth.extent as usize,
+            columns: column.extent as usize,
+            row: depth.right,
+            column: column.right,
+        };
+        let width = if self.selects(column) { BLOCK } else { PANEL };
+        // SAFETY: the operand has elements at all indices.
+        unsafe { Panels::new(matrix, width) }
     }
 
-    /// The last axis and that of the sum, if the operand has these alone and packing pays: not where the
-    /// left side selects rows, which must stay in one piece, or where there are few rows.
+    /// The last axis and that of the sum, if the operand has these alone and packing pays: not where
+    /// there are few rows.
     fn packed_axes(&self) -> Option<(Axis, Axis)> {
         let (column, rows) = self.axes.split_last()?;
         if column.right == 0 || rows.iter().any(|axis| axis.right != 0) {
             return None;
         }
         let [depth] = self.loops.as_slice() else { return None };
-        let selects = self.left.binary && column.right == 1;
         let is_thin = depth.extent <= FEW_TERMS && column.right == 1;
-        let pays = !selects && !is_thin;
-        (column.left == 0 && depth.right != 0 && pays).then_some((*column, *depth))
+        (column.left == 0 && depth.right != 0 && !is_thin).then_some((*column, *depth))
+    }
+
+    /// The left side selects rows of the right side.
+    fn selects(&self, column: Axis) -> bool {
+        self.left.binary && column.right == 1
     }
 
     /// The number of elements of the result for so many points of axis 0 and steps.
@@ -272,7 +269,7 @@ impl BoundProduct {
     unsafe fn run(
         &self,
         context: &Context,
-        packed: Option<&Packed>,
+        packed: Option<&Panels>,
         starts: (isize, isize),
         ranges: Ranges,
         out: *mut f32,
@@ -292,8 +289,10 @@ impl BoundProduct {
         unsafe {
             match packed {
                 _ if plan.is_empty() => plan.clear(out, accumulate),
-                Some(packed) => plan.run_packed(out, left, packed, accumulate),
-                None => plan.run(out, left, right, accumulate),
+                Some(packed) if !self.selects(plan.columns) => {
+                    plan.run_packed(out, left, packed, accumulate);
+                }
+                _ => plan.run(out, (left, right), packed, accumulate),
             }
         }
     }
@@ -387,9 +386,8 @@ impl Plan {
     ///
     /// # Safety
     /// As for [`BoundProduct::run`].
-    unsafe fn run_packed(&self, out: *mut f32, left: Side, packed: &Packed, accumulate: bool) {
+    unsafe fn run_packed(&self, out: *mut f32, left: Side, packed: &Panels, accumulate: bool) {
         let Plan { rows, columns, depth, .. } = *self;
-        let size = PANEL * depth.extent as usize;
         let mut unpacked = Vec::new();
         for_each(&self.outer, |l, _, o| {
             let lines = ((rows.extent, rows.left), (depth.extent, depth.left));
@@ -397,8 +395,7 @@ impl Plan {
             let (start, [row, column]) =
                 unsafe { left.elements.offset(l).floats(lines.0, lines.1, &mut unpacked) };
             let left = Left { start, row, column };
-            for (panel, elements) in packed.0.floats().chunks_exact(size).enumerate() {
-                let first = panel * PANEL;
+            for first in (0..columns.extent as usize).step_by(PANEL) {
                 let start = out.wrapping_offset(o).wrapping_add(first);
                 let out = Target { start, stride: rows.out, accumulate };
                 let sizes = Sizes {
@@ -406,16 +403,21 @@ impl Plan {
                     columns: (columns.extent as usize - first).min(PANEL),
                     depth: depth.extent as usize,
                 };
-                let right = Rows { start: elements.as_ptr(), stride: PANEL as isize };
                 // SAFETY: by the contract.
-                unsafe { multiply_panel(out, left, right, sizes) }
+                unsafe { multiply_panel(out, left, packed.at(first), sizes) }
             }
         });
     }
 
     /// # Safety
-    /// As for [`BoundProduct::run`].
-    unsafe fn run(&self, out: *mut f32, left: Side, right: Side, accumulate: bool) {
+    /// As for [`BoundProduct::run`]; `packed` is what `right` is.
+    unsafe fn run(
+        &self,
+        out: *mut f32,
+        (left, right): (Side, Side),
+        packed: Option<&Panels>,
+        accumulate: bool,
+    ) {
         for_each(&self.outer, |l, r, o| {
             let mut accumulate = accumulate;
             for_each(&self.outer_depth, |dl, dr, _| {
@@ -432,7 +434,7 @@ impl Plan {
                 unsafe {
                     match self.elements {
                         Some(elements) => matrices.multiply_elements(elements.extent as usize),
-                        None => matrices.multiply(left.binary, right.binary),
+                        None => matrices.multiply(left.binary, right.binary, packed),
                     }
                 }
                 accumulate = true;
@@ -527,24 +529,25 @@ impl<E: Copy> Matrices<E> {
 }
 
 thread_local! {
-    static CHOICES: RefCell<Choices> = RefCell::new(Choices::default());
+    /// What rows are added up, and room for them.
+    static SELECTION: RefCell<(Choices, Panel)> = RefCell::default();
     /// Bits as numbers, for products that do not add up rows.
     static UNPACKED: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
 impl Matrices {
     /// # Safety
-    /// The operands and the result have elements at all indices.
-    unsafe fn multiply(&self, left_binary: bool, right_binary: bool) {
+    /// The operands and the result have elements at all indices; `packed` is what the right side is.
+    unsafe fn multiply(&self, left_binary: bool, right_binary: bool, packed: Option<&Panels>) {
         let transposed = self.transposed();
         // SAFETY: by the contract, for all.
         unsafe {
             match (self.right, self.left) {
                 (Elements::Floats(right), _) if left_binary && self.has_row_sums() => {
-                    self.sum_rows(right);
+                    self.sum_rows(right, packed);
                 }
                 (_, Elements::Floats(left)) if right_binary && transposed.has_row_sums() => {
-                    transposed.sum_rows(left);
+                    transposed.sum_rows(left, None);
                 }
                 _ => self.with_floats(|matrices| matrices.multiply()),
             }
@@ -608,34 +611,59 @@ impl Matrices {
     /// is faster.
     ///
     /// # Safety
-    /// As for [`Matrices::multiply`]; `right` is what `self.right` is.
-    unsafe fn sum_rows(&self, right: *const f32) {
+    /// As for [`Matrices::multiply`]; `right` and `packed` are what `self.right` is.
+    unsafe fn sum_rows(&self, right: *const f32, packed: Option<&Panels>) {
         // So that the lists of a part stay in the cache.
-        let (rows, depth) = if self.has_contiguous_columns() { (1024, 256) } else { (64, 1024) };
-        CHOICES.with_borrow_mut(|choices| {
+        let is_column_wise = self.rows.left == 1 && self.depth.left != 1;
+        let (rows, depth) = if is_column_wise { (1024, 256) } else { (choices::ROWS, 1024) };
+        SELECTION.with_borrow_mut(|(choices, panel)| {
             for first_row in (0..self.rows.extent).step_by(rows) {
                 for first in (0..self.depth.extent).step_by(depth) {
                     let part = self.part((first_row, rows), (first, depth));
                     let right = right.wrapping_offset(first * self.depth.right);
+                    let packed = packed.map(|panels| (panels, first as usize));
                     // SAFETY: by the contract.
-                    unsafe { part.sum_rows_of_part(right, choices) }
+                    unsafe { part.sum_rows_of_part(right, packed, choices, panel) }
                 }
             }
         });
     }
 
     /// # Safety
-    /// As for [`Matrices::sum_rows`].
-    unsafe fn sum_rows_of_part(&self, right: *const f32, choices: &mut Choices) {
-        let sizes = self.sizes();
-        // SAFETY: by the contract, for all.
-        unsafe {
-            choices.collect(self);
-            if choices.counts.iter().sum::<usize>() > sizes.rows * sizes.depth / 2 {
-                return self.with_floats(|matrices| matrices.dense());
-            }
-            let right = Rows { start: right, stride: self.depth.right };
-            sum_chosen(self.target(), right, choices.chosen(), sizes.columns);
+    /// As for [`Matrices::sum_rows`]; the rows are those of the panels from some on.
+    unsafe fn sum_rows_of_part(
+        &self,
+        right: *const f32,
+        packed: Option<(&Panels, usize)>,
+        choices: &mut Choices,
+        panel: &mut Panel,
+    ) {
+        let Sizes { rows, columns, depth } = self.sizes();
+        let line = |axis: Axis| (axis.extent, axis.left);
+        // SAFETY: by the contract.
+        let chosen = unsafe { choices.of(self.left, line(self.rows), line(self.depth)) };
+        let count: usize = chosen.iter().map(|row| row.count).sum();
+        if count > rows * depth / 2 {
+            // SAFETY: by the contract.
+            return unsafe { self.with_floats(|matrices| matrices.dense()) };
+        }
+        let row = self.depth.right;
+        let right = Matrix { start: right, rows: depth, columns, row, column: 1 };
+        for first in (0..columns).step_by(BLOCK) {
+            let block = right.columns(first, BLOCK);
+            let plain = Rows { start: block.start, stride: row };
+            let rows = match packed {
+                Some((panels, skipped)) => Some(panels.at(first).starting_at_row(skipped)),
+                // SAFETY: by the contract.
+                None if count > depth * SELECTED => unsafe { panel.fill(block) },
+                None => None,
+            };
+            let readable = rows.map_or(block.columns, |rows| rows.stride as usize);
+            let start = self.out.wrapping_add(first);
+            let out = Target { start, ..self.target() };
+            let rows = rows.unwrap_or(plain);
+            // SAFETY: by the contract.
+            unsafe { sum_chosen(out, rows, chosen, block.columns, readable) }
         }
     }
 
@@ -655,11 +683,6 @@ impl Matrices {
             depth: cut(self.depth, depth),
             accumulate: self.accumulate || k > 0,
         }
-    }
-
-    /// Columns of the left side, not rows.
-    fn has_contiguous_columns(&self) -> bool {
-        self.rows.left == 1 && self.depth.left != 1
     }
 }
 
@@ -734,74 +757,6 @@ impl Matrices<*const f32> {
                 false,
                 gemm::Parallelism::None,
             );
-        }
-    }
-}
-
-/// For each row of a matrix of 0 and 1, where it is 1.
-#[derive(Default)]
-struct Choices {
-    /// See [`Chosen`].
-    lists: Vec<u32>,
-    room: usize,
-    counts: Vec<usize>,
-    /// A row that is not contiguous, and where a column is 1.
-    line: Vec<f32>,
-    column: Vec<u32>,
-}
-
-impl Choices {
-    fn chosen(&self) -> Chosen<'_> {
-        Chosen { lists: &self.lists, room: self.room, counts: &self.counts }
-    }
-
-    /// # Safety
-    /// The left side has elements at all indices.
-    unsafe fn collect(&mut self, matrices: &Matrices) {
-        let Sizes { rows, depth, .. } = matrices.sizes();
-        // An odd number of cache lines, lest all lists begin in the same few places of the cache.
-        self.room = (depth + SLACK).next_multiple_of(32) + 16;
-        if self.lists.len() < rows * self.room {
-            self.lists.resize(rows * self.room, 0);
-        }
-        self.counts.clear();
-        self.counts.resize(rows, 0);
-        // SAFETY: by the contract, for both.
-        unsafe {
-            match matrices.has_contiguous_columns() {
-                true => self.collect_columns(matrices, depth),
-                false => self.collect_rows(matrices, depth),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As for [`Choices::collect`], which has made room.
-    unsafe fn collect_rows(&mut self, matrices: &Matrices, depth: usize) {
-        let line = (depth as isize, matrices.depth.left);
-        for (m, count) in self.counts.iter_mut().enumerate() {
-            let row = matrices.left.offset(m as isize * matrices.rows.left);
-            let list = self.lists[m * self.room..].as_mut_ptr();
-            // SAFETY: by the contract.
-            *count = unsafe { row.list(line, &mut self.line, list) };
-        }
-    }
-
-    /// # Safety
-    /// As for [`Choices::collect_rows`].
-    unsafe fn collect_columns(&mut self, matrices: &Matrices, depth: usize) {
-        let rows = self.counts.len();
-        self.column.resize(rows + SLACK, 0);
-        for k in 0..depth {
-            let column = matrices.left.offset(k as isize * matrices.depth.left);
-            let list = self.column.as_mut_ptr();
-            // SAFETY: by the contract.
-            let found = unsafe { column.list((rows as isize, 1), &mut self.line, list) };
-            for m in &self.column[..found] {
-                let count = &mut self.counts[*m as usize];
-                self.lists[*m as usize * self.room + *count] = k as u32;
-                *count += 1;
-            }
         }
     }
 }

@@ -19,6 +19,11 @@ impl Rows {
         }
     }
 
+    /// From a row on.
+    pub fn starting_at_row(self, row: usize) -> Rows {
+        Rows { start: self.start.wrapping_offset(row as isize * self.stride), ..self }
+    }
+
     /// From a column on.
     pub fn starting_at(self, column: usize) -> Rows {
         Rows { start: self.start.wrapping_add(column), ..self }
@@ -86,11 +91,15 @@ macro_rules! in_widest_vectors {
 }
 
 in_widest_vectors! {
-    /// `out[m] (+)= Σ rows[i]`, in order, over the indices `i` that are chosen for `m`.
+    /// `out[m] (+)= Σ rows[i]`, in order, over the indices `i` that are chosen for `m`, for at most
+    /// [`BLOCK`] columns.
     ///
     /// # Safety
-    /// The rows are inside of the matrix; both have so many columns. `out` is no part of the matrix.
-    fn sum_chosen(out: Target, rows: Rows, chosen: Chosen<'_>, columns: usize) = sum_in_blocks of BLOCK
+    /// The lists are as long as they say, and the rows inside of the matrix; both have so many columns, of which `readable` may be read in
+    /// the matrix. `out` is no part of the matrix.
+    fn sum_chosen(
+        out: Target, rows: Rows, chosen: &[Chosen], columns: usize, readable: usize,
+    ) = sum_block of BLOCK
 }
 
 in_widest_vectors! {
@@ -108,6 +117,25 @@ in_widest_vectors! {
     /// As for [`list_nonzero`]; the bits fill whole bytes.
     fn list_bits(bits: *const u8, count: usize, positions: *mut u32) -> usize = list_bits_in_words
         of BLOCK
+}
+
+in_widest_vectors! {
+    /// The elements that are not 0, at most [`BLOCK`], as bits.
+    ///
+    /// # Safety
+    /// None.
+    fn nonzero_word(elements: &[f32]) -> u64 = nonzero_bits of BLOCK
+}
+
+in_widest_vectors! {
+    /// Appends to the list of each column the rows in which its bit is set: row `first` is the first
+    /// word, column 0 the lowest bit. So many words are used up.
+    ///
+    /// # Safety
+    /// There is room for as many more positions in each list, and for [`SLACK`] after them.
+    fn list_columns(
+        words: &mut [u64; BLOCK], first: usize, lists: *mut u32, room: usize, counts: &mut [usize],
+    ) = list_words of BLOCK
 }
 
 in_widest_vectors! {
@@ -155,14 +183,11 @@ in_widest_vectors! {
         of BLOCK
 }
 
-/// For each row of a result the indices of others, ascending.
+/// For a row of a result the indices of others, ascending.
 #[derive(Clone, Copy)]
-pub(super) struct Chosen<'a> {
-    /// A list for each row, with room for so many indices.
-    pub lists: &'a [u32],
-    pub room: usize,
-    /// How many there are in each list.
-    pub counts: &'a [usize],
+pub(super) struct Chosen {
+    pub list: *const u32,
+    pub count: usize,
 }
 
 /// Where a product goes.
@@ -197,58 +222,70 @@ pub(super) const PANEL: usize = 16;
 pub(super) const BLOCK: usize = 64;
 
 #[inline(always)]
-unsafe fn sum_in_blocks<V: Vector, const N: usize>(
+unsafe fn sum_block<V: Vector, const N: usize>(
     out: Target,
     rows: Rows,
-    chosen: Chosen<'_>,
+    chosen: &[Chosen],
     columns: usize,
+    readable: usize,
 ) {
-    for (m, count) in chosen.counts.iter().enumerate() {
-        let indices = &chosen.lists[m * chosen.room..][..*count];
-        let target = out.start.wrapping_offset(m as isize * out.stride);
-        for first in (0..columns).step_by(BLOCK) {
-            let rows = rows.starting_at(first);
-            let width = BLOCK.min(columns - first);
-            let target = target.wrapping_add(first);
-            // SAFETY: by the contract of `sum_chosen`, the block is inside of the row.
-            unsafe {
-                match width.div_ceil(V::LANES) {
-                    _ if width == BLOCK => {
-                        sum_block::<V, N>(target, BLOCK, rows, indices, out.accumulate)
-                    }
-                    1 => sum_block::<V, 1>(target, width, rows, indices, out.accumulate),
-                    2 => sum_block::<V, 2>(target, width, rows, indices, out.accumulate),
-                    3 | 4 => sum_block::<V, 4>(target, width, rows, indices, out.accumulate),
-                    _ => sum_block::<V, N>(target, width, rows, indices, out.accumulate),
-                }
-            }
+    // SAFETY: by the contract of `sum_chosen`, for all.
+    unsafe {
+        match columns.div_ceil(V::LANES) {
+            1 => sum_vectors::<V, 1>(out, rows, chosen, columns, readable),
+            2 => sum_vectors::<V, 2>(out, rows, chosen, columns, readable),
+            3 | 4 => sum_vectors::<V, 4>(out, rows, chosen, columns, readable),
+            _ => sum_vectors::<V, N>(out, rows, chosen, columns, readable),
         }
     }
 }
 
 /// # Safety
-/// There are `width` columns, at most N vectors, in the rows and at `target`.
+/// As for [`sum_chosen`], with at most N vectors of columns.
 #[inline(always)]
-unsafe fn sum_block<V: Vector, const N: usize>(
-    target: *mut f32,
-    width: usize,
+unsafe fn sum_vectors<V: Vector, const N: usize>(
+    out: Target,
+    rows: Rows,
+    chosen: &[Chosen],
+    columns: usize,
+    readable: usize,
+) {
+    let all = N * V::LANES;
+    for (m, chosen) in chosen.iter().enumerate() {
+        // SAFETY: by the contract.
+        let indices = unsafe { std::slice::from_raw_parts(chosen.list, chosen.count) };
+        let target = out.start.wrapping_offset(m as isize * out.stride);
+        // SAFETY: by the contract, for all.
+        unsafe {
+            let mut sums: [V; N] = match out.accumulate {
+                true => load_first(target, columns),
+                false => [V::splat(0.0); N],
+            };
+            match readable >= all {
+                true => add_rows(&mut sums, rows, indices, all),
+                false => add_rows(&mut sums, rows, indices, readable),
+            }
+            store_first(sums, target, columns);
+        }
+    }
+}
+
+/// # Safety
+/// As for [`sum_chosen`].
+#[inline(always)]
+unsafe fn add_rows<V: Vector, const N: usize>(
+    sums: &mut [V; N],
     rows: Rows,
     indices: &[u32],
-    accumulate: bool,
+    readable: usize,
 ) {
-    // SAFETY: by the contract, for all.
-    unsafe {
-        let mut sums: [V; N] = match accumulate {
-            true => load_first(target, width),
-            false => [V::splat(0.0); N],
-        };
-        for index in indices {
-            let row: [V; N] = load_first(rows.row(*index as usize, width).as_ptr(), width);
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum = sum.plus(value);
-            }
+    for index in indices {
+        // SAFETY: by the contract.
+        let row: [V; N] =
+            unsafe { load_first(rows.row(*index as usize, readable).as_ptr(), readable) };
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum = sum.plus(value);
         }
-        store_first(sums, target, width);
     }
 }
 
@@ -332,10 +369,7 @@ unsafe fn add_chosen_in_blocks<V: Vector, const N: usize>(
 pub(super) const SLACK: usize = 8;
 
 /// For each byte the positions of the bits that are set.
-#[repr(align(32))]
-struct Positions([[u32; 8]; 256]);
-
-static POSITIONS: Positions = {
+static POSITIONS: [[u8; 8]; 256] = {
     let mut all = [[0; 8]; 256];
     let mut byte = 0;
     while byte < 256 {
@@ -349,7 +383,7 @@ static POSITIONS: Positions = {
         }
         byte += 1;
     }
-    Positions(all)
+    all
 };
 
 /// Writes the positions of the bits of a word from `first` on, and says how many there are. Without a
@@ -363,8 +397,8 @@ unsafe fn list_word(word: u64, first: usize, positions: *mut u32) -> usize {
     let mut count = 0;
     let mut start = [first as u32; 8];
     for byte in word.to_le_bytes() {
-        let found = &POSITIONS.0[usize::from(byte)];
-        let found: [u32; 8] = std::array::from_fn(|at| found[at] + start[at]);
+        let found = &POSITIONS[usize::from(byte)];
+        let found: [u32; 8] = std::array::from_fn(|at| u32::from(found[at]) + start[at]);
         // SAFETY: by the contract.
         unsafe { positions.add(count).cast::<[u32; 8]>().write_unaligned(found) };
         count += byte.count_ones() as usize;
@@ -377,7 +411,8 @@ unsafe fn list_word(word: u64, first: usize, positions: *mut u32) -> usize {
 unsafe fn list_in_words<V: Vector, const N: usize>(elements: &[f32], positions: *mut u32) -> usize {
     let mut count = 0;
     for (word, chunk) in elements.chunks(BLOCK).enumerate() {
-        let bits = nonzero_bits::<V, N>(chunk);
+        // SAFETY: it needs nothing.
+        let bits = unsafe { nonzero_bits::<V, N>(chunk) };
         // SAFETY: there is room for as many positions as elements, and more.
         count += unsafe { list_word(bits, BLOCK * word, positions.add(count)) };
     }
@@ -402,12 +437,46 @@ unsafe fn list_bits_in_words<V: Vector, const N: usize>(
     found
 }
 
+#[inline(always)]
+unsafe fn list_words<V: Vector, const N: usize>(
+    words: &mut [u64; BLOCK],
+    first: usize,
+    lists: *mut u32,
+    room: usize,
+    counts: &mut [usize],
+) {
+    transpose(words);
+    for (column, (count, word)) in counts.iter_mut().zip(words).enumerate() {
+        let list = lists.wrapping_add(column * room + *count);
+        // SAFETY: by the contract of `list_columns`.
+        *count += unsafe { list_word(*word, first, list) };
+    }
+}
+
+/// Bit `n` of word `m` and bit `m` of word `n` change places: first whole quarters of the matrix, then
+/// those of each quarter (Warren, Hacker's Delight, 7-3).
+#[inline(always)]
+fn transpose(words: &mut [u64; BLOCK]) {
+    let mut mask = u64::MAX;
+    for size in [32, 16, 8, 4, 2, 1] {
+        mask ^= mask << size;
+        for pair in words.chunks_exact_mut(2 * size) {
+            let (low, high) = pair.split_at_mut(size);
+            for (low, high) in low.iter_mut().zip(high) {
+                let swapped = (*low >> size ^ *high) & mask;
+                *low ^= swapped << size;
+                *high ^= swapped;
+            }
+        }
+    }
+}
+
 /// So many bits, and zeros.
 ///
 /// # Safety
 /// There are as many, in whole bytes.
 #[inline(always)]
-unsafe fn read_word(bits: *const u8, count: usize) -> u64 {
+pub(super) unsafe fn read_word(bits: *const u8, count: usize) -> u64 {
     // SAFETY: by the contract, for both.
     if count == BLOCK {
         return u64::from_le(unsafe { bits.cast::<u64>().read_unaligned() });
@@ -429,8 +498,11 @@ unsafe fn unpack_bytes<V: Vector, const N: usize>(bits: *const u8, elements: &mu
 }
 
 /// Of a block, or of fewer elements.
+///
+/// # Safety
+/// None: it is so for its callers' sake.
 #[inline(always)]
-fn nonzero_bits<V: Vector, const N: usize>(chunk: &[f32]) -> u64 {
+unsafe fn nonzero_bits<V: Vector, const N: usize>(chunk: &[f32]) -> u64 {
     let Some(block) = chunk.first_chunk::<BLOCK>() else {
         let set = chunk.iter().enumerate();
         return set.fold(0, |set, (at, value)| set | u64::from(*value != 0.0) << at);
@@ -452,9 +524,9 @@ unsafe fn multiply_rows<V: Vector, const N: usize>(
     while first < sizes.rows {
         let out = Target { start: out.start.wrapping_offset(first as isize * out.stride), ..out };
         let left = Left { start: left.start.wrapping_offset(first as isize * left.row), ..left };
-        let rows = (sizes.rows - first).min(6);
-        // Eight rows are two times four: that keeps both pipes as busy as six and two.
-        let rows = if sizes.rows - first == 8 { 4 } else { rows };
+        // Parts of about the same size: a small one would not keep the pipes busy.
+        let rest = sizes.rows - first;
+        let rows = rest.div_ceil(rest.div_ceil(6));
         // SAFETY: by the contract of `multiply_panel`, for these rows.
         unsafe {
             match rows {

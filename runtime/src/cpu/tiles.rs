@@ -9,13 +9,14 @@ use fgi_compiler::kernel::{BufferId, Program};
 
 use super::launch::{Launch, Sizes};
 use super::memory::Memory;
-use super::product::Packed;
+use super::panels::Panels;
 use super::segments::{Room, Segments};
 use super::{Buffers, CpuBackend, Threads, batch};
 use crate::Error;
 
-/// The most rows of a tile: as many as a product computes at once, and few enough to stay in the cache.
-const ROWS: i64 = 6;
+/// The most rows of a tile: as many as a product computes in two parts, and few enough to stay in the
+/// cache.
+const ROWS: i64 = 8;
 /// The fewest rows of a task, where there is more than one.
 const LEAST_ROWS: i64 = 4;
 /// Tiles are run by so many tasks. Each has its own sums over the batch, so that results do not depend
@@ -36,7 +37,7 @@ pub(super) struct Tiles {
     /// For each sum its kernel and the number of its elements.
     sums: Vec<(usize, usize)>,
     /// The sums of each task.
-    partial: Vec<Mutex<Vec<Memory>>>,
+    partial: Vec<Mutex<Vec<Partial>>>,
     /// The rows of the tiles that run.
     workspaces: Mutex<Vec<Workspace>>,
     /// Bytes of a row of each import and export, in a step; and steps.
@@ -52,6 +53,13 @@ struct Workspace {
     sums: Vec<Memory>,
     /// What is kept of each segment of time.
     states: Vec<Memory>,
+}
+
+/// A sum over the batch, as far as a task has it.
+struct Partial {
+    sum: Memory,
+    /// Nothing is in it yet, not even zeros.
+    is_new: bool,
 }
 
 /// The kernels for a tile of so many rows, in the order of the sweeps.
@@ -70,7 +78,7 @@ struct Rows {
 }
 
 /// The rearranged operands of each kernel, in the order of the sweeps.
-type AllPacked = Vec<Vec<Vec<Option<Packed>>>>;
+type AllPacked = Vec<Vec<Vec<Option<Panels>>>>;
 
 /// How much memory a group takes.
 pub(super) struct Layout {
@@ -170,8 +178,11 @@ impl CpuBackend {
             })
         };
         let workspaces = (0..layout.workers).map(|_| workspace()).collect::<Result<_, Error>>()?;
-        let partial = (0..layout.tasks).map(|_| Ok(Mutex::new(named(&group.sums, &layout.sums)?)));
-        let partial = partial.collect::<Result<_, Error>>()?;
+        let partial = |_| -> Result<Mutex<Vec<Partial>>, Error> {
+            let sums = named(&group.sums, &layout.sums)?.into_iter();
+            Ok(Mutex::new(sums.map(|sum| Partial { sum, is_new: true }).collect()))
+        };
+        let partial = (0..layout.tasks).map(partial).collect::<Result<_, Error>>()?;
         let all_rows = |ids: &[BufferId]| -> Result<Vec<Rows>, Error> {
             let rows = ids.iter().map(|id| {
                 let buffer = program.buffer(*id);
@@ -264,9 +275,9 @@ impl Tiles {
         packed: &AllPacked,
         task: i64,
         workspace: &Workspace,
-        sums: &mut [Memory],
+        sums: &mut [Partial],
     ) {
-        sums.iter_mut().for_each(|sum| sum.bytes_mut().fill(0));
+        sums.iter_mut().for_each(|partial| partial.is_new = true);
         let mut starts = buffers.0.clone();
         let own = self.group.local.iter().zip(&workspace.locals);
         for (id, memory) in own.chain(self.group.sums.iter().zip(&workspace.sums)) {
@@ -298,6 +309,9 @@ impl Tiles {
                 });
             }
         }
+        for partial in sums.iter_mut().filter(|partial| partial.is_new) {
+            partial.sum.bytes_mut().fill(0);
+        }
     }
 
     /// Visits the rows of a tile in each step: where they are in the tile and in the whole, and how
@@ -316,7 +330,7 @@ impl Tiles {
         buffers: &Buffers,
         room: &mut Room,
         parts: &[Memory],
-        sums: &mut [Memory],
+        sums: &mut [Partial],
     ) {
         let mut run = |room: &Room, sweep: usize, kernels: &[usize], steps: (i64, i64)| {
             for kernel in kernels {
@@ -341,20 +355,24 @@ impl Tiles {
     fn run_kernel(
         &self,
         launch: &Launch,
-        packed: &[Option<Packed>],
+        packed: &[Option<Panels>],
         buffers: &[*mut u8],
         parts: &[Memory],
-        sums: &mut [Memory],
+        sums: &mut [Partial],
         steps: (i64, i64),
     ) {
         let sum = self.sums.iter().position(|(kernel, _)| *kernel == launch.index);
         let Some(at) = sum else { return launch.run_steps(buffers, packed, steps) };
-        let total = sums[at].start().cast::<f32>();
-        if launch.add_product(buffers, packed, steps, total) {
+        let Partial { sum, is_new } = &mut sums[at];
+        let is_first = std::mem::replace(is_new, false);
+        if launch.put_product(buffers, packed, steps, sum.start().cast::<f32>(), !is_first) {
             return;
         }
         launch.run_steps(buffers, packed, steps);
-        add(sums[at].floats_mut(), parts[at].floats());
+        match is_first {
+            true => sum.floats_mut().copy_from_slice(parts[at].floats()),
+            false => add(sum.floats_mut(), parts[at].floats()),
+        }
     }
 
     /// Adds up the sums of all tasks, in their order.
@@ -364,7 +382,7 @@ impl Tiles {
             .iter()
             .map(|partial| partial.lock().unwrap_or_else(PoisonError::into_inner))
             .collect();
-        let partial: Vec<&[Memory]> = partial.iter().map(|sums| sums.as_slice()).collect();
+        let partial: Vec<&[Partial]> = partial.iter().map(|sums| sums.as_slice()).collect();
         let sums = self.group.sums.iter().zip(&self.sums).enumerate();
         let parts = sums.flat_map(|(at, (id, (_, elements)))| {
             let parts = (0..*elements).step_by(ADDED_AT_ONCE);
@@ -376,10 +394,12 @@ impl Tiles {
             let start = buffers.0[id.0 as usize].cast::<f32>().wrapping_add(range.start);
             // SAFETY: the buffer has as many elements, and nothing else uses these now.
             let total = unsafe { std::slice::from_raw_parts_mut(start, range.len()) };
-            total.fill(0.0);
-            for sums in &partial {
-                add(total, &sums[at].floats()[range.clone()]);
+            let mut parts = partial.iter().map(|sums| &sums[at].sum.floats()[range.clone()]);
+            match parts.next() {
+                Some(first) => total.copy_from_slice(first),
+                None => total.fill(0.0),
             }
+            parts.for_each(|part| add(total, part));
         });
     }
 }
