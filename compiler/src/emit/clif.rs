@@ -24,7 +24,7 @@ use std::ffi::c_void;
 use std::mem::offset_of;
 
 use cranelift::codegen::ir::{BlockArg, Function, UserFuncName};
-use cranelift::codegen::isa::CallConv;
+use cranelift::codegen::isa::{CallConv, TargetIsa};
 use cranelift::prelude::*;
 
 use crate::graph::{Dim, Elem};
@@ -67,6 +67,27 @@ pub enum Products {
     /// The kernel, as any other sum: in f64, its terms in the order of the program. It then needs
     /// nothing but its buffers and dimensions, and how it is cut changes no bit of its results.
     Inlined,
+}
+
+/// The machine that code is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// How functions are called.
+    pub call_conv: CallConv,
+    /// It multiplies and adds in one instruction, with one rounding. Elementary functions use it; what
+    /// a program multiplies and adds is rounded as written.
+    pub has_fma: bool,
+}
+
+impl Target {
+    /// The machine of an instruction set.
+    pub fn new(isa: &dyn TargetIsa) -> Target {
+        let has = |name: &str| {
+            isa.isa_flags().iter().any(|flag| flag.name == name && flag.as_bool() == Some(true))
+        };
+        let has_fma = isa.name() == "aarch64" || has("has_avx") && has("has_fma");
+        Target { call_conv: isa.default_call_conv(), has_fma }
+    }
 }
 
 /// What the function finds its data by.
@@ -159,27 +180,28 @@ pub fn emit(
     program: &Program,
     kernel: &Kernel,
     windows: &[Option<i64>],
-    call_conv: CallConv,
+    target: Target,
     multiplied: Products,
 ) -> NativeKernel {
     let mut function = Function::with_name_signature(
         UserFuncName::testcase(kernel.name.as_bytes()),
-        signature(call_conv, 5),
+        signature(target.call_conv, 5),
     );
     let mut context = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(&mut function, &mut context);
-    let emitter = Emitter::new(program, kernel, windows, builder, call_conv, multiplied);
+    let emitter = Emitter::new(program, kernel, windows, builder, target, multiplied);
     emitter.kernel();
     let (dims, products) = emitter.finish();
     NativeKernel { function, dims, products }
 }
 
-/// All functions of a program as text.
+/// All functions of a program as text, for a machine that multiplies and adds in two instructions.
 pub fn text(program: &Program) -> String {
     let program = &pack(&tile::split(program));
     let windows = tile::windows(program);
+    let target = Target { call_conv: CallConv::SystemV, has_fma: false };
     let functions = program.kernels().map(|kernel| {
-        let native = emit(program, kernel, &windows, CallConv::SystemV, Products::Called);
+        let native = emit(program, kernel, &windows, target, Products::Called);
         let dims = native.dims.iter().enumerate();
         let dims: String = dims.map(|(at, dim)| format!("; dims[{at}] = {}\n", dim.dim)).collect();
         format!("; {}\n{dims}{}", kernel.name, native.function.display())
@@ -243,7 +265,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
         kernel: &'a Kernel,
         windows: &'a [Option<i64>],
         mut builder: FunctionBuilder<'f>,
-        call_conv: CallConv,
+        target: Target,
         multiplied: Products,
     ) -> Emitter<'a, 'f> {
         let entry = builder.create_block();
@@ -254,11 +276,11 @@ impl<'a, 'f> Emitter<'a, 'f> {
         Emitter {
             program,
             kernel,
-            code: RefCell::new(builder),
+            code: Code::new(builder, target.has_fma),
             frame: params[0],
             rows: (params[1], params[2]),
             steps: (params[3], params[4]),
-            call_conv,
+            call_conv: target.call_conv,
             multiplied,
             windows,
             dims: RefCell::default(),

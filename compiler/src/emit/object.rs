@@ -14,7 +14,7 @@ use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift::module::{DataDescription, Linkage, Module, ModuleError, default_libcall_names};
 use cranelift::object::{ObjectBuilder, ObjectModule};
 
-use super::clif::{NativeKernel, Products, Size, emit as emit_kernel};
+use super::clif::{NativeKernel, Products, Size, Target, emit as emit_kernel};
 use crate::kernel::{Program, short_windows};
 use interface::{Interface, Member};
 
@@ -88,10 +88,10 @@ struct Entry {
 /// Defines all kernels, in the order of [`Program::kernels`].
 fn kernels(module: &mut ObjectModule, program: &Program) -> Result<Vec<Entry>, ObjectError> {
     let windows = short_windows(program);
-    let call_conv = module.isa().default_call_conv();
+    let target = Target::new(module.isa());
     let kernels = program.kernels().map(|kernel| {
         let NativeKernel { function, dims, .. } =
-            emit_kernel(program, kernel, &windows, call_conv, Products::Inlined);
+            emit_kernel(program, kernel, &windows, target, Products::Inlined);
         let id = module.declare_function(&kernel.name, Linkage::Local, &function.signature)?;
         let mut context = cranelift::codegen::Context::for_function(function);
         module.define_function(id, &mut context)?;

@@ -4,7 +4,7 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{Configurable, Flags, builder};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
-use fgi_compiler::emit::clif::{Frame, NativeKernel, Product, Products, Size, emit, widen};
+use fgi_compiler::emit::clif::{Frame, NativeKernel, Product, Products, Size, Target, emit, widen};
 use fgi_compiler::kernel::Program;
 
 use crate::Error;
@@ -33,11 +33,11 @@ pub(super) fn compile(
     let module = JITBuilder::with_isa(machine(false)?, default_libcall_names());
     let mut code = Code(Some(JITModule::new(module)));
     let Some(module) = &mut code.0 else { return Ok((code, Vec::new())) };
-    let call_conv = module.isa().default_call_conv();
+    let target = Target::new(module.isa());
     let mut compiled = Vec::new();
     for kernel in program.kernels() {
         let NativeKernel { mut function, dims, products } =
-            emit(program, kernel, windows, call_conv, multiplied);
+            emit(program, kernel, windows, target, multiplied);
         let failed = |error| Error::Compile(format!("kernel {}: {error:?}", kernel.name));
         if is_wide && has_wide_vectors() {
             let mut loops = 0..;

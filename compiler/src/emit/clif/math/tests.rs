@@ -6,7 +6,7 @@ use cranelift::jit::{JITBuilder, JITModule};
 use cranelift::module::{Linkage, Module, default_libcall_names};
 use cranelift::prelude::*;
 
-use crate::emit::clif::{Frame, Products, emit, widen};
+use crate::emit::clif::{Frame, Products, Target, emit, widen};
 use crate::graph::op::{Signature, TABLE};
 use crate::graph::{Clock, Dim, Elem, Input, Pointwise, Type};
 use crate::kernel::{
@@ -67,26 +67,29 @@ extern "C" fn no_product(
 ) {
 }
 
-/// Runs the operation on all elements of the arrays.
-fn run(op: Pointwise, inputs: &[Vec<f32>]) -> Vec<f32> {
-    run_in(op, inputs, false).0
+/// What code may be made of, where the machine has it.
+#[derive(Clone, Copy)]
+struct Allowed {
+    eight_lanes: bool,
+    fma: bool,
 }
 
-/// The result, and how many loops were made wide, if they are to be.
-fn run_in(op: Pointwise, inputs: &[Vec<f32>], is_wide: bool) -> (Vec<f32>, usize) {
-    run_program(&program(op), inputs, is_wide)
-}
+const FOUR_LANES: Allowed = Allowed { eight_lanes: false, fma: true };
+const EIGHT_LANES: Allowed = Allowed { eight_lanes: true, fma: true };
 
-fn run_program(program: &Program, inputs: &[Vec<f32>], is_wide: bool) -> (Vec<f32>, usize) {
+/// Runs a program of one kernel on all elements of the arrays: the result, and how many loops were made
+/// wide.
+fn run(program: &Program, inputs: &[Vec<f32>], allowed: Allowed) -> (Vec<f32>, usize) {
     let flags = [("opt_level", "speed")];
     let builder = JITBuilder::with_flags(&flags, default_libcall_names()).unwrap();
     let mut module = JITModule::new(builder);
-    let call_conv = module.isa().default_call_conv();
+    let mut target = Target::new(module.isa());
+    target.has_fma &= allowed.fma;
     let windows = vec![None; program.buffers.len()];
-    let mut native = emit(program, &program.forward[0], &windows, call_conv, Products::Called);
+    let mut native = emit(program, &program.forward[0], &windows, target, Products::Called);
     assert!(native.dims.is_empty() && native.products.is_empty());
     let mut loops = 0;
-    if is_wide {
+    if allowed.eight_lanes {
         widen(&mut native.function, |function, signature, code| {
             loops += 1;
             let id = module.declare_function("loop", Linkage::Local, signature).unwrap();
@@ -140,8 +143,8 @@ fn ulps(found: f32, exact: f64) -> f64 {
 }
 
 /// The greatest error of an operation on these operands.
-fn worst(op: Pointwise, inputs: &[Vec<f32>]) -> (f64, String) {
-    let found = run(op, inputs);
+fn worst(op: Pointwise, inputs: &[Vec<f32>], allowed: Allowed) -> (f64, String) {
+    let (found, _) = run(&program(op), inputs, allowed);
     let mut worst = (0.0, String::new());
     for (at, found) in found.into_iter().enumerate() {
         let args: Vec<f64> = inputs.iter().map(|input| f64::from(input[at])).collect();
@@ -185,9 +188,11 @@ fn scramble(seed: u64) -> u64 {
 }
 
 fn check(op: Pointwise, inputs: &[Vec<f32>], limit: f64) {
-    let (error, what) = worst(op, inputs);
-    println!("{:10} {error:.3} ulp: {what}", op.row().name);
-    assert!(error <= limit, "{error} ulp: {what}");
+    for fma in [true, false] {
+        let (error, what) = worst(op, inputs, Allowed { fma, ..FOUR_LANES });
+        println!("{:10} {error:.3} ulp, fma {fma}: {what}", op.row().name);
+        assert!(error <= limit, "{error} ulp, fma {fma}: {what}");
+    }
 }
 
 #[test]
@@ -248,8 +253,8 @@ fn eight_lanes_give_the_bits_of_four() {
         let mut narrow = Vec::new();
         for row in TABLE.iter().filter(|row| is_float(row.signature)) {
             let inputs = &operands[..row.arity];
-            let (found, loops) = run_in(row.op, inputs, true);
-            let expected = run(row.op, inputs);
+            let (found, loops) = run(&program(row.op), inputs, EIGHT_LANES);
+            let (expected, _) = run(&program(row.op), inputs, FOUR_LANES);
             for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 let args: Vec<f32> = inputs.iter().map(|input| input[at]).collect();
                 // Which of two NaN an addition gives depends on the order of its operands.
@@ -275,18 +280,18 @@ fn bits() {
         (program.buffers[0].bits, program.buffers[1].bits) = (from_bits, to_bits);
         program
     };
-    for is_wide in [false, true] {
-        let (bits, loops) = run_program(&copy(false, true), std::slice::from_ref(&floats), is_wide);
+    for lanes in [FOUR_LANES, EIGHT_LANES] {
+        let is_wide = lanes.eight_lanes;
+        let (bits, loops) = run(&copy(false, true), std::slice::from_ref(&floats), lanes);
         let bytes = floats.chunks(8).map(|chunk| {
             let set = chunk.iter().enumerate().filter(|(_, value)| **value != 0.0);
             set.fold(0, |byte, (bit, _)| byte | 1 << bit)
         });
         let found: Vec<u8> = bits.iter().flat_map(|four| four.to_le_bytes()).collect();
         assert_eq!(found[..5], bytes.collect::<Vec<u8>>());
-        let (same, loops_back) =
-            run_program(&copy(true, true), std::slice::from_ref(&bits), is_wide);
+        let (same, loops_back) = run(&copy(true, true), std::slice::from_ref(&bits), lanes);
         assert_eq!(same, bits);
-        let (back, _) = run_program(&copy(true, false), &[bits], is_wide);
+        let (back, _) = run(&copy(true, false), &[bits], lanes);
         assert_eq!(back, floats);
         assert_eq!((loops, loops_back), (usize::from(is_wide), usize::from(is_wide)));
     }

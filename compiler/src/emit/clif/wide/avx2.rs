@@ -105,10 +105,12 @@ struct Vex {
     /// The table of opcodes: 1 for 0F, 2 for 0F38, 3 for 0F3A.
     map: u8,
     opcode: u8,
+    /// The bit W, where it tells f64 from f32.
+    wide: u8,
 }
 
 const fn vex(prefix: u8, map: u8, opcode: u8) -> Vex {
-    Vex { prefix, map, opcode }
+    Vex { prefix, map, opcode, wide: 0 }
 }
 
 const LOAD: Vex = vex(0, 1, 0x10);
@@ -319,6 +321,7 @@ impl<'a> Assembler<'a> {
                 }
                 (instruction, immediate) => self.unary(instruction, at, immediate),
             },
+            Op::MulAdd(width) => self.multiply_add(at, width),
             Op::Integer(integer, width) => {
                 let commutes = !matches!(integer, IntegerOp::Sub | IntegerOp::Greater);
                 self.binary(integer_instruction(integer, width), commutes, at, None);
@@ -394,6 +397,44 @@ impl<'a> Assembler<'a> {
         self.release(args, at);
         let to = self.result(at);
         self.vector(instruction, to, first, second, immediate);
+    }
+
+    /// The result takes the place of an operand: of one that is not used again, if it has a register.
+    fn multiply_add(&mut self, at: usize, width: Width) {
+        let instruction = |opcode| Vex { wide: width as u8, ..vex(1, 2, opcode) };
+        let args = &self.body.ops[at].1;
+        let [a, b, to] = [args[0], args[1], args[2]];
+        let is_free = |value: usize| {
+            let Value { uses, register, .. } = &self.values[value];
+            let is_single = args.iter().filter(|arg| **arg == value).count() == 1;
+            register.filter(|_| is_single && uses.first() == Some(&at))
+        };
+        let ((a, b), factor) = match (is_free(a), is_free(b)) {
+            (None, Some(register)) => ((b, a), Some(register)),
+            (register, _) => ((a, b), register),
+        };
+        let (place, instruction, first, second) = match (is_free(to), factor) {
+            (Some(place), _) => {
+                self.pinned.push(place);
+                (place, instruction(0xB8), self.register(a, at), self.source(b))
+            }
+            (None, Some(place)) => {
+                self.pinned.push(place);
+                (place, instruction(0xA8), self.register(b, at), self.source(to))
+            }
+            (None, None) => {
+                let (first, second) = (self.register(a, at), self.source(b));
+                self.pin(second);
+                let from = self.source(to);
+                self.pin(from);
+                let place = self.free_register(at);
+                self.vector(LOAD, place, 0, from, None);
+                (place, instruction(0xB8), first, second)
+            }
+        };
+        self.release(args, at);
+        self.give(place, at);
+        self.vector(instruction, place, first, second, None);
     }
 
     // ---- registers ----
@@ -526,7 +567,7 @@ impl<'a> Assembler<'a> {
         self.bytes.extend([
             0xC4,
             (!reg >> 3 & 1) << 7 | 1 << 6 | (!base >> 3 & 1) << 5 | vex.map,
-            (!vvvv & 15) << 3 | 1 << 2 | vex.prefix,
+            vex.wide << 7 | (!vvvv & 15) << 3 | 1 << 2 | vex.prefix,
             vex.opcode,
         ]);
         let reg = (reg & 7) << 3;

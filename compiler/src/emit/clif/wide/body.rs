@@ -31,6 +31,8 @@ pub(super) enum Op {
     StoreBits(usize),
     /// On one operand, or on two.
     Float(FloatOp, Width),
+    /// The product of two operands and the third one, rounded once.
+    MulAdd(Width),
     Integer(IntegerOp, Width),
     Compare(FloatCC, Width),
     /// The bits of the first operand, or where they are not set, of the second.
@@ -407,6 +409,11 @@ impl Reader<'_> {
                 Some(self.add(op, vec![a, b], kind))
             }
             [mask, a, b] if opcode == Opcode::Bitselect => self.select(mask, a, b),
+            [a, b, to] if opcode == Opcode::Fma => {
+                let (a, b, kind) = self.pair(a, b)?;
+                let to = self.vector(to).filter(|to| self.kinds[*to] == kind)?;
+                Some(self.add(Op::MulAdd(kind.width()?), vec![a, b, to], kind))
+            }
             _ => None,
         }
     }
