@@ -439,12 +439,18 @@ impl<'a, 'f> Emitter<'a, 'f> {
 
     fn stores(&self, scope: &mut Scope) {
         let stage = scope.stage;
-        for store in &stage.stores {
+        let stores = stage.stores.iter().map(|store| (store, false));
+        let sums = stage.sums.iter().map(|sum| (sum, true));
+        for (store, is_sum) in stores.chain(sums) {
             let value = self.vector(scope, store.value);
             let value = match scope.facts.elem(store.value) {
                 Elem::Bool => {
                     let one = self.ints([1; 4]);
                     self.code().ins().band(value, one)
+                }
+                elem if is_sum => {
+                    let before = self.load(scope, store.buffer, &store.at, elem);
+                    self.code().ins().fadd(before, value)
                 }
                 _ => value,
             };

@@ -168,6 +168,10 @@ pub struct Stage {
     pub body: Vec<Val>,
     /// What is written at each point.
     pub stores: Vec<Store>,
+    /// What is added at each point to an element that others add to, too: one after the other, in a
+    /// tile of [`tile::split`].
+    #[serde(skip)]
+    pub sums: Vec<Store>,
 }
 
 /// An index into [`Stage::insts`].

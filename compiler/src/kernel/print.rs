@@ -63,6 +63,10 @@ impl Kernel {
                 let name = &program.buffer(store.buffer).name;
                 writeln!(f, "    {name}[{}] = %{}", store.at, store.value.0)?;
             }
+            for sum in &stage.sums {
+                let name = &program.buffer(sum.buffer).name;
+                writeln!(f, "    {name}[{}] += %{}", sum.at, sum.value.0)?;
+            }
         }
         Ok(())
     }

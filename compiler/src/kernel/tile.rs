@@ -6,12 +6,14 @@
 //! kernels need not know: the batch dimension has another value in their index arithmetic.
 //!
 //! 1. [`split`] makes every sum over the batch a kernel of its own, whose result over a tile is added
-//!    to that of the tiles before.
+//!    to that of the tiles before, or, where that is possible, a [part](Stage::sums) of the recurrence
+//!    whose streams it adds up.
 //! 2. [`plan`] puts the kernels of some passes in order: those that run tile by tile in groups, the
 //!    others between them. Within a group, kernels that follow each other step by step are a
 //!    [`Sweep`]: they take turns, [some](Direction::chunk) steps at a time, and streams that only they use need room
 //!    for no more steps ([`windows`]).
 
+mod fuse;
 pub mod segment;
 
 use std::collections::BTreeSet;
@@ -85,8 +87,8 @@ pub fn batch(program: &Program) -> Option<Dim> {
 
 // ---- sums over the batch ----
 
-/// The program with every sum over the batch in a kernel of its own, which stores nothing else; a
-/// kernel after it computes what follows from the sums.
+/// The program with every sum over the batch in a kernel of its own, which stores nothing else, or in the
+/// recurrence that has its terms at hand; a kernel after it computes what follows from the sums.
 pub fn split(program: &Program) -> Program {
     let mut split = program.clone();
     let Some(batch) = batch(program) else { return split };
@@ -107,6 +109,7 @@ pub fn split(program: &Program) -> Program {
             _ => split.backward = kernels,
         }
     }
+    fuse::fuse(&mut split, &batch);
     split
 }
 
@@ -364,8 +367,12 @@ impl Kernel {
     /// All buffers that it reads or writes, some of them several times.
     pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
         let loaded = self.stages.iter().flat_map(Stage::loads).map(|(buffer, _)| buffer);
-        let stores = self.stages.iter().flat_map(|stage| &stage.stores);
-        loaded.chain(stores.map(|store| store.buffer))
+        loaded.chain(self.written()).chain(self.added_to())
+    }
+
+    /// What it adds to, point by point.
+    pub fn added_to(&self) -> impl Iterator<Item = BufferId> {
+        self.stages.iter().flat_map(|stage| &stage.sums).map(|sum| sum.buffer)
     }
 
     fn written(&self) -> impl Iterator<Item = BufferId> {
@@ -442,6 +449,8 @@ impl Planner<'_> {
             }
             Use::Rows => {
                 self.open.rows.extend(kernel.written());
+                self.open.sums.extend(kernel.added_to());
+                self.open.later.extend(kernel.added_to());
                 self.sweep(at, pass, kernel, kernel.is_stepwise());
             }
             Use::Sum => {

@@ -105,7 +105,7 @@ impl Choices {
 fn known(known: &mut [Known], row: &[u8]) -> Chosen {
     let place = row.as_ptr().addr() / row.len().max(1) % known.len();
     let known = &mut known[place];
-    if known.bits != row {
+    if !is_same(&known.bits, row) {
         known.bits.clear();
         known.bits.extend_from_slice(row);
         known.list.resize((8 * row.len() + SLACK).max(known.list.len()), 0);
@@ -113,6 +113,16 @@ fn known(known: &mut [Known], row: &[u8]) -> Chosen {
         known.count = unsafe { list_bits(row.as_ptr(), 8 * row.len(), known.list.as_mut_ptr()) };
     }
     Chosen { list: known.list.as_ptr(), count: known.count }
+}
+
+/// Word by word: rows are short, and a call would take most of the time.
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let ((words, rest), (other_words, other_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let words = words.iter().zip(other_words);
+    let bytes = rest.iter().zip(other_rest);
+    a.len() == b.len()
+        && words.into_iter().all(|(a, b)| a == b)
+        && bytes.into_iter().all(|(a, b)| a == b)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::choices::{self, Choices};
 use super::elements::Elements;
 use super::panels::{Matrix, Panel, Panels};
 use super::rows::{
-    BLOCK, Left, PANEL, Rows, Sizes, Target, add_chosen, add_products, multiply_panel,
+    BLOCK, Left, PANEL, Rows, Sizes, Target, add_chosen, add_products, multiply_panels,
     multiply_row_by_row, sum_chosen,
 };
 
@@ -395,17 +395,14 @@ impl Plan {
             let (start, [row, column]) =
                 unsafe { left.elements.offset(l).floats(lines.0, lines.1, &mut unpacked) };
             let left = Left { start, row, column };
-            for first in (0..columns.extent as usize).step_by(PANEL) {
-                let start = out.wrapping_offset(o).wrapping_add(first);
-                let out = Target { start, stride: rows.out, accumulate };
-                let sizes = Sizes {
-                    rows: rows.extent as usize,
-                    columns: (columns.extent as usize - first).min(PANEL),
-                    depth: depth.extent as usize,
-                };
-                // SAFETY: by the contract.
-                unsafe { multiply_panel(out, left, packed.at(first), sizes) }
-            }
+            let out = Target { start: out.wrapping_offset(o), stride: rows.out, accumulate };
+            let sizes = Sizes {
+                rows: rows.extent as usize,
+                columns: columns.extent as usize,
+                depth: depth.extent as usize,
+            };
+            // SAFETY: by the contract.
+            unsafe { multiply_panels(out, left, packed.at(0), PANEL * sizes.depth, sizes) }
         });
     }
 
@@ -697,7 +694,7 @@ impl Matrices<*const f32> {
             if self.is_thin() {
                 multiply_row_by_row(self.target(), left, right, self.sizes());
             } else if self.has_panels() {
-                self.panels(left, right);
+                multiply_panels(self.target(), left, right, PANEL, self.sizes());
             } else {
                 self.dense();
             }
@@ -716,18 +713,6 @@ impl Matrices<*const f32> {
         let Axis { extent, right, out, .. } = self.columns;
         let is_small = self.rows.extent <= 12 || self.depth.extent <= 12;
         right == 1 && out == 1 && extent % PANEL as isize == 0 && is_small
-    }
-
-    /// # Safety
-    /// As for [`Matrices::multiply`]; there are whole panels of contiguous columns.
-    unsafe fn panels(&self, left: Left, right: Rows) {
-        let sizes = Sizes { columns: PANEL, ..self.sizes() };
-        for first in (0..self.columns.extent as usize).step_by(PANEL) {
-            let target = self.target();
-            let out = Target { start: target.start.wrapping_add(first), ..target };
-            // SAFETY: by the contract.
-            unsafe { multiply_panel(out, left, right.starting_at(first), sizes) }
-        }
     }
 
     /// # Safety

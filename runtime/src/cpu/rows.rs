@@ -166,19 +166,22 @@ in_widest_vectors! {
 }
 
 in_widest_vectors! {
-    /// `out[m, n] (+)= Σ_k left[m, k] · right[k, n]` for the columns of a panel.
+    /// `out[m, n] (+)= Σ_k left[m, k] · right[k, n]`, panel by panel; each has its rows `next` elements
+    /// after those of the one before.
     ///
     /// # Safety
-    /// The operands and the result have elements at all indices; `right` has [`PANEL`] columns, `out`
-    /// those that are asked for. `out` is no part of the operands.
-    fn multiply_panel(out: Target, left: Left, right: Rows, sizes: Sizes) = multiply_rows of PANEL
+    /// The operands and the result have elements at all indices; `right` has whole panels of [`PANEL`]
+    /// columns, `out` those that are asked for. `out` is no part of the operands.
+    fn multiply_panels(
+        out: Target, left: Left, right: Rows, next: usize, sizes: Sizes,
+    ) = multiply_each_panel of PANEL
 }
 
 in_widest_vectors! {
     /// `out[m, n] (+)= Σ_k left[m, k] · right[k, n]`, row by row: for few rows or few terms.
     ///
     /// # Safety
-    /// As for [`multiply_panel`], but for any number of columns.
+    /// As for [`multiply_panels`], but for any number of columns.
     fn multiply_row_by_row(out: Target, left: Left, right: Rows, sizes: Sizes) = combine_in_blocks
         of BLOCK
 }
@@ -514,6 +517,27 @@ unsafe fn nonzero_bits<V: Vector, const N: usize>(chunk: &[f32]) -> u64 {
 }
 
 #[inline(always)]
+unsafe fn multiply_each_panel<V: Vector, const N: usize>(
+    out: Target,
+    left: Left,
+    right: Rows,
+    next: usize,
+    sizes: Sizes,
+) {
+    for (panel, first) in (0..sizes.columns).step_by(PANEL).enumerate() {
+        let out = Target { start: out.start.wrapping_add(first), ..out };
+        let columns = PANEL.min(sizes.columns - first);
+        // SAFETY: by the contract.
+        unsafe {
+            let right = right.starting_at(panel * next);
+            multiply_rows::<V, N>(out, left, right, Sizes { columns, ..sizes });
+        }
+    }
+}
+
+/// # Safety
+/// As for [`multiply_panels`], for one panel.
+#[inline(always)]
 unsafe fn multiply_rows<V: Vector, const N: usize>(
     out: Target,
     left: Left,
@@ -527,7 +551,7 @@ unsafe fn multiply_rows<V: Vector, const N: usize>(
         // Parts of about the same size: a small one would not keep the pipes busy.
         let rest = sizes.rows - first;
         let rows = rest.div_ceil(rest.div_ceil(6));
-        // SAFETY: by the contract of `multiply_panel`, for these rows.
+        // SAFETY: by the contract of `multiply_panels`, for these rows.
         unsafe {
             match rows {
                 1 => multiply_block::<V, N, 1>(out, left, right, sizes),
@@ -583,10 +607,10 @@ unsafe fn multiply_block<V: Vector, const N: usize, const ROWS: usize>(
 ) {
     let mut sums = [[V::splat(0.0); N]; ROWS];
     for k in 0..sizes.depth as isize {
-        // SAFETY: by the contract of `multiply_panel`.
+        // SAFETY: by the contract of `multiply_panels`.
         let row: [V; N] = unsafe { load(right.start.offset(k * right.stride)) };
         for (m, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: by the contract of `multiply_panel`.
+            // SAFETY: by the contract of `multiply_panels`.
             let factor = unsafe { *left.start.offset(m as isize * left.row + k * left.column) };
             for (sum, value) in sums.iter_mut().zip(row) {
                 *sum = sum.plus_product(V::splat(factor), value);
@@ -595,7 +619,7 @@ unsafe fn multiply_block<V: Vector, const N: usize, const ROWS: usize>(
     }
     for (m, sums) in sums.into_iter().enumerate() {
         let target = out.start.wrapping_offset(m as isize * out.stride);
-        // SAFETY: by the contract of `multiply_panel`.
+        // SAFETY: by the contract of `multiply_panels`.
         unsafe { store_row(sums, target, sizes.columns, out.accumulate) }
     }
 }

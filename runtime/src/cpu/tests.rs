@@ -8,7 +8,7 @@ use fgi_compiler::graph::{
 };
 use fgi_compiler::kernel::evaluate::evaluate;
 use fgi_compiler::kernel::lower::lower;
-use fgi_compiler::kernel::{Buffer, BufferSource, Direction};
+use fgi_compiler::kernel::{Buffer, BufferSource, Direction, Kernel};
 use fgi_compiler::schedule::schedule;
 
 use super::*;
@@ -477,10 +477,49 @@ fn the_benchmark_network() {
         let windows = tile::windows(&split(&program));
         let chunk = Direction::Backward.chunk();
         assert!(windows.contains(&Some(chunk)), "{}", tile::Order(&program));
+        // The gradients of three time constants, one of them in two parts, and of a bias.
+        assert_eq!(sums_on_the_way(&program), 5, "{}", tile::Order(&program));
         let has_bits = pack(&program).buffers.iter().any(|buffer| buffer.bits);
         assert_eq!(has_bits, neurons % 8 == 0, "{program}");
         let bindings = sizes(&[("B", batch)]);
         assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
+    }
+}
+
+/// How many sums the recurrences make.
+fn sums_on_the_way(program: &Program) -> usize {
+    split(program).kernels().flat_map(Kernel::added_to).count()
+}
+
+/// Sums over rows and steps whose terms a recurrence has at hand, at its own step or the one before, and
+/// others.
+#[test]
+fn sums_that_a_recurrence_makes() {
+    let layer = |shape: &str, update: &str| {
+        format!(
+            "layer leak(x: [B, 2, 6]) {{
+                param a: {shape} = uniform(0.1, 0.9);
+                param b: {shape} = uniform(0.1, 0.9);
+                let u = {update};
+                u
+            }}
+            graph g(x: [T; B, 2, 6]) -> (loss) {{ let loss = time_sum(sum(leak(x)^2)); }}"
+        )
+    };
+    for (shape, update, sums) in [
+        ("[2, 6]", "a * prev(u) + b * x", 2),
+        ("[2, 6]", "a * tanh(prev(u)) + x - b", 2),
+        ("[6]", "a * prev(u) + b * x", 0),
+        ("[]", "a * prev(u) + b * x", 0),
+    ] {
+        let gradients = Some(crate::Gradients { output: "loss".into(), wrt: None });
+        let options = crate::Options { gradients, ..Default::default() };
+        let program = crate::compile(&layer(shape, update), &options).unwrap();
+        assert_eq!(sums_on_the_way(&program), sums, "{update}: {}", tile::Order(&program));
+        for (steps, batch) in [(1, 3), (40, 1), (70, 21)] {
+            let bindings = sizes(&[("T", steps), ("B", batch)]);
+            assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
+        }
     }
 }
 

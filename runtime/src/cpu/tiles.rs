@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use fgi_compiler::graph::{Bindings, Dim};
 use fgi_compiler::kernel::tile::Group;
 use fgi_compiler::kernel::tile::segment::segmented;
-use fgi_compiler::kernel::{BufferId, Program};
+use fgi_compiler::kernel::{BufferId, Kernel, Program};
 
 use super::launch::{Launch, Sizes};
 use super::memory::Memory;
@@ -196,7 +196,9 @@ impl CpuBackend {
         let sum_kernel = |id: &BufferId| {
             let sweeps = group.sweeps.iter().flat_map(|sweep| sweep.kernels.iter().copied());
             let kernels: Vec<_> = program.kernels().collect();
-            sweeps.into_iter().find(|at| kernels[*at].stores(*id)).unwrap_or(usize::MAX)
+            let makes =
+                |kernel: &Kernel| kernel.stores(*id) || kernel.added_to().any(|to| to == *id);
+            sweeps.into_iter().find(|at| makes(kernels[*at])).unwrap_or(usize::MAX)
         };
         let sums = group.sums.iter().zip(&layout.sums);
         let has_all = |id: &BufferId| !layout.segments.has_import(*id);
@@ -361,17 +363,26 @@ impl Tiles {
         sums: &mut [Partial],
         steps: (i64, i64),
     ) {
-        let sum = self.sums.iter().position(|(kernel, _)| *kernel == launch.index);
-        let Some(at) = sum else { return launch.run_steps(buffers, packed, steps) };
-        let Partial { sum, is_new } = &mut sums[at];
-        let is_first = std::mem::replace(is_new, false);
-        if launch.put_product(buffers, packed, steps, sum.start().cast::<f32>(), !is_first) {
+        let mut own = (0..sums.len()).filter(|at| self.sums[*at].0 == launch.index);
+        let Some(first) = own.next() else { return launch.run_steps(buffers, packed, steps) };
+        let Partial { sum, is_new } = &mut sums[first];
+        let total = sum.start().cast::<f32>();
+        if launch.put_product(buffers, packed, steps, total, !*is_new) {
+            *is_new = false;
             return;
         }
+        let own = std::iter::once(first).chain(own);
+        for part in own.clone().map(|at| &parts[at]) {
+            // SAFETY: it is as long, and this thread's alone.
+            unsafe { std::ptr::write_bytes(part.start(), 0, part.len()) }
+        }
         launch.run_steps(buffers, packed, steps);
-        match is_first {
-            true => sum.floats_mut().copy_from_slice(parts[at].floats()),
-            false => add(sum.floats_mut(), parts[at].floats()),
+        for at in own {
+            let Partial { sum, is_new } = &mut sums[at];
+            match std::mem::replace(is_new, false) {
+                true => sum.floats_mut().copy_from_slice(parts[at].floats()),
+                false => add(sum.floats_mut(), parts[at].floats()),
+            }
         }
     }
 

@@ -269,7 +269,13 @@ impl<'f> Emitter<'_, 'f> {
         code.ins().iadd(start, bytes)
     }
 
-    fn load(&self, scope: &mut Scope, buffer: BufferId, at: &Affine, elem: Elem) -> Value {
+    pub(super) fn load(
+        &self,
+        scope: &mut Scope,
+        buffer: BufferId,
+        at: &Affine,
+        elem: Elem,
+    ) -> Value {
         let (lane, vector) = match elem {
             Elem::F32 => (types::F32, types::F32X4),
             Elem::I32 | Elem::Bool => (types::I32, types::I32X4),
