@@ -57,6 +57,7 @@ fn inline(program: TokenStream, settings: Settings) -> Result<TokenStream, Error
 fn file(path: &LitStr, settings: Settings) -> Result<TokenStream, Error> {
     let refuse =
         |error: std::io::Error| Error::new(path.span(), format!("{}: {error}", path.value()));
+    // The compiler's span, as above.
     let rust_file = Span::call_site().unwrap().local_file();
     let file = find(&path.value(), rust_file.as_deref());
     let text = std::fs::read_to_string(&file).map_err(refuse)?;

@@ -133,6 +133,7 @@ impl Text {
 /// Line and column of a span, both from 1; the compiler alone knows them.
 fn place(span: Span) -> Option<(usize, usize)> {
     proc_macro::is_available().then(|| {
+        // The compiler's span, which is there if the compiler is.
         let start = span.unwrap().start();
         (start.line(), start.column())
     })

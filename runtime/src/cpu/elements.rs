@@ -76,7 +76,7 @@ impl Elements {
         }
     }
 
-    /// Which of so many contiguous elements are not 0, at most [`BLOCK`], as bits.
+    /// Which of so many contiguous elements are not 0, at most [`BLOCK`](super::rows::BLOCK), as bits.
     ///
     /// # Safety
     /// There are such elements.

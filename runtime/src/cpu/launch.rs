@@ -8,6 +8,7 @@ use fgi_compiler::graph::{Bindings, Dim, DimError};
 use fgi_compiler::kernel::{Kernel, Program, Stage};
 
 use super::jit::{Entry, Function};
+use super::memory::LINE;
 use super::panels::Panels;
 use super::product::{BoundProduct, Context, Ranges, multiply};
 use super::{Buffers, Threads};
@@ -21,9 +22,6 @@ pub(super) struct Launch {
     pub products: Vec<BoundProduct>,
     tasks: Tasks,
 }
-
-/// The numbers of a cache line.
-const LINE: usize = 16;
 
 /// How a kernel is cut: tiles of axis 0 by tiles of steps.
 #[derive(Clone, Copy, Debug, PartialEq)]

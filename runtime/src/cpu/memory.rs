@@ -3,6 +3,9 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
+/// The numbers of a cache line.
+pub(super) const LINE: usize = 16;
+
 /// Bytes that start at a cache line, zero at first.
 pub(super) struct Memory {
     start: NonNull<u8>,
@@ -30,7 +33,7 @@ impl Memory {
         if bytes == 0 {
             return Some(Memory::empty());
         }
-        let layout = Layout::from_size_align(bytes, 64).ok()?;
+        let layout = Layout::from_size_align(bytes, 4 * LINE).ok()?;
         // SAFETY: the layout is not empty.
         let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
         Some(Memory { start, layout })

@@ -2,11 +2,8 @@
 //! that it takes as little of the nearest cache as there is in it, whatever the rows of the matrix are
 //! apart.
 
-use super::memory::Memory;
+use super::memory::{LINE, Memory};
 use super::rows::Rows;
-
-/// The numbers of a cache line, with which rows of a panel begin.
-const LINE: usize = 16;
 
 /// All panels of a matrix.
 pub(super) struct Panels {
@@ -77,7 +74,7 @@ impl Panel {
     }
 }
 
-/// From row to row of a panel of so many columns: whole vectors, of any machine.
+/// From row to row of a panel of so many columns: whole vectors of any machine, from a cache line on.
 fn stride(columns: usize) -> usize {
     match columns {
         0 => 0,

@@ -95,8 +95,8 @@ in_widest_vectors! {
     /// [`BLOCK`] columns.
     ///
     /// # Safety
-    /// The lists are as long as they say, and the rows inside of the matrix; both have so many columns, of which `readable` may be read in
-    /// the matrix. `out` is no part of the matrix.
+    /// The lists are as long as they say, and the rows inside of the matrix; it and `out`, which is no
+    /// part of it, have so many columns. `readable` columns of it may be read, at least as many.
     fn sum_chosen(
         out: Target, rows: Rows, chosen: &[Chosen], columns: usize, readable: usize,
     ) = sum_block of BLOCK
