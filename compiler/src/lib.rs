@@ -179,21 +179,22 @@ pub fn compile(
 
 /// Compiles a checked graph.
 pub fn compile_graph(
-    mut graph: Graph,
+    graph: Graph,
     options: &Options,
     after: &mut dyn FnMut(&'static str),
 ) -> Result<Compiled, CompileError> {
-    let mut graphs = vec![("check", verified("check", graph.clone())?)];
+    let mut graphs = vec![("check", verified("check", graph)?)];
     after("check");
     let mut reports = Vec::new();
     for pass in &PASSES {
-        let (made, report) = (pass.run)(&graph, options)?;
-        graph = verified(pass.name, made)?;
+        let (_, graph) = &graphs[graphs.len() - 1];
+        let (made, report) = (pass.run)(graph, options)?;
         reports.extend(report.map(|report| (pass.name, report)));
-        graphs.push((pass.name, graph.clone()));
+        graphs.push((pass.name, verified(pass.name, made)?));
         after(pass.name);
     }
-    let schedule = schedule::schedule(&graph);
+    let (_, graph) = &graphs[graphs.len() - 1];
+    let schedule = schedule::schedule(graph);
     after("schedule");
     let mut program = kernel::lower::lower(&schedule);
     program.fast_math = options.fast_math;

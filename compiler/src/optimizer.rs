@@ -1,8 +1,8 @@
 //! The optimiser's update, appended to a graph with gradients.
 //!
-//! The update functions are written in the language, in `std/optim.fgi`. For each trained parameter a
-//! small program that calls one with the parameter's dimensions is checked, and its nodes are taken
-//! over: the parameter, its gradient and the optimiser's memory in place of the program's inputs.
+//! The update functions are written in the language, in `std/optim.fgi`. A small program that calls one
+//! for each trained parameter is checked, and its nodes are taken over: the parameters, their gradients
+//! and the optimiser's memory in place of the program's inputs.
 
 use std::collections::HashMap;
 
@@ -120,28 +120,27 @@ impl Optimizer {
         }
     }
 
-    /// A program whose graph updates a tensor of these dimensions: inputs p, g, the memory, lr and t;
-    /// outputs the same with `_new`.
-    fn program(&self, dims: &[i64]) -> String {
-        let name = self.name();
-        let memory = self.memory();
-        let ty = format!("{dims:?}");
-        let steps: &[&str] = if self.counts_steps() { &["t"] } else { &[] };
-        let tensors = ["p", "g"].iter().chain(memory);
-        let inputs: Vec<String> = tensors.clone().map(|name| format!("{name}: {ty}")).collect();
-        let scalars = steps.iter().chain(&["lr"]);
-        let inputs = inputs.into_iter().chain(scalars.clone().map(|name| format!("{name}: []")));
-        let inputs = inputs.collect::<Vec<_>>().join(", ");
-        let args = tensors.chain(scalars).copied().collect::<Vec<_>>().join(", ");
-        let new = ["p"].iter().chain(memory).map(|name| format!("{name}_new"));
-        let new = new.collect::<Vec<_>>().join(", ");
-        let settings = self.settings();
-        format!(
-            "use optim::{name};\n\
-             graph update({inputs}) -> ({new}) {{\n    \
-             let {pattern} = {name}({args}, {settings});\n}}\n",
-            pattern = if memory.is_empty() { new.clone() } else { format!("({new})") },
-        )
+    /// A program whose graph updates tensors of these dimensions: inputs p0, g0, the memory, p1, …, lr
+    /// and t; outputs the same with `_new`.
+    fn program(&self, dims: &[Vec<i64>]) -> String {
+        let (name, settings) = (self.name(), self.settings());
+        let scalars: &[&str] = if self.counts_steps() { &["t", "lr"] } else { &["lr"] };
+        let mut inputs: Vec<String> = scalars.iter().map(|name| format!("{name}: []")).collect();
+        let (mut outputs, mut body) = (Vec::new(), String::new());
+        for (at, dims) in dims.iter().enumerate() {
+            let tensor = |name: &&str| format!("{name}{at}");
+            let tensors = ["p", "g"].iter().chain(self.memory()).map(tensor);
+            inputs.extend(tensors.clone().map(|name| format!("{name}: {dims:?}")));
+            let args = tensors.chain(scalars.iter().map(ToString::to_string));
+            let args = args.collect::<Vec<_>>().join(", ");
+            let new = ["p"].iter().chain(self.memory()).map(|name| format!("{name}{at}_new"));
+            let new = new.collect::<Vec<_>>().join(", ");
+            let pattern = if self.memory().is_empty() { new.clone() } else { format!("({new})") };
+            body += &format!("    let {pattern} = {name}({args}, {settings});\n");
+            outputs.push(new);
+        }
+        let (inputs, outputs) = (inputs.join(", "), outputs.join(", "));
+        format!("use optim::{name};\ngraph update({inputs}) -> ({outputs}) {{\n{body}}}\n")
     }
 }
 
@@ -154,55 +153,52 @@ pub fn attach(
     clip: Option<f64>,
 ) -> Result<Graph, OptimizerError> {
     let mut graph = graph.clone();
-    let factor = clip.and_then(|limit| clip_factor(&mut graph, limit));
-    let rate = scalar_input(&mut graph, LEARNING_RATE);
-    let step = optimizer.counts_steps().then(|| scalar_input(&mut graph, STEP));
-    let mut updates: HashMap<Vec<i64>, Graph> = HashMap::new();
-    for index in 0..graph.params.len() {
-        let param = graph.params[index].clone();
-        let Some(gradient) = graph.root(Role::Gradient, &param.path) else { continue };
-        let gradient = match factor {
-            Some(factor) => Builder::new(&mut graph).mul(gradient, factor),
-            None => gradient,
-        };
+    let trained: Vec<(usize, NodeId)> = (0..graph.params.len())
+        .filter_map(|at| Some((at, graph.root(Role::Gradient, &graph.params[at].path)?)))
+        .collect();
+    let mut builder = Builder::new(&mut graph);
+    let factor = clip.and_then(|limit| clip_factor(&mut builder, &trained, limit));
+    let mut given = HashMap::from([("lr".to_string(), scalar_input(&mut builder, LEARNING_RATE))]);
+    if optimizer.counts_steps() {
+        given.insert("t".into(), scalar_input(&mut builder, STEP));
+    }
+    if trained.is_empty() {
+        return Ok(graph.compact());
+    }
+    let mut all_dims = Vec::new();
+    let mut updated = Vec::new();
+    for (at, (index, gradient)) in trained.into_iter().enumerate() {
+        let param = builder.graph().params[index].clone();
         let dims: Option<Vec<i64>> = param.dims.iter().map(Dim::as_const).collect();
-        let dims = dims.ok_or_else(|| OptimizerError::OpenDims(param.path.clone()))?;
-        let mut given = HashMap::from([("g", gradient), ("lr", rate)]);
-        given.extend(step.map(|step| ("t", step)));
-        let mut updated = vec![("p", param.path.clone())];
+        all_dims.push(dims.ok_or_else(|| OptimizerError::OpenDims(param.path.clone()))?);
+        let gradient = factor.map_or(gradient, |factor| builder.mul(gradient, factor));
+        given.insert(format!("g{at}"), gradient);
+        given.insert(format!("p{at}"), builder.push(Op::Param(index), vec![]));
+        updated.push((format!("p{at}_new"), param.path.clone(), param.bounds));
         for name in optimizer.memory() {
             let path = format!("{}.{name}/{}", optimizer.name(), param.path);
-            given.insert(name, memory_param(&mut graph, path.clone(), &param.dims));
-            updated.push((name, path));
+            given.insert(format!("{name}{at}"), memory_param(&mut builder, &path, &param.dims));
+            updated.push((format!("{name}{at}_new"), path, None));
         }
-        given.insert("p", Builder::new(&mut graph).push(Op::Param(index), vec![]));
-        let update = match updates.get(&dims) {
-            Some(update) => update,
-            None => updates.entry(dims.clone()).or_insert(check_update(optimizer, &dims)?),
-        };
-        let mut new = splice(&mut graph, update, &given);
-        if let Some(node) = new.get_mut("p_new") {
-            *node = project(&mut graph, *node, param.bounds);
-        }
-        for (name, path) in updated {
-            let node = *new
-                .get(&*format!("{name}_new"))
-                .ok_or_else(|| OptimizerError::Function(format!("no new value of `{name}`")))?;
-            graph.roots.push(Root { name: path, role: Role::Update, node });
-        }
+    }
+    let update = check_update(optimizer, &all_dims)?;
+    let new = splice(&mut builder, &update, &given);
+    for (name, path, bounds) in updated {
+        let node = *new
+            .get(name.as_str())
+            .ok_or_else(|| OptimizerError::Function(format!("it does not return `{name}`")))?;
+        let node = project(&mut builder, node, bounds);
+        builder.graph_mut().roots.push(Root { name: path, role: Role::Update, node });
     }
     Ok(graph.compact())
 }
 
 /// What all gradients are multiplied by so that their norm, taken together, is at most `limit`:
 /// limit / max(norm, limit). `None` if no parameter has a gradient.
-fn clip_factor(graph: &mut Graph, limit: f64) -> Option<NodeId> {
-    let of_params: Vec<NodeId> =
-        graph.params.iter().filter_map(|param| graph.root(Role::Gradient, &param.path)).collect();
-    let mut builder = Builder::new(graph);
-    let squares = of_params.into_iter().map(|gradient| {
-        let axes: Vec<usize> = (0..builder.ty(gradient).dims.len()).collect();
-        let square = builder.mul(gradient, gradient);
+fn clip_factor(builder: &mut Builder, trained: &[(usize, NodeId)], limit: f64) -> Option<NodeId> {
+    let squares = trained.iter().map(|(_, gradient)| {
+        let axes: Vec<usize> = (0..builder.ty(*gradient).dims.len()).collect();
+        let square = builder.mul(*gradient, *gradient);
         builder.reduce(Reduction::Sum, square, &axes)
     });
     let squares: Vec<NodeId> = squares.collect();
@@ -213,30 +209,32 @@ fn clip_factor(graph: &mut Graph, limit: f64) -> Option<NodeId> {
     Some(builder.div(limit, longer))
 }
 
-fn scalar_input(graph: &mut Graph, name: &str) -> NodeId {
-    graph.inputs.push(Input {
+fn scalar_input(builder: &mut Builder, name: &str) -> NodeId {
+    let inputs = &mut builder.graph_mut().inputs;
+    inputs.push(Input {
         name: name.into(),
         ty: Type::new(Elem::F32, vec![], Clock::Static),
         docs: String::new(),
     });
-    let index = graph.inputs.len() - 1;
-    Builder::new(graph).push(Op::Input(index), vec![])
+    let index = inputs.len() - 1;
+    builder.push(Op::Input(index), vec![])
 }
 
-fn memory_param(graph: &mut Graph, path: String, dims: &[Dim]) -> NodeId {
-    graph.params.push(Param {
-        path,
+fn memory_param(builder: &mut Builder, path: &str, dims: &[Dim]) -> NodeId {
+    let params = &mut builder.graph_mut().params;
+    params.push(Param {
+        path: path.into(),
         dims: dims.to_vec(),
         init: Init::Constant(0.0),
         bounds: None,
         docs: String::new(),
         optimizer_state: true,
     });
-    let index = graph.params.len() - 1;
-    Builder::new(graph).push(Op::Param(index), vec![])
+    let index = params.len() - 1;
+    builder.push(Op::Param(index), vec![])
 }
 
-fn check_update(optimizer: &Optimizer, dims: &[i64]) -> Result<Graph, OptimizerError> {
+fn check_update(optimizer: &Optimizer, dims: &[Vec<i64>]) -> Result<Graph, OptimizerError> {
     let program = optimizer.program(dims);
     let checked = check::check("update.fgi", &program, &NoFiles, &check::Options::default());
     let problem = checked.diagnostics.iter().find(|diagnostic| diagnostic.is_error());
@@ -248,16 +246,15 @@ fn check_update(optimizer: &Optimizer, dims: &[i64]) -> Result<Graph, OptimizerE
 
 /// Copies the nodes of `update` with `given` nodes for its inputs; what its outputs have become.
 fn splice<'u>(
-    graph: &mut Graph,
+    builder: &mut Builder,
     update: &'u Graph,
-    given: &HashMap<&str, NodeId>,
+    given: &HashMap<String, NodeId>,
 ) -> HashMap<&'u str, NodeId> {
-    let mut builder = Builder::new(graph);
     let mut copies: Vec<NodeId> = Vec::with_capacity(update.len());
     for id in update.ids() {
         let node = update.node(id);
         copies.push(match node.op {
-            Op::Input(index) => given[update.inputs[index].name.as_str()],
+            Op::Input(index) => given[&update.inputs[index].name],
             _ => {
                 let args = node.args.iter().map(|arg| copies[arg.0 as usize]).collect();
                 builder.push(node.op.clone(), args)
@@ -268,9 +265,8 @@ fn splice<'u>(
     outputs.map(|root| (root.name.as_str(), copies[root.node.0 as usize])).collect()
 }
 
-fn project(graph: &mut Graph, value: NodeId, bounds: Option<(f64, f64)>) -> NodeId {
+fn project(builder: &mut Builder, value: NodeId, bounds: Option<(f64, f64)>) -> NodeId {
     let Some((low, high)) = bounds else { return value };
-    let mut builder = Builder::new(graph);
     let mut bounded = value;
     for (op, bound) in [(Pointwise::Max, low), (Pointwise::Min, high)] {
         if bound.is_finite() {

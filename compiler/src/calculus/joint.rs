@@ -15,7 +15,6 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use egg::{BackoffScheduler, Id, Language, Rewrite, Runner, StopReason};
 
@@ -23,7 +22,7 @@ use super::analysis::{Facts as Classes, Terms};
 use super::dag::{self, Choice, Chosen, Class};
 use super::language::{Leaf, Operation, Term, is_commutative};
 use super::rules::{LAWS, Numeric, Phase};
-use super::{Report, cost};
+use super::{Report, cost, untimed};
 use crate::graph::{Elem, Facts, Graph, Node, NodeId, Number, Op, Pointwise, Role, Type, infer};
 use crate::source::Span;
 
@@ -48,7 +47,8 @@ pub fn simplify(graph: &Graph, fast: bool) -> (Graph, Report) {
     let used = Used::by(&graph);
     let mut meant: Vec<NodeId> = graph.ids().collect();
     for region in regions(&graph) {
-        let region = Region::new(&graph, &facts, region).saturated(&laws, &mut report);
+        let search = || Region::new(&graph, &facts, region).saturated(&laws, &mut report);
+        let region = untimed(search);
         let chosen = region.choose(&graph, &used);
         Rebuild::new(&mut graph, &region, chosen).roots(&used, &mut meant);
     }
@@ -207,8 +207,6 @@ impl Region {
                 prune_literals(&mut runner.egraph);
                 Ok(())
             })
-            // A limit in seconds would make the result depend on the load of the machine.
-            .with_time_limit(Duration::from_secs(u64::from(u32::MAX)))
             .run(laws);
         report.terms = report.terms.max(runner.egraph.total_size());
         report.iterations = report.iterations.max(runner.iterations.len());

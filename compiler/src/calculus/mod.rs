@@ -41,6 +41,14 @@ use crate::graph::{Graph, Op};
 use extract::{Delay, Found};
 use values::Value;
 
+/// Runs what searches with egg while its clock stands still: read for the first time it would be
+/// calibrated, which takes up to 200 ms, and a limit in seconds would make the result depend on the
+/// load of the machine.
+fn untimed<T>(search: impl FnOnce() -> T) -> T {
+    let (clock, _) = quanta::Clock::mock();
+    quanta::with_clock(&clock, search)
+}
+
 /// How far the simplification went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {

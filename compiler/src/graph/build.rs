@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::op::{Number, Op, Pointwise, Reduction};
-use super::{Clock, Dim, Elem, Graph, Node, NodeId, Type, TypeError, infer};
+use super::{Clock, Dim, Elem, Graph, Node, NodeId, OPEN, Type, TypeError, infer};
 use crate::source::Span;
 
 /// Appends nodes to a graph; a node that is there already is found again.
@@ -74,13 +74,13 @@ impl<'g> Builder<'g> {
     /// If the operands do not fit.
     #[track_caller]
     pub fn push(&mut self, op: Op, args: Vec<NodeId>) -> NodeId {
-        let name = format!("{op:?}");
-        self.try_push(op, args).unwrap_or_else(|error| panic!("{name} {error}"))
+        let named = op.clone();
+        self.try_push(op, args).unwrap_or_else(|error| panic!("{named:?} {error}"))
     }
 
     /// A `prev` or `next` whose first operand is set later by [`Builder::close`].
     pub fn open_delay(&mut self, op: Op, ty: Type, init: NodeId) -> NodeId {
-        let args = vec![NodeId(u32::MAX), init];
+        let args = vec![OPEN, init];
         self.graph.push(Node { op, args, ty, span: self.span, name: None })
     }
 

@@ -329,23 +329,34 @@ impl Graph {
     }
 }
 
+/// An operand that is not known yet.
+const OPEN: NodeId = NodeId(u32::MAX);
+
 /// Renumbers what is reachable from the roots, in the order of a depth-first walk; back edges are
 /// walked after everything else and patched.
 struct Compaction<'a> {
     from: &'a Graph,
     to: Graph,
-    new_id: HashMap<NodeId, NodeId>,
-    known: HashMap<(Op, Vec<NodeId>, Type), NodeId>,
+    /// For each node of `from`; [`OPEN`] until it is copied.
+    new_id: Vec<NodeId>,
+    known: HashMap<(&'a Op, Vec<NodeId>, &'a Type), NodeId>,
     back_edges: Vec<(NodeId, NodeId)>,
 }
 
 impl<'a> Compaction<'a> {
     fn new(from: &'a Graph) -> Self {
-        let to = Graph { nodes: Vec::new(), ..from.clone() };
+        let to = Graph {
+            name: from.name.clone(),
+            time: from.time.clone(),
+            inputs: from.inputs.clone(),
+            params: from.params.clone(),
+            roots: from.roots.clone(),
+            nodes: Vec::new(),
+        };
         Compaction {
             from,
             to,
-            new_id: HashMap::new(),
+            new_id: vec![OPEN; from.len()],
             known: HashMap::new(),
             back_edges: Vec::new(),
         }
@@ -359,11 +370,11 @@ impl<'a> Compaction<'a> {
         while done < self.back_edges.len() {
             let (user, target) = self.back_edges[done];
             self.copy(target);
-            self.to.node_mut(user).args[0] = self.new_id[&target];
+            self.to.node_mut(user).args[0] = self.new_id[target.0 as usize];
             done += 1;
         }
         for root in &mut self.to.roots {
-            root.node = self.new_id[&root.node];
+            root.node = self.new_id[root.node.0 as usize];
         }
         self.to
     }
@@ -372,7 +383,7 @@ impl<'a> Compaction<'a> {
     fn copy(&mut self, start: NodeId) {
         let mut stack = vec![(start, false)];
         while let Some((id, operands_done)) = stack.pop() {
-            if self.new_id.contains_key(&id) {
+            if self.new_id[id.0 as usize] != OPEN {
                 continue;
             }
             let node = self.from.node(id);
@@ -383,25 +394,20 @@ impl<'a> Compaction<'a> {
                 stack.extend(forward.iter().rev().map(|arg| (*arg, false)));
                 continue;
             }
-            let mut copy = node.clone();
-            copy.args = forward.iter().map(|arg| self.new_id[arg]).collect();
-            let new = if is_delay {
-                copy.args.insert(0, NodeId(u32::MAX));
-                let new = self.to.push(copy);
+            let copied = forward.iter().map(|arg| self.new_id[arg.0 as usize]);
+            let args: Vec<NodeId> = is_delay.then_some(OPEN).into_iter().chain(copied).collect();
+            let mut push = |args: Vec<NodeId>| {
+                let (op, ty, name) = (node.op.clone(), node.ty.clone(), node.name.clone());
+                self.to.push(Node { op, args, ty, span: node.span, name })
+            };
+            self.new_id[id.0 as usize] = if is_delay {
+                let new = push(args);
                 self.back_edges.push((new, node.args[0]));
                 new
             } else {
-                let key = (copy.op.clone(), copy.args.clone(), copy.ty.clone());
-                match self.known.get(&key) {
-                    Some(known) => *known,
-                    None => {
-                        let new = self.to.push(copy);
-                        self.known.insert(key, new);
-                        new
-                    }
-                }
+                let known = self.known.entry((&node.op, args.clone(), &node.ty));
+                *known.or_insert_with(|| push(args))
             };
-            self.new_id.insert(id, new);
         }
     }
 }
