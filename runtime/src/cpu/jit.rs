@@ -1,11 +1,16 @@
 //! Functions in memory.
 
-use cranelift_codegen::isa::OwnedTargetIsa;
+use std::sync::{Mutex, PoisonError};
+
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{Configurable, Flags, builder};
+use cranelift_codegen::{Context, ir};
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Linkage, Module, default_libcall_names};
+use cranelift_module::{FuncId, Linkage, Module, ModuleError, ModuleReloc, default_libcall_names};
 use fgi_compiler::emit::clif::{Frame, NativeKernel, Product, Products, Size, Target, emit, widen};
-use fgi_compiler::kernel::Program;
+use fgi_compiler::kernel::{Kernel, Program};
+use rayon::{ThreadPool, prelude::*};
 
 use crate::Error;
 
@@ -22,40 +27,33 @@ pub(super) struct Function {
 /// The memory of compiled functions.
 pub(super) struct Code(Option<JITModule>);
 
-/// Compiles all kernels of a program, in the order of [`Program::kernels`]; in wide vectors where the
-/// machine has them and `is_wide` allows it.
+/// Compiles all kernels of a program, in the order of [`Program::kernels`], several at once in a pool
+/// of threads; in wide vectors where the machine has them and `is_wide` allows it.
 pub(super) fn compile(
     program: &Program,
     windows: &[Option<i64>],
     multiplied: Products,
     is_wide: bool,
+    pool: Option<&ThreadPool>,
 ) -> Result<(Code, Vec<Function>), Error> {
-    let module = JITBuilder::with_isa(machine(false)?, default_libcall_names());
+    let isa = machine(false)?;
+    let module = JITBuilder::with_isa(isa.clone(), default_libcall_names());
     let mut code = Code(Some(JITModule::new(module)));
     let Some(module) = &mut code.0 else { return Ok((code, Vec::new())) };
-    let target = Target::new(module.isa());
-    let mut compiled = Vec::new();
-    for kernel in program.kernels() {
-        let NativeKernel { mut function, dims, products } =
-            emit(program, kernel, windows, target, multiplied);
-        let failed = |error| Error::Compile(format!("kernel {}: {error:?}", kernel.name));
-        if is_wide && has_wide_vectors() {
-            let mut loops = 0..;
-            widen(&mut function, |function, signature, code| {
-                let name = format!("{}_loop_{}", kernel.name, loops.next().unwrap_or(0));
-                let id =
-                    module.declare_function(&name, Linkage::Local, signature).map_err(failed)?;
-                module.define_function_bytes(id, 32, code, &[]).map_err(failed)?;
-                Ok::<_, Error>(module.declare_func_in_func(id, function))
-            })?;
-        }
-        let id = module
-            .declare_function(&kernel.name, Linkage::Export, &function.signature)
-            .map_err(failed)?;
-        let mut context = cranelift_codegen::Context::for_function(function);
-        module.define_function(id, &mut context).map_err(failed)?;
-        compiled.push((id, dims, products));
-    }
+    let shared = Mutex::new(&mut *module);
+    let is_wide = is_wide && has_wide_vectors();
+    let kernels: Vec<&Kernel> = program.kernels().collect();
+    let compile = |kernel: &&Kernel| {
+        let native = emit(program, kernel, windows, Target::new(&*isa), multiplied);
+        let NativeKernel { function, dims, products } = native;
+        let id = define(&shared, &*isa, &kernel.name, function, is_wide)?;
+        Ok((id, dims, products))
+    };
+    let compiled: Result<Vec<_>, Error> = match pool {
+        Some(pool) => pool.install(|| kernels.par_iter().map(compile).collect()),
+        None => kernels.iter().map(compile).collect(),
+    };
+    let compiled = compiled?;
     module.finalize_definitions().map_err(|error| Error::Compile(error.to_string()))?;
     let functions = compiled.into_iter().map(|(id, dims, products)| {
         let address = module.get_finalized_function(id);
@@ -65,6 +63,42 @@ pub(super) fn compile(
     });
     let functions = functions.collect();
     Ok((code, functions))
+}
+
+/// Compiles a function, all but a moment of the time without the module, which others want too.
+fn define(
+    module: &Mutex<&mut JITModule>,
+    isa: &dyn TargetIsa,
+    name: &str,
+    mut function: ir::Function,
+    is_wide: bool,
+) -> Result<FuncId, Error> {
+    let failed = |error: ModuleError| Error::Compile(format!("kernel {name}: {error:?}"));
+    let lock = || module.lock().unwrap_or_else(PoisonError::into_inner);
+    if is_wide {
+        let mut loops = 0..;
+        widen(&mut function, |function, signature, bytes| {
+            let name = format!("{name}_loop_{}", loops.next().unwrap_or(0));
+            let mut module = lock();
+            let id = module.declare_function(&name, Linkage::Local, signature).map_err(failed)?;
+            module.define_function_bytes(id, 32, bytes, &[]).map_err(failed)?;
+            Ok::<_, Error>(module.declare_func_in_func(id, function))
+        })?;
+    }
+    let mut context = Context::for_function(function);
+    let compiled = context.compile(isa, &mut ControlPlane::default());
+    let code = compiled.map_err(|error| failed(error.into()))?;
+    let alignment = u64::from(code.buffer.alignment).max(isa.symbol_alignment());
+    let (bytes, relocations) = (code.code_buffer().to_vec(), code.buffer.relocs().to_vec());
+    let function = &context.func;
+    let mut module = lock();
+    let id = module.declare_function(name, Linkage::Export, &function.signature).map_err(failed)?;
+    let relocations: Vec<ModuleReloc> = relocations
+        .iter()
+        .map(|relocation| ModuleReloc::from_mach_reloc(relocation, function, id))
+        .collect();
+    module.define_function_bytes(id, alignment, &bytes, &relocations).map_err(failed)?;
+    Ok(id)
 }
 
 /// What [`widen`] makes code for.

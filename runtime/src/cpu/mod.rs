@@ -89,8 +89,6 @@ impl CpuBackend {
             }
             Products::Inlined => (program.clone(), short_windows(&program)),
         };
-        let (code, functions) =
-            jit::compile(&program, &windows, multiplied, multiplied == Products::Called)?;
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.unwrap_or_else(available).max(1);
         let pool = match threads {
@@ -100,6 +98,9 @@ impl CpuBackend {
                 Some(pool.map_err(|error| Error::Device(format!("cpu: {error}")))?)
             }
         };
+        let is_wide = multiplied == Products::Called;
+        let (code, functions) =
+            jit::compile(&program, &windows, multiplied, is_wide, pool.as_ref())?;
         let buffers = program.buffers.iter().map(|_| Memory::empty()).collect();
         Ok(CpuBackend {
             program,
