@@ -18,6 +18,7 @@ use fgi_compiler::emit::wgsl::plan::{self, Budget, Plan, UNIFORM_ALIGNMENT, plan
 use fgi_compiler::emit::wgsl::{Group, Limits, Memory, Shader, Shaders, emit};
 use fgi_compiler::graph::Bindings;
 use fgi_compiler::kernel::{BufferId, Pass, Program};
+use rayon::prelude::*;
 
 use crate::Error;
 use crate::backend::{Backend, Footprint};
@@ -153,7 +154,7 @@ impl GpuBackend {
         shaders: &Shaders,
         cache: Option<&PipelineCache>,
     ) -> Result<Vec<Pipeline>, Error> {
-        let numbered = shaders.shaders.iter().enumerate();
+        let numbered = shaders.shaders.par_iter().enumerate();
         let pipelines = numbered.map(|(number, shader)| self.pipeline(number, shader, cache));
         let pipelines = pipelines.collect::<Result<_, _>>()?;
         if let Some(cache) = cache {
