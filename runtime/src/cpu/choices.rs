@@ -14,6 +14,7 @@ pub(super) struct Choices {
     chosen: Vec<Chosen>,
     /// A row that is not contiguous.
     line: Vec<f32>,
+    /// As many as [`ROWS`].
     known: Vec<Known>,
 }
 
@@ -38,10 +39,13 @@ impl Choices {
             match left.bit_rows(rows.1).filter(|_| depth.1 == 1 && rows.1 == depth.0) {
                 Some(bits) => {
                     self.known.resize_with(ROWS, Known::default);
-                    for m in 0..rows.0 {
-                        let row = bits.start.wrapping_offset(m * bits.stride);
-                        let row = std::slice::from_raw_parts(row, bits.stride as usize);
-                        self.chosen.push(known(&mut self.known, row));
+                    let bytes = bits.stride as usize;
+                    // Rows that follow each other have different places.
+                    let first = bits.start.addr() / bytes.max(1);
+                    for m in 0..rows.0 as usize {
+                        let row =
+                            std::slice::from_raw_parts(bits.start.wrapping_add(m * bytes), bytes);
+                        self.chosen.push(self.known[(first + m) % ROWS].list_of(row));
                     }
                 }
                 None if rows.1 == 1 && depth.1 != 1 => self.list_columns(left, rows.0, depth),
@@ -100,29 +104,31 @@ impl Choices {
     }
 }
 
-/// The list of a row of bits, made unless it is known: rows that follow each other have different
-/// places.
-fn known(known: &mut [Known], row: &[u8]) -> Chosen {
-    let place = row.as_ptr().addr() / row.len().max(1) % known.len();
-    let known = &mut known[place];
-    if !is_same(&known.bits, row) {
-        known.bits.clear();
-        known.bits.extend_from_slice(row);
-        known.list.resize((8 * row.len() + SLACK).max(known.list.len()), 0);
-        // SAFETY: there is room for all bits, and more.
-        known.count = unsafe { list_bits(row.as_ptr(), 8 * row.len(), known.list.as_mut_ptr()) };
+impl Known {
+    /// The list of a row, made unless it is known.
+    fn list_of(&mut self, row: &[u8]) -> Chosen {
+        if is_replaced(&mut self.bits, row) {
+            self.list.resize((8 * row.len() + SLACK).max(self.list.len()), 0);
+            // SAFETY: there is room for all bits, and more.
+            self.count = unsafe { list_bits(row.as_ptr(), 8 * row.len(), self.list.as_mut_ptr()) };
+        }
+        Chosen { list: self.list.as_ptr(), count: self.count }
     }
-    Chosen { list: known.list.as_ptr(), count: known.count }
 }
 
-/// Word by word: rows are short, and a call would take most of the time.
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    let ((words, rest), (other_words, other_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    let words = words.iter().zip(other_words);
-    let bytes = rest.iter().zip(other_rest);
-    a.len() == b.len()
-        && words.into_iter().all(|(a, b)| a == b)
-        && bytes.into_iter().all(|(a, b)| a == b)
+/// Puts bits in the place of others; whether they were different. Word by word: rows are short, and
+/// calls would take most of the time.
+fn is_replaced(bits: &mut Vec<u8>, by: &[u8]) -> bool {
+    let mut is_different = bits.len() != by.len();
+    bits.resize(by.len(), 0);
+    let ((words, rest), (other_words, other_rest)) = (bits.as_chunks_mut::<8>(), by.as_chunks());
+    for (word, other) in words.iter_mut().zip(other_words) {
+        is_different |= std::mem::replace(word, *other) != *other;
+    }
+    for (byte, other) in rest.iter_mut().zip(other_rest) {
+        is_different |= std::mem::replace(byte, *other) != *other;
+    }
+    is_different
 }
 
 #[cfg(test)]

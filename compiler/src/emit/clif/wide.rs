@@ -104,9 +104,7 @@ impl Loop {
             cursor.ins().store(memory(), *pointer, start, avx2::Frame::pointer(at));
         }
         for (at, vector) in body.uniforms.iter().enumerate() {
-            let offset = frame.uniform(at);
-            cursor.ins().store(memory(), *vector, start, offset);
-            cursor.ins().store(memory(), *vector, start, offset + 16);
+            cursor.ins().store(memory(), *vector, start, frame.uniform(at));
         }
         let call = cursor.ins().call(callee, &[start, self.start, self.end]);
         if is_all {

@@ -19,7 +19,9 @@ pub(super) struct Code {
     pub frame: Frame,
 }
 
-/// What the function finds its data by: pointers, then uniforms, then room for values.
+/// What the function finds its data by: pointers, then uniforms, then room for values. A uniform is put
+/// into the first half of its place; the function fills the other half. A vector of two stores would
+/// be waited for: loads get what stores still hold only if one of them has all of it.
 #[derive(Clone, Copy)]
 pub(super) struct Frame {
     uniforms: u32,
@@ -115,6 +117,8 @@ const fn vex(prefix: u8, map: u8, opcode: u8) -> Vex {
 
 const LOAD: Vex = vex(0, 1, 0x10);
 const STORE: Vex = vex(0, 1, 0x11);
+/// Four lanes from memory, twice: `vbroadcastf128`.
+const WIDEN: Vex = vex(1, 2, 0x1A);
 
 /// A value of the body.
 struct Value {
@@ -211,8 +215,11 @@ impl<'a> Assembler<'a> {
         // The last index at which a whole vector starts: `sub rdx, 8`.
         self.bytes.extend([0x48, 0x83, 0xEA, 8]);
         let skip = self.compare_and_jump(0x8F);
+        (0..self.body.uniforms.len()).for_each(|at| self.widen_uniform(at));
         for (at, memory) in self.residents.clone().into_iter().enumerate() {
-            self.vector(LOAD, resident(at), 0, Source::Memory(memory), None);
+            if matches!(memory, Memory::Constant(_)) {
+                self.vector(LOAD, resident(at), 0, Source::Memory(memory), None);
+            }
         }
         while !self.bytes.len().is_multiple_of(VECTOR as usize) {
             self.bytes.push(0x90);
@@ -230,6 +237,18 @@ impl<'a> Assembler<'a> {
         self.bytes.extend([0xC5, 0xF8, 0x77, 0x48, 0x89, 0xF0]);
         saved.iter().rev().for_each(|register| self.pop(*register));
         self.bytes.push(0xC3);
+    }
+
+    /// To its register, or to all of its place.
+    fn widen_uniform(&mut self, at: usize) {
+        let memory = Memory::Frame(self.frame.uniform(at));
+        match self.place(memory) {
+            Source::Register(to) => self.vector(WIDEN, to, 0, Source::Memory(memory), None),
+            place => {
+                self.vector(WIDEN, 0, 0, place, None);
+                self.vector(STORE, 0, 0, place, None);
+            }
+        }
     }
 
     /// The code, and after it the constants.
