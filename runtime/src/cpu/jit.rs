@@ -65,7 +65,7 @@ pub(super) fn compile(
     Ok((code, functions))
 }
 
-/// Compiles a function, all but a moment of the time without the module, which others want too.
+/// Compiles a function. The module, which others want too, is locked only to declare and define.
 fn define(
     module: &Mutex<&mut JITModule>,
     isa: &dyn TargetIsa,
@@ -88,15 +88,14 @@ fn define(
     let mut context = Context::for_function(function);
     let compiled = context.compile(isa, &mut ControlPlane::default());
     let code = compiled.map_err(|error| failed(error.into()))?;
-    let alignment = u64::from(code.buffer.alignment).max(isa.symbol_alignment());
+    let alignment = u64::from(code.buffer.alignment);
     let (bytes, relocations) = (code.code_buffer().to_vec(), code.buffer.relocs().to_vec());
     let function = &context.func;
     let mut module = lock();
     let id = module.declare_function(name, Linkage::Export, &function.signature).map_err(failed)?;
-    let relocations: Vec<ModuleReloc> = relocations
-        .iter()
-        .map(|relocation| ModuleReloc::from_mach_reloc(relocation, function, id))
-        .collect();
+    let relocations = relocations.iter();
+    let relocations: Vec<ModuleReloc> =
+        relocations.map(|found| ModuleReloc::from_mach_reloc(found, function, id)).collect();
     module.define_function_bytes(id, alignment, &bytes, &relocations).map_err(failed)?;
     Ok(id)
 }
