@@ -492,7 +492,7 @@ impl<'m, 'f> Vector<'m, 'f> {
         // The first product is exact.
         let [high, low] = LN_2_F32.map(|part| x.constant(-part));
         let r = n.times_plus(low, n.times_plus(high, x));
-        let power = (r * r).times_plus(r.polynomial(&EXP_F32), r) + 1.0;
+        let power = (r * r).times_plus(r.polynomial(&EXP_F32), r);
         // Two factors, as 2^n may be no f32 where the result is one.
         let [first, second] = {
             let bits = shifted.bits_of_lanes();
@@ -508,7 +508,8 @@ impl<'m, 'f> Vector<'m, 'f> {
                 code.ins().ishl_imm_u(biased, 23)
             })
         };
-        power * self.with(first).cast(types::F32X4) * self.with(second).cast(types::F32X4)
+        let [first, second] = [first, second].map(|bits| self.with(bits).cast(types::F32X4));
+        power.times_plus(first, first) * second
     }
 
     pub fn log(self) -> Self {

@@ -17,7 +17,7 @@ use cranelift::codegen::ir::{
 use cranelift::prelude::*;
 
 use super::{memory, signature};
-use body::Body;
+use body::{Body, Conditions};
 
 /// How many lanes of a loop there were, and how many there are.
 const NARROW: i64 = 4;
@@ -34,14 +34,30 @@ pub fn widen<E>(
     for block in blocks {
         let Some(found) = Loop::find(function, &flow, block) else { continue };
         found.hoist(function);
-        let Some(body) = Body::new(function, &found) else { continue };
-        let code = avx2::assemble(&body);
-        let mut signature = signature(function.signature.call_conv, 3);
-        signature.returns.push(AbiParam::new(types::I64));
-        let callee = define(function, &signature, &code.bytes)?;
-        found.call(function, &body, callee, code.frame);
+        let Some(bodies) = Bodies::new(function, &found) else { continue };
+        found.replace(function, &bodies, &mut define)?;
     }
     Ok(())
+}
+
+/// What runs instead of a loop.
+struct Bodies {
+    always: Body,
+    /// Where none of the conditions holds, that it has selections by.
+    mostly: Option<Body>,
+    conditions: Vec<Value>,
+}
+
+impl Bodies {
+    fn new(function: &mut Function, found: &Loop) -> Option<Bodies> {
+        let mut conditions = Vec::new();
+        let always = Body::new(function, found, Conditions::Found(&mut conditions))?;
+        let mostly = match conditions.is_empty() {
+            true => None,
+            false => Body::new(function, found, Conditions::False),
+        };
+        Some(Bodies { always, mostly, conditions })
+    }
 }
 
 /// A loop of one block over an index, four at a time: `while index < end { …; index += 4 }`.
@@ -92,13 +108,56 @@ impl Loop {
         }
     }
 
-    /// Calls the wide loop; the loop starts where that stops, or goes if nothing can be left for it.
-    fn call(&self, function: &mut Function, body: &Body, callee: FuncRef, frame: avx2::Frame) {
+    /// Runs wide loops first; the loop starts where they stop, or goes if nothing can be left for it.
+    fn replace<E>(
+        &self,
+        function: &mut Function,
+        bodies: &Bodies,
+        mut define: impl FnMut(&mut Function, &Signature, &[u8]) -> Result<FuncRef, E>,
+    ) -> Result<(), E> {
         let extent = constant(function, self.start).zip(constant(function, self.end));
         let is_all = extent.is_some_and(|(start, end)| (end - start) % WIDE == 0);
+        let mut call = |function: &mut Function, body: &Body| {
+            let code = avx2::assemble(body);
+            let mut signature = signature(function.signature.call_conv, 3);
+            signature.returns.push(AbiParam::new(types::I64));
+            let callee = define(function, &signature, &code.bytes)?;
+            Ok(self.call(function, body, callee, code.frame, is_all))
+        };
+        let always = call(function, &bodies.always)?;
+        let mostly = bodies.mostly.as_ref().map(|body| call(function, body)).transpose()?;
+        let mut cursor = FuncCursor::new(function).at_inst(self.entry);
+        let conditions = bodies.conditions.iter().copied();
+        match conditions.reduce(|a, b| cursor.ins().bor(a, b)).zip(mostly) {
+            Some((any, mostly)) => {
+                let any = cursor.ins().vany_true(any);
+                cursor.ins().brif(any, always, &[], mostly, &[]);
+            }
+            None => {
+                cursor.ins().jump(always, &[]);
+            }
+        }
+        function.layout.remove_inst(self.entry);
+        if is_all {
+            function.layout.remove_block_and_insts(self.block);
+        }
+        Ok(())
+    }
+
+    /// A block that calls a wide loop and goes on.
+    fn call(
+        &self,
+        function: &mut Function,
+        body: &Body,
+        callee: FuncRef,
+        frame: avx2::Frame,
+        is_all: bool,
+    ) -> Block {
         let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, frame.size, 5);
         let slot = function.create_sized_stack_slot(slot);
-        let mut cursor = FuncCursor::new(function).at_inst(self.entry);
+        let block = function.dfg.make_block();
+        function.layout.insert_block(block, self.block);
+        let mut cursor = FuncCursor::new(function).at_bottom(block);
         let start = cursor.ins().stack_addr(types::I64, slot, 0);
         for (at, pointer) in body.pointers.iter().enumerate() {
             cursor.ins().store(memory(), *pointer, start, avx2::Frame::pointer(at));
@@ -114,10 +173,7 @@ impl Loop {
             let is_more = cursor.ins().icmp(IntCC::SignedLessThan, rest, self.end);
             cursor.ins().brif(is_more, self.block, &[rest.into()], self.after, &[]);
         }
-        function.layout.remove_inst(self.entry);
-        if is_all {
-            function.layout.remove_block_and_insts(self.block);
-        }
+        block
     }
 }
 
@@ -154,6 +210,26 @@ fn is_pure(function: &Function, inst: Inst) -> bool {
 fn operation(function: &Function, value: Value) -> Option<(Opcode, &[Value])> {
     let inst = function.dfg.value_def(value).inst()?;
     Some((function.dfg.insts[inst].opcode(), function.dfg.inst_args(inst)))
+}
+
+/// Both are computed in the same way from the same values.
+fn is_same(function: &Function, a: Value, b: Value) -> bool {
+    let inst = |value: Value| function.dfg.value_def(value).inst();
+    let Some((at, other)) = inst(a).zip(inst(b)) else { return a == b };
+    let data = |inst: Inst| function.dfg.insts[inst];
+    use InstructionData::{Binary, Load, UnaryImm};
+    let is_alike = match (data(at), data(other)) {
+        (UnaryImm { imm, .. }, UnaryImm { imm: other, .. }) => imm == other,
+        (Load { offset, .. }, Load { offset: other, .. }) => offset == other,
+        (Binary { .. }, Binary { .. }) => true,
+        _ => false,
+    };
+    let args = |inst: Inst| function.dfg.inst_args(inst).iter().copied();
+    a == b
+        || is_alike
+            && data(at).opcode() == data(other).opcode()
+            && is_pure(function, at)
+            && args(at).zip(args(other)).all(|(a, b)| is_same(function, a, b))
 }
 
 /// The value of an integer that is made of constants.

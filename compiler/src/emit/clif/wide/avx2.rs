@@ -143,6 +143,24 @@ struct Assembler<'a> {
     /// Where a constant's distance is still to be written, and from where it counts.
     distances: Vec<(usize, usize, usize)>,
     spills: u32,
+    /// The registers of pointers: the most used ones have one.
+    pointers: Vec<Option<u8>>,
+}
+
+fn registers_of_pointers(body: &Body) -> Vec<Option<u8>> {
+    let mut uses = vec![0; body.pointers.len()];
+    for (op, _) in &body.ops {
+        if let Op::Load(at) | Op::Store(at) = op {
+            uses[*at] += 1;
+        }
+    }
+    let mut order: Vec<usize> = (0..uses.len()).filter(|at| uses[*at] > 0).collect();
+    order.sort_by_key(|at| std::cmp::Reverse(uses[*at]));
+    let mut registers = vec![None; uses.len()];
+    for (at, register) in order.into_iter().zip(POINTERS) {
+        registers[at] = Some(register);
+    }
+    registers
 }
 
 impl<'a> Assembler<'a> {
@@ -184,6 +202,7 @@ impl<'a> Assembler<'a> {
             constants,
             distances: Vec::new(),
             spills: 0,
+            pointers: registers_of_pointers(body),
         }
     }
 
@@ -208,10 +227,14 @@ impl<'a> Assembler<'a> {
     }
 
     fn function(&mut self) {
-        let kept = self.body.pointers.len().min(POINTERS.len());
+        let kept = self.pointers.iter().flatten().count();
         let saved = POINTERS.get(FREE_POINTERS..kept).unwrap_or_default();
         saved.iter().for_each(|register| self.push(*register));
-        (0..kept).for_each(|at| self.load_pointer(POINTERS[at], at));
+        for at in 0..self.pointers.len() {
+            if let Some(register) = self.pointers[at] {
+                self.load_pointer(register, at);
+            }
+        }
         // The last index at which a whole vector starts: `sub rdx, 8`.
         self.bytes.extend([0x48, 0x83, 0xEA, 8]);
         let skip = self.compare_and_jump(0x8F);
@@ -570,7 +593,7 @@ impl<'a> Assembler<'a> {
     fn vector(&mut self, vex: Vex, reg: u8, vvvv: u8, source: Source, immediate: Option<u8>) {
         let source = match source {
             // A pointer that has no register of its own.
-            Source::Memory(Memory::Stream(at)) if at >= POINTERS.len() => {
+            Source::Memory(Memory::Stream(at)) if self.pointers[at].is_none() => {
                 self.load_pointer(R11, at);
                 source
             }
@@ -578,7 +601,7 @@ impl<'a> Assembler<'a> {
         };
         let base = match source {
             Source::Register(register) => register,
-            Source::Memory(Memory::Stream(at)) => POINTERS.get(at).copied().unwrap_or(R11),
+            Source::Memory(Memory::Stream(at)) => self.pointers[at].unwrap_or(R11),
             Source::Memory(Memory::Frame(_)) => RDI,
             Source::Memory(Memory::Byte) => R11,
             Source::Memory(Memory::Constant(_)) => 0,

@@ -6,7 +6,7 @@ use cranelift::codegen::cursor::{Cursor, FuncCursor};
 use cranelift::codegen::ir::{Function, Inst, InstructionData, Opcode, ValueDef};
 use cranelift::prelude::*;
 
-use super::{Loop, constant, operation};
+use super::{Loop, constant, is_same, operation};
 
 /// A straight line of operations, numbered as they stand. Loads and stores are of as many elements (or
 /// bits) as there are lanes, at a pointer and so many elements after it as the loop's index says.
@@ -97,6 +97,24 @@ pub(super) enum Direction {
     RightWithSign,
 }
 
+impl Op {
+    fn pointer(&mut self) -> Option<&mut usize> {
+        match self {
+            Op::Load(at) | Op::Store(at) | Op::LoadBits(at) | Op::StoreBits(at) => Some(at),
+            _ => None,
+        }
+    }
+}
+
+/// What is done with conditions that are the same for all lanes and of the form `a == b`: those of the
+/// first and the last step.
+pub(super) enum Conditions<'a> {
+    /// They are listed.
+    Found(&'a mut Vec<Value>),
+    /// None of them holds.
+    False,
+}
+
 /// What a vector holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -121,12 +139,17 @@ impl Kind {
 impl Body {
     /// The body of a loop of which everything is hoisted that can be; `None` if it is made of more than
     /// what there is here.
-    pub fn new(function: &mut Function, found: &Loop) -> Option<Body> {
+    pub fn new(
+        function: &mut Function,
+        found: &Loop,
+        conditions: Conditions,
+    ) -> Option<Body> {
         let insts: Vec<Inst> = function.layout.block_insts(found.block).collect();
         let latch = function.dfg.inst_args(*insts.last()?).first().copied();
         let mut reader = Reader {
             function,
             found,
+            conditions,
             body: Body { ops: Vec::new(), pointers: Vec::new(), uniforms: Vec::new() },
             vectors: HashMap::new(),
             indices: HashMap::from([(found.index, (None, BITS_OF_BYTE))]),
@@ -146,30 +169,55 @@ impl Body {
 
     /// Without what no store needs.
     fn needed(self) -> Body {
-        let mut needed = vec![false; self.ops.len()];
+        let mut is_needed = vec![false; self.ops.len()];
         for (at, (op, args)) in self.ops.iter().enumerate().rev() {
-            needed[at] |= matches!(op, Op::Store(_) | Op::StoreBits(_));
-            if needed[at] {
-                args.iter().for_each(|arg| needed[*arg] = true);
+            is_needed[at] |= matches!(op, Op::Store(_) | Op::StoreBits(_));
+            if is_needed[at] {
+                args.iter().for_each(|arg| is_needed[*arg] = true);
             }
         }
-        let place: Vec<usize> = needed
-            .iter()
-            .scan(0, |next, needed| {
-                let place = *next;
-                *next += usize::from(*needed);
-                Some(place)
-            })
-            .collect();
-        let kept = self.ops.into_iter().zip(&needed).filter(|(_, needed)| **needed);
-        let ops = kept.map(|((op, args), _)| (op, args.iter().map(|arg| place[*arg]).collect()));
-        Body { ops: ops.collect(), ..self }
+        let (mut pointers, mut uniforms) = (Kept::default(), Kept::default());
+        let mut places = Vec::new();
+        let mut ops = Vec::new();
+        for ((mut op, args), is_needed) in self.ops.into_iter().zip(is_needed) {
+            places.push(ops.len());
+            if !is_needed {
+                continue;
+            }
+            if let Some(at) = op.pointer() {
+                *at = pointers.place(*at);
+            }
+            if let Op::Uniform(at) = &mut op {
+                *at = uniforms.place(*at);
+            }
+            ops.push((op, args.iter().map(|arg| places[*arg]).collect()));
+        }
+        Body { ops, pointers: pointers.of(&self.pointers), uniforms: uniforms.of(&self.uniforms) }
+    }
+}
+
+/// Which values of a list are used, in the order of their first use.
+#[derive(Default)]
+struct Kept(Vec<usize>);
+
+impl Kept {
+    fn place(&mut self, at: usize) -> usize {
+        let known = self.0.iter().position(|known| *known == at);
+        known.unwrap_or_else(|| {
+            self.0.push(at);
+            self.0.len() - 1
+        })
+    }
+
+    fn of(&self, values: &[Value]) -> Vec<Value> {
+        self.0.iter().map(|at| values[*at]).collect()
     }
 }
 
 struct Reader<'a> {
     function: &'a mut Function,
     found: &'a Loop,
+    conditions: Conditions<'a>,
     body: Body,
     /// The operation that computes a vector.
     vectors: HashMap<Value, usize>,
@@ -306,7 +354,7 @@ impl Reader<'_> {
             _ => self.before().ins().iadd_imm_s(start, i64::from(offset)),
         };
         let pointers = &mut self.body.pointers;
-        let known = pointers.iter().position(|known| *known == start);
+        let known = pointers.iter().position(|known| is_same(self.function, *known, start));
         Some(known.unwrap_or_else(|| {
             pointers.push(start);
             pointers.len() - 1
@@ -346,6 +394,7 @@ impl Reader<'_> {
         };
         let at = match vector_constant(self.function, value) {
             Some(bits) => self.bits(equal_lanes(&bits, kind.width()?)?, kind),
+            None if self.is_excluded(value) => self.bits(0, kind),
             None if is_uniform(self.function, value) => {
                 let uniforms = &mut self.body.uniforms;
                 let known = uniforms.iter().position(|known| *known == value);
@@ -359,6 +408,22 @@ impl Reader<'_> {
         };
         self.vectors.insert(value, at);
         Some(at)
+    }
+
+    /// A condition that does not hold.
+    fn is_excluded(&mut self, value: Value) -> bool {
+        let function = &*self.function;
+        let inst = function.dfg.value_def(value).inst().map(|inst| function.dfg.insts[inst]);
+        let is_equality =
+            matches!(inst, Some(InstructionData::IntCompare { cond: IntCC::Equal, .. }));
+        let is_of_lanes = function.dfg.value_type(value) == types::I32X4;
+        if !is_equality || !is_of_lanes || !is_uniform(function, value) {
+            return false;
+        }
+        if let Conditions::Found(all) = &mut self.conditions {
+            all.push(value);
+        }
+        matches!(self.conditions, Conditions::False)
     }
 
     fn lanes(&mut self, value: Value) -> Option<usize> {
@@ -527,6 +592,9 @@ impl Reader<'_> {
         let (then, otherwise, kind) = self.pair(then, otherwise)?;
         let mask = self.vector(mask).filter(|mask| self.kinds[*mask] == kind)?;
         let is_zero = |at: usize| self.body.ops[at].0 == Op::Constant(0);
+        if is_zero(mask) {
+            return Some(otherwise);
+        }
         if is_zero(otherwise) {
             return Some(self.add(Op::And, vec![mask, then], kind));
         }
