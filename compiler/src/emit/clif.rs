@@ -12,6 +12,7 @@
 
 mod bits;
 mod facts;
+mod fetch;
 mod math;
 mod pointwise;
 mod product;
@@ -47,6 +48,9 @@ pub struct NativeKernel {
     pub dims: Vec<Size>,
     /// The matrix products that it asks for.
     pub products: Vec<Product>,
+    /// Addresses in loops over lanes, of which nothing is made but by [`widen`]: what the next step of a
+    /// recurrence is the first to read or write. At the ends of time there may be nothing.
+    pub ahead: Vec<Value>,
 }
 
 /// A dimension of which a function needs the value.
@@ -191,8 +195,8 @@ pub fn emit(
     let builder = FunctionBuilder::new(&mut function, &mut context);
     let emitter = Emitter::new(program, kernel, windows, builder, target, multiplied);
     emitter.kernel();
-    let (dims, products) = emitter.finish();
-    NativeKernel { function, dims, products }
+    let (dims, products, ahead) = emitter.finish();
+    NativeKernel { function, dims, products, ahead }
 }
 
 /// All functions of a program as text, for a machine that multiplies and adds in two instructions.
@@ -229,6 +233,7 @@ struct Emitter<'a, 'f> {
     windows: &'a [Option<i64>],
     dims: RefCell<Vec<Size>>,
     products: RefCell<Vec<Product>>,
+    ahead: RefCell<Vec<Value>>,
 }
 
 /// Which variable differs from lane to lane.
@@ -285,13 +290,14 @@ impl<'a, 'f> Emitter<'a, 'f> {
             windows,
             dims: RefCell::default(),
             products: RefCell::default(),
+            ahead: RefCell::default(),
         }
     }
 
-    fn finish(self) -> (Vec<Size>, Vec<Product>) {
+    fn finish(self) -> (Vec<Size>, Vec<Product>, Vec<Value>) {
         let mut builder = self.code.into_inner();
         builder.ins().return_(&[]);
-        (self.dims.into_inner(), self.products.into_inner())
+        (self.dims.into_inner(), self.products.into_inner(), self.ahead.into_inner())
     }
 
     fn kernel(&self) {
@@ -476,6 +482,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
                 }
             }
         }
+        self.look_ahead(scope);
     }
 
     // ---- small instructions ----

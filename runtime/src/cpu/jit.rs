@@ -45,8 +45,9 @@ pub(super) fn compile(
     let kernels: Vec<&Kernel> = program.kernels().collect();
     let compile = |kernel: &&Kernel| {
         let native = emit(program, kernel, windows, Target::new(&*isa), multiplied);
-        let NativeKernel { function, dims, products } = native;
-        let id = define(&shared, &*isa, &kernel.name, function, is_wide)?;
+        let NativeKernel { function, dims, products, ahead } = native;
+        let wide = is_wide.then_some(ahead.as_slice());
+        let id = define(&shared, &*isa, &kernel.name, function, wide)?;
         Ok((id, dims, products))
     };
     let compiled: Result<Vec<_>, Error> = match pool {
@@ -65,19 +66,20 @@ pub(super) fn compile(
     Ok((code, functions))
 }
 
-/// Compiles a function. The module, which others want too, is locked only to declare and define.
+/// Compiles a function, in wide vectors if it is given what [`widen`] fetches. The module, which others
+/// want too, is locked only to declare and define.
 fn define(
     module: &Mutex<&mut JITModule>,
     isa: &dyn TargetIsa,
     name: &str,
     mut function: ir::Function,
-    is_wide: bool,
+    wide: Option<&[ir::Value]>,
 ) -> Result<FuncId, Error> {
     let failed = |error: ModuleError| Error::Compile(format!("kernel {name}: {error:?}"));
     let lock = || module.lock().unwrap_or_else(PoisonError::into_inner);
-    if is_wide {
+    if let Some(ahead) = wide {
         let mut loops = 0..;
-        widen(&mut function, |function, signature, bytes| {
+        widen(&mut function, ahead, |function, signature, bytes| {
             let name = format!("{name}_loop_{}", loops.next().unwrap_or(0));
             let mut module = lock();
             let id = module.declare_function(&name, Linkage::Local, signature).map_err(failed)?;

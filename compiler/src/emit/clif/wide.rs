@@ -23,10 +23,13 @@ use body::{Body, Conditions};
 const NARROW: i64 = 4;
 const WIDE: i64 = 8;
 
-/// Has every loop that can be run in eight lanes call a function that does so. `define` makes a function
-/// of machine code with a signature, to be called from `function`; it must be aligned to 32 bytes.
+/// Has every loop that can be run in eight lanes call a function that does so, which also fetches what
+/// is at the addresses `ahead` ([`NativeKernel::ahead`](super::NativeKernel::ahead)). `define` makes a
+/// function of machine code with a signature, to be called from `function`; it must be aligned to 32
+/// bytes.
 pub fn widen<E>(
     function: &mut Function,
+    ahead: &[Value],
     mut define: impl FnMut(&mut Function, &Signature, &[u8]) -> Result<FuncRef, E>,
 ) -> Result<(), E> {
     let flow = ControlFlowGraph::with_function(function);
@@ -34,7 +37,7 @@ pub fn widen<E>(
     for block in blocks {
         let Some(found) = Loop::find(function, &flow, block) else { continue };
         found.hoist(function);
-        let Some(bodies) = Bodies::new(function, &found) else { continue };
+        let Some(bodies) = Bodies::new(function, &found, ahead) else { continue };
         found.replace(function, &bodies, &mut define)?;
     }
     Ok(())
@@ -49,12 +52,12 @@ struct Bodies {
 }
 
 impl Bodies {
-    fn new(function: &mut Function, found: &Loop) -> Option<Bodies> {
+    fn new(function: &mut Function, found: &Loop, ahead: &[Value]) -> Option<Bodies> {
         let mut conditions = Vec::new();
-        let always = Body::new(function, found, Conditions::Found(&mut conditions))?;
+        let always = Body::new(function, found, ahead, Conditions::Found(&mut conditions))?;
         let mostly = match conditions.is_empty() {
             true => None,
-            false => Body::new(function, found, Conditions::False),
+            false => Body::new(function, found, ahead, Conditions::False),
         };
         Some(Bodies { always, mostly, conditions })
     }

@@ -90,7 +90,7 @@ fn run(program: &Program, inputs: &[Vec<f32>], allowed: Allowed) -> (Vec<f32>, u
     assert!(native.dims.is_empty() && native.products.is_empty());
     let mut loops = 0;
     if allowed.eight_lanes {
-        widen(&mut native.function, |function, signature, code| {
+        widen(&mut native.function, &native.ahead, |function, signature, code| {
             loops += 1;
             let id = module.declare_function("loop", Linkage::Local, signature).unwrap();
             module.define_function_bytes(id, 32, code, &[]).unwrap();

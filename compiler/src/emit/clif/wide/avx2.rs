@@ -312,6 +312,16 @@ impl<'a> Assembler<'a> {
         self.bytes.extend(Frame::pointer(pointer).to_le_bytes());
     }
 
+    /// `prefetcht1 [pointer + 4 rsi]`: not into the nearest cache, which has to serve much else until then.
+    fn fetch(&mut self, pointer: usize) {
+        let base = self.pointers[pointer].unwrap_or_else(|| {
+            self.load_pointer(R11, pointer);
+            R11
+        });
+        let modes = [0x44 | 2 << 3, 2 << 6 | RSI << 3 | base & 7, 0];
+        self.bytes.extend([0x40 | base >> 3, 0x0F, 0x18].into_iter().chain(modes));
+    }
+
     /// `cmp rsi, rdx` and a conditional jump; where its distance is to be written.
     fn compare_and_jump(&mut self, condition: u8) -> usize {
         self.bytes.extend([0x48, 0x39, 0xC0 | RDX << 3 | RSI, 0x0F, condition, 0, 0, 0, 0]);
@@ -335,6 +345,7 @@ impl<'a> Assembler<'a> {
                 let to = self.result(at);
                 self.vector(LOAD, to, 0, Source::Memory(Memory::Stream(pointer)), None);
             }
+            Op::Fetch(pointer) => self.fetch(pointer),
             Op::Store(pointer) => {
                 let value = self.register(args[0], at);
                 self.vector(STORE, value, 0, Source::Memory(Memory::Stream(pointer)), None);

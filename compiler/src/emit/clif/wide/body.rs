@@ -25,6 +25,8 @@ pub(super) enum Op {
     Constant(u64),
     Uniform(usize),
     Load(usize),
+    /// Into the second cache.
+    Fetch(usize),
     Store(usize),
     /// All ones in the lanes whose bit is set.
     LoadBits(usize),
@@ -100,7 +102,9 @@ pub(super) enum Direction {
 impl Op {
     fn pointer(&mut self) -> Option<&mut usize> {
         match self {
-            Op::Load(at) | Op::Store(at) | Op::LoadBits(at) | Op::StoreBits(at) => Some(at),
+            Op::Load(at) | Op::Fetch(at) | Op::Store(at) | Op::LoadBits(at) | Op::StoreBits(at) => {
+                Some(at)
+            }
             _ => None,
         }
     }
@@ -142,6 +146,7 @@ impl Body {
     pub fn new(
         function: &mut Function,
         found: &Loop,
+        ahead: &[Value],
         conditions: Conditions,
     ) -> Option<Body> {
         let insts: Vec<Inst> = function.layout.block_insts(found.block).collect();
@@ -164,6 +169,12 @@ impl Body {
                 reader.read(*inst)?;
             }
         }
+        for address in ahead {
+            // Others are in other loops.
+            if let Some(pointer) = reader.pointer(*address, 0, 4 * BITS_OF_BYTE) {
+                reader.add(Op::Fetch(pointer), Vec::new(), Kind::Lanes32);
+            }
+        }
         (reader.stores > 0).then(|| reader.body.needed())
     }
 
@@ -171,7 +182,7 @@ impl Body {
     fn needed(self) -> Body {
         let mut is_needed = vec![false; self.ops.len()];
         for (at, (op, args)) in self.ops.iter().enumerate().rev() {
-            is_needed[at] |= matches!(op, Op::Store(_) | Op::StoreBits(_));
+            is_needed[at] |= matches!(op, Op::Store(_) | Op::StoreBits(_) | Op::Fetch(_));
             if is_needed[at] {
                 args.iter().for_each(|arg| is_needed[*arg] = true);
             }
