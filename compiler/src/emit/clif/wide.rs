@@ -37,8 +37,9 @@ pub fn widen<E>(
     for block in blocks {
         let Some(found) = Loop::find(function, &flow, block) else { continue };
         found.hoist(function);
+        let outer = Outer::find(function, &flow, &found);
         let Some(bodies) = Bodies::new(function, &found, ahead) else { continue };
-        found.replace(function, &bodies, &mut define)?;
+        found.replace(function, &bodies, outer.as_ref(), &mut define)?;
     }
     Ok(())
 }
@@ -116,16 +117,20 @@ impl Loop {
         &self,
         function: &mut Function,
         bodies: &Bodies,
+        outer: Option<&Outer>,
         mut define: impl FnMut(&mut Function, &Signature, &[u8]) -> Result<FuncRef, E>,
     ) -> Result<(), E> {
         let extent = constant(function, self.start).zip(constant(function, self.end));
         let is_all = extent.is_some_and(|(start, end)| (end - start) % WIDE == 0);
+        let outer = outer.filter(|_| is_all);
         let mut call = |function: &mut Function, body: &Body| {
-            let code = avx2::assemble(body);
+            let rows = outer.and_then(|outer| Some((outer, outer.strides(function, body)?)));
+            let code = avx2::assemble(body, rows.as_ref().map(|(_, strides)| strides.as_slice()));
             let mut signature = signature(function.signature.call_conv, 3);
             signature.returns.push(AbiParam::new(types::I64));
             let callee = define(function, &signature, &code.bytes)?;
-            Ok(self.call(function, body, callee, code.frame, is_all))
+            let outer = rows.map(|(outer, _)| outer);
+            Ok(self.call(function, body, callee, code.frame, is_all, outer))
         };
         let always = call(function, &bodies.always)?;
         let mostly = bodies.mostly.as_ref().map(|body| call(function, body)).transpose()?;
@@ -147,7 +152,7 @@ impl Loop {
         Ok(())
     }
 
-    /// A block that calls a wide loop and goes on.
+    /// A block that calls a wide loop, for all that is left of an outer loop if there is one, and goes on.
     fn call(
         &self,
         function: &mut Function,
@@ -155,6 +160,7 @@ impl Loop {
         callee: FuncRef,
         frame: avx2::Frame,
         is_all: bool,
+        outer: Option<&Outer>,
     ) -> Block {
         let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, frame.size, 5);
         let slot = function.create_sized_stack_slot(slot);
@@ -168,15 +174,86 @@ impl Loop {
         for (at, vector) in body.uniforms.iter().enumerate() {
             cursor.ins().store(memory(), *vector, start, frame.uniform(at));
         }
+        if let Some(outer) = outer {
+            let rows = cursor.ins().isub(outer.end, outer.index);
+            cursor.ins().store(memory(), rows, start, frame.rows());
+            cursor.ins().store(memory(), self.start, start, frame.first());
+        }
         let call = cursor.ins().call(callee, &[start, self.start, self.end]);
         if is_all {
-            cursor.ins().jump(self.after, &[]);
+            let next = outer.map_or(self.after, |outer| outer.after);
+            cursor.ins().jump(next, &[]);
         } else {
             let rest = cursor.func.dfg.first_result(call);
             let is_more = cursor.ins().icmp(IntCC::SignedLessThan, rest, self.end);
             cursor.ins().brif(is_more, self.block, &[rest.into()], self.after, &[]);
         }
         block
+    }
+}
+
+/// A loop that does nothing but to run another one: `while index < end { …; index += 1 }`.
+struct Outer {
+    block: Block,
+    index: Value,
+    end: Value,
+    /// Where it goes on.
+    after: Block,
+}
+
+impl Outer {
+    fn find(function: &Function, flow: &ControlFlowGraph, inner: &Loop) -> Option<Outer> {
+        let block = function.layout.inst_block(inner.entry)?;
+        let [index] = *function.dfg.block_params(block) else { return None };
+        let latch = function.layout.last_inst(inner.after)?;
+        let (end, next, after) = loop_branch(function, latch, block)?;
+        let (Opcode::Iadd, [from, step]) = operation(function, next)? else { return None };
+        let is_step = *from == index && constant(function, *step) == Some(1);
+        let insts = [block, inner.after].into_iter();
+        let insts = insts.flat_map(|block| function.layout.block_insts(block));
+        let mut rest = insts.filter(|inst| *inst != inner.entry && *inst != latch);
+        let is_alone = flow.pred_iter(block).count() == 2
+            && flow.pred_iter(inner.after).count() == 2
+            && rest.all(|inst| is_pure(function, inst));
+        (is_step && is_alone).then_some(Outer { block, index, end, after })
+    }
+
+    /// By how many bytes each pointer moves from iteration to iteration; `None` if something else
+    /// changes, too.
+    fn strides(&self, function: &Function, body: &Body) -> Option<Vec<i32>> {
+        let is_outside = |value: &Value| {
+            let inst = function.dfg.value_def(*value).inst();
+            inst.is_some_and(|inst| function.layout.inst_block(inst) != Some(self.block))
+        };
+        let pointers = body.pointers.iter();
+        let strides = pointers
+            .map(|pointer| i32::try_from(slope(function, *pointer, self.index)?).ok())
+            .collect::<Option<Vec<i32>>>()?;
+        body.uniforms.iter().all(is_outside).then_some(strides)
+    }
+}
+
+/// How much an integer changes when another one that it is computed from becomes 1 more, if always by as
+/// much.
+fn slope(function: &Function, value: Value, of: Value) -> Option<i64> {
+    if value == of {
+        return Some(1);
+    }
+    let Some((opcode, args)) = operation(function, value) else { return Some(0) };
+    let slopes = args.iter().map(|arg| slope(function, *arg, of)).collect::<Option<Vec<i64>>>()?;
+    if slopes.iter().all(|slope| *slope == 0) {
+        return Some(0);
+    }
+    let ([a, b], [first, second]) = (args, slopes.as_slice()) else { return None };
+    let (a, b) = (constant(function, *a), constant(function, *b));
+    match (opcode, a, b) {
+        (Opcode::Iadd, ..) => first.checked_add(*second),
+        (Opcode::Isub, ..) => first.checked_sub(*second),
+        (Opcode::Imul, Some(by), None) => second.checked_mul(by),
+        (Opcode::Imul, None, Some(by)) => first.checked_mul(by),
+        (Opcode::Ishl, None, Some(bits @ 0..8)) => first.checked_mul(1 << bits),
+        (Opcode::Ushr, None, Some(3)) if first % 8 == 0 => Some(first / 8),
+        _ => None,
     }
 }
 

@@ -103,6 +103,7 @@ fn run(program: &Program, inputs: &[Vec<f32>], allowed: Allowed) -> (Vec<f32>, u
     module.define_function(id, &mut codegen::Context::for_function(native.function)).unwrap();
     module.finalize_definitions().unwrap();
     let count = inputs[0].len();
+    let row = Dim::product(&program.forward[0].stages[0].axes[1..]).as_const().unwrap();
     let mut result = vec![0f32; count];
     let mut buffers: Vec<*mut u8> =
         inputs.iter().map(|input| input.as_ptr().cast_mut().cast()).collect();
@@ -120,7 +121,7 @@ fn run(program: &Program, inputs: &[Vec<f32>], allowed: Allowed) -> (Vec<f32>, u
     unsafe {
         let code: unsafe extern "C" fn(*const Frame, i64, i64, i64, i64) =
             std::mem::transmute(code);
-        code(&frame, 0, count as i64, 0, 1);
+        code(&frame, 0, count as i64 / row, 0, 1);
         module.free_memory();
     }
     (result, loops)
@@ -268,6 +269,32 @@ fn eight_lanes_give_the_bits_of_four() {
         }
         // Their loops have branches: arguments may be too large for the short way.
         assert_eq!(narrow, ["sin", "cos", "tan"]);
+    }
+}
+
+/// A wide loop runs all rows: it moves the pointers of those, and leaves that of a factor.
+#[test]
+fn rows() {
+    let mut program = program(Pointwise::Mul);
+    let (row, column) = (Dim::constant(16), (Val(1), Dim::one()));
+    let index = |terms: &[(Val, Dim)]| Affine { terms: terms.to_vec(), constant: Dim::zero() };
+    let in_row = index(&[(Val(0), row.clone()), column.clone()]);
+    let stage = &mut program.forward[0].stages[0];
+    stage.axes.push(row);
+    stage.insts = vec![
+        Inst::Axis(0),
+        Inst::Axis(1),
+        Inst::Load(BufferId(0), in_row.clone()),
+        Inst::Load(BufferId(1), index(&[column])),
+        Inst::Map(Pointwise::Mul, vec![Val(2), Val(3)]),
+    ];
+    stage.body = (0..5).map(Val).collect();
+    stage.stores = vec![Store { buffer: BufferId(2), at: in_row, value: Val(4) }];
+    let inputs: [Vec<f32>; 2] = [5 * 16, 16].map(|count| (1..=count).map(|at| at as f32).collect());
+    let expected: Vec<f32> = (0..80).map(|at| inputs[0][at] * inputs[1][at % 16]).collect();
+    for lanes in [FOUR_LANES, EIGHT_LANES] {
+        let (found, loops) = run(&program, &inputs, lanes);
+        assert_eq!((found, loops), (expected.clone(), usize::from(lanes.eight_lanes)));
     }
 }
 

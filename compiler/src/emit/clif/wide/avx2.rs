@@ -33,6 +33,16 @@ impl Frame {
         8 * at as i32
     }
 
+    /// How many rows are left, where there are several.
+    pub fn rows(self) -> i32 {
+        self.uniforms as i32 - 8
+    }
+
+    /// At which index each of them starts.
+    pub fn first(self) -> i32 {
+        self.uniforms as i32 - 16
+    }
+
     pub fn uniform(self, at: usize) -> i32 {
         self.uniforms as i32 + VECTOR * at as i32
     }
@@ -46,13 +56,14 @@ const LANES: Memory = Memory::Constant(0);
 /// Bytes of a vector.
 const VECTOR: i32 = 32;
 
-pub(super) fn assemble(body: &Body) -> Code {
-    let uniforms = (8 * body.pointers.len() as u32).next_multiple_of(VECTOR as u32);
+/// With `strides` the function runs several rows: from one to the next, pointers move by so many bytes.
+pub(super) fn assemble(body: &Body, strides: Option<&[i32]>) -> Code {
+    let uniforms = (8 * (body.pointers.len() as u32 + 2)).next_multiple_of(VECTOR as u32);
     let frame = Frame { uniforms, size: uniforms + VECTOR as u32 * body.uniforms.len() as u32 };
     let with_residents = |count: usize| {
         let mut assembler = Assembler::new(body, frame);
         assembler.residents = assembler.most_used(count);
-        assembler.function();
+        assembler.function(strides);
         assembler
     };
     let mut best = with_residents(0);
@@ -226,7 +237,7 @@ impl<'a> Assembler<'a> {
         uses.into_iter().map(|(memory, _)| memory).take(count).collect()
     }
 
-    fn function(&mut self) {
+    fn function(&mut self, strides: Option<&[i32]>) {
         let kept = self.pointers.iter().flatten().count();
         let saved = POINTERS.get(FREE_POINTERS..kept).unwrap_or_default();
         saved.iter().for_each(|register| self.push(*register));
@@ -255,6 +266,10 @@ impl<'a> Assembler<'a> {
         self.bytes.extend([0x48, 0x83, 0xC6, 8]);
         let again = self.compare_and_jump(0x8E);
         self.land(again, start);
+        if let Some(strides) = strides {
+            let again = self.next_row(strides);
+            self.land(again, start);
+        }
         self.land(skip, self.bytes.len());
         // `vzeroupper`, `mov rax, rsi`
         self.bytes.extend([0xC5, 0xF8, 0x77, 0x48, 0x89, 0xF0]);
@@ -310,6 +325,31 @@ impl<'a> Assembler<'a> {
     fn locate_bits(&mut self, pointer: usize) {
         self.bytes.extend([0x49, 0x89, 0xF3, 0x49, 0xC1, 0xEB, 3, 0x4C, 0x03, 0x9F]);
         self.bytes.extend(Frame::pointer(pointer).to_le_bytes());
+    }
+
+    /// Moves pointers, and jumps if there are more rows; where its distance is to be written.
+    fn next_row(&mut self, strides: &[i32]) -> usize {
+        for (at, stride) in strides.iter().enumerate().filter(|(_, stride)| **stride != 0) {
+            match self.pointers[at] {
+                // `add register, stride`
+                Some(register) => {
+                    self.bytes.extend([0x48 | register >> 3, 0x81, 0xC0 | register & 7]);
+                }
+                // `add qword [rdi + …], stride`
+                None => {
+                    self.bytes.extend([0x48, 0x81, 0x80 | RDI]);
+                    self.bytes.extend(Frame::pointer(at).to_le_bytes());
+                }
+            }
+            self.bytes.extend(stride.to_le_bytes());
+        }
+        // `mov rsi, [rdi + …]`, `dec qword [rdi + …]`, `jnz …`
+        self.bytes.extend([0x48, 0x8B, 0x80 | RSI << 3 | RDI]);
+        self.bytes.extend(self.frame.first().to_le_bytes());
+        self.bytes.extend([0x48, 0xFF, 0x80 | 1 << 3 | RDI]);
+        self.bytes.extend(self.frame.rows().to_le_bytes());
+        self.bytes.extend([0x0F, 0x85, 0, 0, 0, 0]);
+        self.bytes.len() - 4
     }
 
     /// `prefetcht1 [pointer + 4 rsi]`: not into the nearest cache, which has to serve much else until then.
