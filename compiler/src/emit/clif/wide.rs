@@ -38,6 +38,10 @@ pub fn widen<E>(
         let Some(found) = Loop::find(function, &flow, block) else { continue };
         found.hoist(function);
         let outer = Outer::find(function, &flow, &found);
+        if outer.is_none() && found.extent(function).is_some_and(|extent| extent < 2 * WIDE) {
+            // One vector is not worth a call.
+            continue;
+        }
         let Some(bodies) = Bodies::new(function, &found, ahead) else { continue };
         found.replace(function, &bodies, outer.as_ref(), &mut define)?;
     }
@@ -91,6 +95,16 @@ impl Loop {
         (is_step && is_whole).then_some(Loop { block, index, start, end, entry: entry.inst, after })
     }
 
+    /// How many lanes there are in all, if that is known.
+    fn extent(&self, function: &Function) -> Option<i64> {
+        Some(constant(function, self.end)? - constant(function, self.start)?)
+    }
+
+    /// There are whole wide vectors.
+    fn is_whole(&self, function: &Function) -> bool {
+        self.extent(function).is_some_and(|extent| extent % WIDE == 0)
+    }
+
     fn is_invariant(&self, function: &Function, value: Value) -> bool {
         match function.dfg.value_def(value) {
             ValueDef::Result(inst, _) => function.layout.inst_block(inst) != Some(self.block),
@@ -120,9 +134,6 @@ impl Loop {
         outer: Option<&Outer>,
         mut define: impl FnMut(&mut Function, &Signature, &[u8]) -> Result<FuncRef, E>,
     ) -> Result<(), E> {
-        let extent = constant(function, self.start).zip(constant(function, self.end));
-        let is_all = extent.is_some_and(|(start, end)| (end - start) % WIDE == 0);
-        let outer = outer.filter(|_| is_all);
         let mut call = |function: &mut Function, body: &Body| {
             let rows = outer.and_then(|outer| Some((outer, outer.strides(function, body)?)));
             let code = avx2::assemble(body, rows.as_ref().map(|(_, strides)| strides.as_slice()));
@@ -130,7 +141,7 @@ impl Loop {
             signature.returns.push(AbiParam::new(types::I64));
             let callee = define(function, &signature, &code.bytes)?;
             let outer = rows.map(|(outer, _)| outer);
-            Ok(self.call(function, body, callee, code.frame, is_all, outer))
+            Ok(self.call(function, body, callee, code.frame, outer))
         };
         let always = call(function, &bodies.always)?;
         let mostly = bodies.mostly.as_ref().map(|body| call(function, body)).transpose()?;
@@ -146,7 +157,7 @@ impl Loop {
             }
         }
         function.layout.remove_inst(self.entry);
-        if is_all {
+        if self.is_whole(function) {
             function.layout.remove_block_and_insts(self.block);
         }
         Ok(())
@@ -159,9 +170,9 @@ impl Loop {
         body: &Body,
         callee: FuncRef,
         frame: avx2::Frame,
-        is_all: bool,
         outer: Option<&Outer>,
     ) -> Block {
+        let is_all = self.is_whole(function);
         let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, frame.size, 5);
         let slot = function.create_sized_stack_slot(slot);
         let block = function.dfg.make_block();
@@ -192,7 +203,7 @@ impl Loop {
     }
 }
 
-/// A loop that does nothing but to run another one: `while index < end { …; index += 1 }`.
+/// A loop that does nothing but to run another one in whole wide vectors: `while index < end { …; index += 1 }`.
 struct Outer {
     block: Block,
     index: Value,
@@ -203,6 +214,9 @@ struct Outer {
 
 impl Outer {
     fn find(function: &Function, flow: &ControlFlowGraph, inner: &Loop) -> Option<Outer> {
+        if !inner.is_whole(function) {
+            return None;
+        }
         let block = function.layout.inst_block(inner.entry)?;
         let [index] = *function.dfg.block_params(block) else { return None };
         let latch = function.layout.last_inst(inner.after)?;
