@@ -135,7 +135,9 @@ impl Loop {
         mut define: impl FnMut(&mut Function, &Signature, &[u8]) -> Result<FuncRef, E>,
     ) -> Result<(), E> {
         let mut call = |function: &mut Function, body: &Body| {
-            let rows = outer.and_then(|outer| Some((outer, outer.strides(function, body)?)));
+            let rows = outer.and_then(|outer| {
+                Some((outer, outer.strides(function, body, &bodies.conditions)?))
+            });
             let code = avx2::assemble(body, rows.as_ref().map(|(_, strides)| strides.as_slice()));
             let mut signature = signature(function.signature.call_conv, 3);
             signature.returns.push(AbiParam::new(types::I64));
@@ -203,7 +205,8 @@ impl Loop {
     }
 }
 
-/// A loop that does nothing but to run another one in whole wide vectors: `while index < end { …; index += 1 }`.
+/// A loop that does nothing but to run another one in whole wide vectors:
+/// `while index < end { …; index += 1 }`.
 struct Outer {
     block: Block,
     index: Value,
@@ -234,7 +237,7 @@ impl Outer {
 
     /// By how many bytes each pointer moves from iteration to iteration; `None` if something else
     /// changes, too.
-    fn strides(&self, function: &Function, body: &Body) -> Option<Vec<i32>> {
+    fn strides(&self, function: &Function, body: &Body, conditions: &[Value]) -> Option<Vec<i32>> {
         let is_outside = |value: &Value| {
             let inst = function.dfg.value_def(*value).inst();
             inst.is_some_and(|inst| function.layout.inst_block(inst) != Some(self.block))
@@ -243,7 +246,7 @@ impl Outer {
         let strides = pointers
             .map(|pointer| i32::try_from(slope(function, *pointer, self.index)?).ok())
             .collect::<Option<Vec<i32>>>()?;
-        body.uniforms.iter().all(is_outside).then_some(strides)
+        body.uniforms.iter().chain(conditions).all(is_outside).then_some(strides)
     }
 }
 

@@ -92,7 +92,8 @@ fn run(program: &Program, inputs: &[Vec<f32>], allowed: Allowed) -> (Vec<f32>, u
     if allowed.eight_lanes {
         widen(&mut native.function, &native.ahead, |function, signature, code| {
             loops += 1;
-            let id = module.declare_function("loop", Linkage::Local, signature).unwrap();
+            let name = format!("loop_{loops}");
+            let id = module.declare_function(&name, Linkage::Local, signature).unwrap();
             module.define_function_bytes(id, 32, code, &[]).unwrap();
             Ok::<_, Infallible>(module.declare_func_in_func(id, function))
         })
@@ -295,6 +296,18 @@ fn rows() {
     for lanes in [FOUR_LANES, EIGHT_LANES] {
         let (found, loops) = run(&program, &inputs, lanes);
         assert_eq!((found, loops), (expected.clone(), usize::from(lanes.eight_lanes)));
+    }
+    // A condition that only one row meets.
+    let stage = &mut program.forward[0].stages[0];
+    let condition = Inst::Map(Pointwise::Eq, vec![Val(0), Val(5)]);
+    let select = Inst::Map(Pointwise::Select, vec![Val(6), Val(2), Val(4)]);
+    stage.insts.extend([Inst::I32(2), condition, select]);
+    stage.body = (0..8).map(Val).collect();
+    stage.stores[0].value = Val(7);
+    let of_row = |at: usize| if at / 16 == 2 { inputs[0][at] } else { expected[at] };
+    let expected: Vec<f32> = (0..80).map(of_row).collect();
+    for lanes in [FOUR_LANES, EIGHT_LANES] {
+        assert_eq!(run(&program, &inputs, lanes).0, expected);
     }
 }
 
