@@ -38,9 +38,9 @@ pub use wide::widen;
 /// A kernel's function and what it must be called with.
 ///
 /// The function is `extern "C" fn(frame: *const Frame, lo: i64, hi: i64, first: i64, end: i64)`. It
-/// runs the points `lo..hi` of axis 0 (unless [`Kernel::local_axes`] of a recurrence is 0: then all)
-/// at the steps `first..end`. Without time these are the steps that loops over time run, where they
-/// are not left out: the function then computes that part of the sums.
+/// runs the points `lo..hi` of axis 0 (all, if [`Kernel::exchanges_rows`]) at the steps `first..end`.
+/// Without time these are the steps that loops over time run, where they are not left out: the
+/// function then computes that part of the sums.
 pub struct NativeKernel {
     /// The code, whose only argument is a [`Frame`].
     pub function: Function,
@@ -366,8 +366,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
     }
 
     fn range(&self, stage: &Stage, axis: usize) -> (Value, Value) {
-        let whole = self.kernel.recurrence.is_some() && self.kernel.local_axes == 0;
-        match axis == 0 && !whole {
+        match axis == 0 && !self.kernel.exchanges_rows() {
             true => self.rows,
             false => (self.int(0), self.dim(&stage.axes[axis])),
         }

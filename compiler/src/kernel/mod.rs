@@ -334,6 +334,11 @@ impl ReduceLoop {
 }
 
 impl Kernel {
+    /// Whether points of axis 0 exchange data in each step, as in a batch norm: one task runs them all.
+    pub fn exchanges_rows(&self) -> bool {
+        self.recurrence.is_some() && self.local_axes == 0
+    }
+
     /// Whether it writes to a buffer.
     pub fn stores(&self, buffer: BufferId) -> bool {
         self.stages.iter().flat_map(|stage| &stage.stores).any(|store| store.buffer == buffer)

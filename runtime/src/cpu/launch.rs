@@ -21,6 +21,8 @@ pub(super) struct Launch {
     dims: Vec<i64>,
     pub products: Vec<BoundProduct>,
     tasks: Tasks,
+    /// Whatever the range of a task says: see [`Kernel::exchanges_rows`].
+    runs_all_rows: bool,
 }
 
 /// How a kernel is cut: tiles of axis 0 by tiles of steps.
@@ -82,7 +84,8 @@ impl Launch {
             let mut total = 0;
             let sizes = self.products.iter().map(|product| {
                 let start = total;
-                total += product.elements(hi - lo, end - first).next_multiple_of(LINE);
+                let rows = if self.runs_all_rows { product.rows() } else { hi - lo };
+                total += product.elements(rows, end - first).next_multiple_of(LINE);
                 start
             });
             let offsets: Vec<usize> = sizes.collect();
@@ -184,7 +187,8 @@ impl<'a> Sizes<'a> {
             products.map(|product| BoundProduct::new(product, self.program, self.bindings));
         let products = products.collect::<Result<Vec<BoundProduct>, DimError>>()?;
         let tasks = self.tasks(kernel, !products.is_empty())?;
-        Ok(Launch { index, entry: function.entry, dims, products, tasks })
+        let runs_all_rows = kernel.exchanges_rows();
+        Ok(Launch { index, entry: function.entry, dims, products, tasks, runs_all_rows })
     }
 
     /// All loops run at least once, and their counters are i32.
@@ -232,9 +236,7 @@ impl<'a> Sizes<'a> {
         }
         let stage = &kernel.stages[0];
         let rows = match stage.axes.first() {
-            Some(rows) if kernel.recurrence.is_none() || kernel.local_axes > 0 => {
-                rows.eval(self.bindings)?
-            }
+            Some(rows) if !kernel.exchanges_rows() => rows.eval(self.bindings)?,
             _ => 1,
         };
         let steps = self.steps()?;

@@ -236,6 +236,11 @@ impl BoundProduct {
         self.left.binary && column.right == 1
     }
 
+    /// The points of axis 0.
+    pub fn rows(&self) -> i64 {
+        self.axes.get(usize::from(self.over_steps)).map_or(1, |axis| axis.extent as i64)
+    }
+
     /// The number of elements of the result for so many points of axis 0 and steps.
     pub fn elements(&self, rows: i64, steps: i64) -> usize {
         let ranged = 1 + usize::from(self.over_steps);
@@ -249,7 +254,7 @@ impl BoundProduct {
     pub fn place(&self, buffers: &[*mut u8], ranges: Ranges) -> Option<*mut f32> {
         let (buffer, mask) = self.whole_kernel?.stored?;
         let Ranges { rows: (lo, hi), steps: (first, end) } = ranges;
-        let rows = self.axes.get(usize::from(self.over_steps)).map_or(1, |axis| axis.extent as i64);
+        let rows = self.rows();
         let before = match self.over_steps {
             false => lo,
             // The steps must follow each other there, too.
