@@ -10,6 +10,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 /// A random program, and the sizes it runs with.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Recipe {
     /// Time steps; 0 for a program without time.
     pub steps: u8,
     pub batch: u8,
+    /// Of a sample in the graph's inputs `x` and `y`.
+    features: u8,
     layers: Vec<Layer>,
     lines: Vec<Line>,
     /// Seeds the values of inputs and parameters.
@@ -30,6 +33,8 @@ struct Layer {
     reset: u8,
     /// 0: the spikes, 1: the potential, 2: both.
     returns: u8,
+    /// Neurons, where the graph calls it first.
+    width: u8,
 }
 
 /// An operation, its operands and its options; each number counts modulo what there is to choose.
@@ -43,19 +48,35 @@ struct Line {
 /// Values beyond this are squashed.
 const LARGE: f64 = 8.0;
 
-/// Features of a sample in the graph's input `x`.
-const FEATURES: usize = 4;
+/// One vector, and several.
+const FEATURES: [u8; 2] = [4, 16];
+/// Of layers: with rests of vectors and without, of one vector and of several.
+const WIDTHS: [u8; 9] = [1, 2, 3, 4, 5, 8, 16, 20, 24];
 /// The number of labels; of rows of tables that labels index.
 pub const LABELS: usize = 3;
 
 pub fn recipe() -> impl Strategy<Value = Recipe> {
     let line = (any::<u8>(), any::<[u8; 3]>(), any::<u8>())
         .prop_map(|(operation, operands, option)| Line { operation, operands, option });
-    let layer = (vec(line.clone(), 0..7), any::<u8>(), 0..4u8, 0..3u8)
-        .prop_map(|(lines, surrogate, reset, returns)| Layer { lines, surrogate, reset, returns });
+    let layer = (vec(line.clone(), 0..7), any::<u8>(), 0..4u8, 0..3u8, select(&WIDTHS[..]));
+    let layer = layer.prop_map(|(lines, surrogate, reset, returns, width)| Layer {
+        lines,
+        surrogate,
+        reset,
+        returns,
+        width,
+    });
     let steps = prop_oneof![1 => Just(0), 6 => 1..=20u8];
-    (steps, 1..=5u8, vec(layer, 0..3), vec(line, 1..8), any::<u64>()).prop_map(
-        |(steps, batch, layers, lines, seed)| Recipe { steps, batch, layers, lines, seed },
+    let sizes = (steps, 1..=5u8, select(&FEATURES[..]));
+    (sizes, vec(layer, 0..3), vec(line, 1..8), any::<u64>()).prop_map(
+        |((steps, batch, features), layers, lines, seed)| Recipe {
+            steps,
+            batch,
+            features,
+            layers,
+            lines,
+            seed,
+        },
     )
 }
 
@@ -73,13 +94,13 @@ impl Recipe {
 
     fn graph(&self, timed: bool, layers: &[u8]) -> String {
         let mut body = Body::new(&self.lines, layers);
-        let features = FEATURES.to_string();
+        let features = self.features.to_string();
         body.know("x", &["B", &features], timed, 2.0);
         body.know("y", &["B", &features], false, 2.0);
         body.know("s", &[], false, 2.0);
         body.labels = true;
-        for (layer, returns) in layers.iter().enumerate() {
-            body.call(layer, *returns, 0, 3);
+        for (number, layer) in self.layers.iter().enumerate() {
+            body.call(number, layer.returns, 0, layer.width);
         }
         self.lines.iter().for_each(|line| body.line(line));
         let mut terms = Vec::new();
@@ -96,7 +117,7 @@ impl Recipe {
         outputs.extend(body.names.iter().map(String::as_str));
         let (time, outputs) = (if timed { "T; " } else { "" }, outputs.join(", "));
         format!(
-            "graph random(x: [{time}B, {FEATURES}], y: [B, {FEATURES}], s: [], label: i32[B]) \
+            "graph random(x: [{time}B, {features}], y: [B, {features}], s: [], label: i32[B]) \
              -> ({outputs}) {{\n{}    let loss = {};\n}}\n",
             body.text(),
             terms.join("\n        + ")
@@ -332,7 +353,7 @@ impl<'a> Body<'a> {
         }
         let to = if self.labels { "3" } else { "N" };
         let w = self.param(&[&a.dims[1], to]);
-        let text = format!("0.5 * ({} @ {w})", a.text);
+        let text = format!("0.2 * ({} @ {w})", a.text);
         self.define(text, &[&a.dims[0], to], a.stream, a.bound * 2.0);
     }
 
@@ -371,7 +392,7 @@ impl<'a> Body<'a> {
         let fits = |b: &Value| matrix(b) && b.dims[0] == a.dims[0];
         let Some(b) = self.pick(line.operands[1], fits) else { return };
         let (rows, columns) = (a.dims[0].clone(), a.dims[1].clone());
-        let (text, dims) = match line.option % 9 {
+        let (text, dims) = match line.option % 11 {
             0 => ("transpose(P)".into(), vec![columns, rows]),
             1 => ("permute(P, [1, 0])".into(), vec![columns, rows]),
             2 => {
@@ -385,11 +406,16 @@ impl<'a> Body<'a> {
                 "pad(P, [[0, 0], [1, 2]], value = 0.5)".into(),
                 vec![rows, format!("({columns} + 3)")],
             ),
-            _ => {
+            8 => {
                 (format!("broadcast(mean(P, axis = 0), [2, {columns}])"), vec!["2".into(), columns])
             }
+            9 => {
+                let rows = "slice(P, axis = 0, start = 0, end = 1)";
+                (format!("pad({rows}, [[1, 0], [0, 0]])"), vec!["2".into(), columns])
+            }
+            _ => ("pad(P, [[1, 0], [0, 0]])".into(), vec![format!("({rows} + 1)"), columns]),
         };
-        let stream = a.stream || (line.option % 9 == 5 && b.stream);
+        let stream = a.stream || (line.option % 11 == 5 && b.stream);
         let bound = a.bound.max(b.bound).max(0.5);
         self.define(fill(&text, &a.text, &b.text), &dims, stream, bound);
     }
@@ -423,7 +449,8 @@ impl<'a> Body<'a> {
     fn layer(&mut self, line: &Line) {
         if let Some(count) = self.layers.len().checked_sub(1) {
             let layer = usize::from(line.option) % (count + 1);
-            self.call(layer, self.layers[layer], line.operands[0], 1 + line.operands[1] % 5);
+            let width = WIDTHS[usize::from(line.operands[1]) % WIDTHS.len()];
+            self.call(layer, self.layers[layer], line.operands[0], width);
         }
     }
 
