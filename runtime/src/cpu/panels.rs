@@ -58,12 +58,15 @@ impl Panels {
 pub(super) struct Panel(Memory);
 
 impl Panel {
-    /// A matrix as one panel, if there is memory for it.
+    /// A matrix as one panel, if there is memory for it. It may be one as it is.
     ///
     /// # Safety
     /// The matrix has elements at all indices.
     pub unsafe fn fill(&mut self, matrix: Matrix) -> Option<Rows> {
         let stride = stride(matrix.columns);
+        if (matrix.row, matrix.column) == (stride as isize, 1) {
+            return Some(Rows { start: matrix.start, stride: matrix.row });
+        }
         let elements = matrix.rows * stride;
         if self.0.len() < 4 * elements {
             self.0 = Memory::zeroed(4 * elements)?;

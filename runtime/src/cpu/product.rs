@@ -11,10 +11,11 @@ use smallvec::SmallVec;
 
 use super::choices::{self, Choices};
 use super::elements::Elements;
+use super::memory::LINE;
 use super::panels::{Matrix, Panel, Panels};
 use super::rows::{
-    BLOCK, Left, PANEL, Rows, Sizes, Target, add_chosen, add_products, multiply_panels,
-    multiply_row_by_row, sum_chosen,
+    Left, Rows, Sizes, Target, add_chosen, add_products, columns_of_panels, columns_of_sums,
+    multiply_panel, multiply_row_by_row, sum_chosen,
 };
 
 /// A [`Product`] with numbers for its dimensions.
@@ -214,9 +215,12 @@ impl BoundProduct {
             row: depth.right,
             column: column.right,
         };
-        let width = if self.selects(column) { BLOCK } else { PANEL };
         // SAFETY: the operand has elements at all indices.
-        unsafe { Panels::new(matrix, width) }
+        unsafe {
+            let is_summed = self.selects(column);
+            let width = if is_summed { columns_of_sums() } else { columns_of_panels() };
+            Panels::new(matrix, width)
+        }
     }
 
     /// The last axis and that of the sum, if the operand has these alone and packing pays: not where
@@ -407,7 +411,7 @@ impl Plan {
                 depth: depth.extent as usize,
             };
             // SAFETY: by the contract.
-            unsafe { multiply_panels(out, left, packed.at(0), PANEL * sizes.depth, sizes) }
+            unsafe { multiply_panels(out, left, |first| packed.at(first), sizes) }
         });
     }
 
@@ -651,8 +655,10 @@ impl Matrices {
         }
         let row = self.depth.right;
         let right = Matrix { start: right, rows: depth, columns, row, column: 1 };
-        for first in (0..columns).step_by(BLOCK) {
-            let block = right.columns(first, BLOCK);
+        // SAFETY: nothing is asked for.
+        let width = unsafe { columns_of_sums() };
+        for first in (0..columns).step_by(width) {
+            let block = right.columns(first, width);
             let plain = Rows { start: block.start, stride: row };
             let rows = match packed {
                 Some((panels, skipped)) => Some(panels.at(first).starting_at_row(skipped)),
@@ -688,6 +694,22 @@ impl Matrices {
     }
 }
 
+/// `out[m, n] (+)= Σ_k left[m, k] · right[k, n]`, where `right` says for a column from where on it, and
+/// those that are multiplied with it, can be read.
+///
+/// # Safety
+/// The operands and the result have elements at all indices, the right side in whole vectors.
+unsafe fn multiply_panels(out: Target, left: Left, right: impl Fn(usize) -> Rows, sizes: Sizes) {
+    // SAFETY: nothing is asked for.
+    let width = unsafe { columns_of_panels() };
+    for first in (0..sizes.columns).step_by(width) {
+        let out = Target { start: out.start.wrapping_add(first), ..out };
+        let sizes = Sizes { columns: width.min(sizes.columns - first), ..sizes };
+        // SAFETY: by the contract.
+        unsafe { multiply_panel(out, left, right(first), sizes) }
+    }
+}
+
 impl Matrices<*const f32> {
     /// # Safety
     /// As for all: the operands and the result have elements at all indices.
@@ -699,7 +721,12 @@ impl Matrices<*const f32> {
             if self.is_thin() {
                 multiply_row_by_row(self.target(), left, right, self.sizes());
             } else if self.has_panels() {
-                multiply_panels(self.target(), left, right, PANEL, self.sizes());
+                multiply_panels(
+                    self.target(),
+                    left,
+                    |first| right.starting_at(first),
+                    self.sizes(),
+                );
             } else {
                 self.dense();
             }
@@ -712,12 +739,12 @@ impl Matrices<*const f32> {
         right == 1 && out == 1 && (self.rows.extent <= 2 || self.depth.extent <= FEW_TERMS)
     }
 
-    /// Rows are contiguous, and there are too few of anything for `gemm` to make up for rearranging
-    /// the operands.
+    /// Rows are contiguous and whole vectors, and there are too few of anything for `gemm` to make up
+    /// for rearranging the operands.
     fn has_panels(&self) -> bool {
         let Axis { extent, right, out, .. } = self.columns;
         let is_small = self.rows.extent <= 12 || self.depth.extent <= 12;
-        right == 1 && out == 1 && extent % PANEL as isize == 0 && is_small
+        right == 1 && out == 1 && extent % LINE as isize == 0 && is_small
     }
 
     /// # Safety

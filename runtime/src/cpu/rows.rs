@@ -53,11 +53,12 @@ impl BitRows {
     }
 }
 
-/// The same function for each width of vectors; `of` elements are so many vectors.
+/// The same function for each width of vectors, with the number of vectors that `of` says how many
+/// elements they have for.
 macro_rules! in_widest_vectors {
     (
         $(#[$doc:meta])*
-        fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $result:ty)? = $body:ident of $count:expr
+        fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $result:ty)? = $body:ident of $elements:ident
     ) => {
         $(#[$doc])*
         pub(super) unsafe fn $name($($arg: $ty),*) $(-> $result)? {
@@ -67,12 +68,12 @@ macro_rules! in_widest_vectors {
                 #[target_feature(enable = "avx512f,fma,popcnt")]
                 unsafe fn avx512($($arg: $ty),*) $(-> $result)? {
                     // SAFETY: by the contract.
-                    unsafe { $body::<__m512, { $count / 16 }>($($arg),*) }
+                    unsafe { $body::<__m512, { $elements(16) / 16 }>($($arg),*) }
                 }
                 #[target_feature(enable = "avx2,fma,popcnt")]
                 unsafe fn avx2($($arg: $ty),*) $(-> $result)? {
                     // SAFETY: by the contract.
-                    unsafe { $body::<__m256, { $count / 8 }>($($arg),*) }
+                    unsafe { $body::<__m256, { $elements(8) / 8 }>($($arg),*) }
                 }
                 // Whatever has these has `popcnt`.
                 if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
@@ -85,21 +86,21 @@ macro_rules! in_widest_vectors {
                 }
             }
             // SAFETY: by the contract.
-            unsafe { $body::<Four, { $count / 4 }>($($arg),*) }
+            unsafe { $body::<Four, { $elements(4) / 4 }>($($arg),*) }
         }
     };
 }
 
 in_widest_vectors! {
     /// `out[m] (+)= Σ rows[i]`, in order, over the indices `i` that are chosen for `m`, for at most
-    /// [`BLOCK`] columns.
+    /// [`columns_of_sums`] columns.
     ///
     /// # Safety
     /// The lists are as long as they say, and the rows inside of the matrix; it and `out`, which is no
     /// part of it, have so many columns. `readable` columns of it may be read, at least as many.
     fn sum_chosen(
         out: Target, rows: Rows, chosen: &[Chosen], columns: usize, readable: usize,
-    ) = sum_block of BLOCK
+    ) = sum_block of summed
 }
 
 in_widest_vectors! {
@@ -107,7 +108,7 @@ in_widest_vectors! {
     ///
     /// # Safety
     /// There is room for as many positions as there are elements, and [`SLACK`] more.
-    fn list_nonzero(elements: &[f32], positions: *mut u32) -> usize = list_in_words of BLOCK
+    fn list_nonzero(elements: &[f32], positions: *mut u32) -> usize = list_in_words of block
 }
 
 in_widest_vectors! {
@@ -116,7 +117,7 @@ in_widest_vectors! {
     /// # Safety
     /// As for [`list_nonzero`]; the bits fill whole bytes.
     fn list_bits(bits: *const u8, count: usize, positions: *mut u32) -> usize = list_bits_in_words
-        of BLOCK
+        of block
 }
 
 in_widest_vectors! {
@@ -124,7 +125,7 @@ in_widest_vectors! {
     ///
     /// # Safety
     /// None.
-    fn nonzero_word(elements: &[f32]) -> u64 = nonzero_bits of BLOCK
+    fn nonzero_word(elements: &[f32]) -> u64 = nonzero_bits of block
 }
 
 in_widest_vectors! {
@@ -135,7 +136,7 @@ in_widest_vectors! {
     /// There is room for as many more positions in each list, and for [`SLACK`] after them.
     fn list_columns(
         words: &mut [u64; BLOCK], first: usize, lists: *mut u32, room: usize, counts: &mut [usize],
-    ) = list_words of BLOCK
+    ) = list_words of block
 }
 
 in_widest_vectors! {
@@ -143,7 +144,7 @@ in_widest_vectors! {
     ///
     /// # Safety
     /// There are as many bits as elements, in whole bytes.
-    fn unpack(bits: *const u8, elements: &mut [f32]) = unpack_bytes of BLOCK
+    fn unpack(bits: *const u8, elements: &mut [f32]) = unpack_bytes of block
 }
 
 in_widest_vectors! {
@@ -153,7 +154,7 @@ in_widest_vectors! {
     /// The matrix and the bits have so many rows, and as many columns as `sum`, which is no part of
     /// them; rows of bits are whole bytes.
     fn add_chosen(sum: &mut [f32], left: Rows, chosen: BitRows, rows: usize) = add_chosen_in_blocks
-        of BLOCK
+        of block
 }
 
 in_widest_vectors! {
@@ -162,28 +163,41 @@ in_widest_vectors! {
     /// # Safety
     /// Both matrices have so many rows, and as many columns as `sum`, which is no part of them.
     fn add_products(sum: &mut [f32], left: Rows, right: Rows, rows: usize) = add_products_in_blocks
-        of BLOCK
+        of block
 }
 
 in_widest_vectors! {
-    /// `out[m, n] (+)= Σ_k left[m, k] · right[k, n]`, panel by panel; each has its rows `next` elements
-    /// after those of the one before.
+    /// `out[m, n] (+)= Σ_k left[m, k] · right[k, n]` for at most [`columns_of_panels`] columns.
     ///
     /// # Safety
-    /// The operands and the result have elements at all indices; `right` has whole panels of [`PANEL`]
-    /// columns, `out` those that are asked for. `out` is no part of the operands.
-    fn multiply_panels(
-        out: Target, left: Left, right: Rows, next: usize, sizes: Sizes,
-    ) = multiply_each_panel of PANEL
+    /// The operands and the result have elements at all indices; `right` has whole vectors of columns,
+    /// `out` those that are asked for. `out` is no part of the operands.
+    fn multiply_panel(out: Target, left: Left, right: Rows, sizes: Sizes) = multiply_vectors of panel
+}
+
+in_widest_vectors! {
+    /// Columns whose sums of rows stay in registers.
+    ///
+    /// # Safety
+    /// None.
+    fn columns_of_sums() -> usize = columns of summed
+}
+
+in_widest_vectors! {
+    /// Columns that are multiplied together.
+    ///
+    /// # Safety
+    /// None.
+    fn columns_of_panels() -> usize = columns of panel
 }
 
 in_widest_vectors! {
     /// `out[m, n] (+)= Σ_k left[m, k] · right[k, n]`, row by row: for few rows or few terms.
     ///
     /// # Safety
-    /// As for [`multiply_panels`], but for any number of columns.
+    /// As for [`multiply_panel`], but for any number of columns.
     fn multiply_row_by_row(out: Target, left: Left, right: Rows, sizes: Sizes) = combine_in_blocks
-        of BLOCK
+        of block
 }
 
 /// For a row of a result the indices of others, ascending.
@@ -218,11 +232,30 @@ pub(super) struct Sizes {
     pub depth: usize,
 }
 
-/// Columns that are multiplied together.
-pub(super) const PANEL: usize = 16;
-
-/// As many columns as stay in registers.
+/// As many bits as a word has, and as many columns as stay in registers.
 pub(super) const BLOCK: usize = 64;
+
+/// Whatever the number of lanes.
+const fn block(_: usize) -> usize {
+    BLOCK
+}
+
+/// An addition takes as long as eight of them that do not wait for each other.
+const fn summed(lanes: usize) -> usize {
+    if 8 * lanes > BLOCK { 8 * lanes } else { BLOCK }
+}
+
+/// The vectors of a row of a panel; see [`Vector::ROWS`].
+const fn panel(lanes: usize) -> usize {
+    if 2 * lanes > 16 { 2 * lanes } else { 16 }
+}
+
+/// # Safety
+/// None: it is so for its callers' sake.
+#[inline(always)]
+unsafe fn columns<V: Vector, const N: usize>() -> usize {
+    N * V::LANES
+}
 
 #[inline(always)]
 unsafe fn sum_block<V: Vector, const N: usize>(
@@ -369,7 +402,7 @@ unsafe fn add_chosen_in_blocks<V: Vector, const N: usize>(
 }
 
 /// Positions that may be written after the last one.
-pub(super) const SLACK: usize = 8;
+pub(super) const SLACK: usize = 16;
 
 /// For each byte the positions of the bits that are set.
 static POSITIONS: [[u8; 8]; 256] = {
@@ -389,14 +422,12 @@ static POSITIONS: [[u8; 8]; 256] = {
     all
 };
 
-/// Writes the positions of the bits of a word from `first` on, and says how many there are. Without a
-/// branch that depends on them: eight are written for every byte, and those count that the next byte
-/// does not write over.
+/// [`Vector::list_word`], eight at a time.
 ///
 /// # Safety
-/// There is room for them and [`SLACK`] more.
+/// As for that.
 #[inline(always)]
-unsafe fn list_word(word: u64, first: usize, positions: *mut u32) -> usize {
+unsafe fn list_bytes(word: u64, first: usize, positions: *mut u32) -> usize {
     let mut count = 0;
     let mut start = [first as u32; 8];
     for byte in word.to_le_bytes() {
@@ -417,7 +448,7 @@ unsafe fn list_in_words<V: Vector, const N: usize>(elements: &[f32], positions: 
         // SAFETY: it needs nothing.
         let bits = unsafe { nonzero_bits::<V, N>(chunk) };
         // SAFETY: there is room for as many positions as elements, and more.
-        count += unsafe { list_word(bits, BLOCK * word, positions.add(count)) };
+        count += unsafe { V::list_word(bits, BLOCK * word, positions.add(count)) };
     }
     count
 }
@@ -434,7 +465,7 @@ unsafe fn list_bits_in_words<V: Vector, const N: usize>(
         // SAFETY: by the contract of `list_bits`, for both.
         unsafe {
             let word = read_word(bits.add(first / 8), rest);
-            found += list_word(word, first, positions.add(found));
+            found += V::list_word(word, first, positions.add(found));
         }
     }
     found
@@ -452,7 +483,7 @@ unsafe fn list_words<V: Vector, const N: usize>(
     for (column, (count, word)) in counts.iter_mut().zip(words).enumerate() {
         let list = lists.wrapping_add(column * room + *count);
         // SAFETY: by the contract of `list_columns`.
-        *count += unsafe { list_word(*word, first, list) };
+        *count += unsafe { V::list_word(*word, first, list) };
     }
 }
 
@@ -517,26 +548,23 @@ unsafe fn nonzero_bits<V: Vector, const N: usize>(chunk: &[f32]) -> u64 {
 }
 
 #[inline(always)]
-unsafe fn multiply_each_panel<V: Vector, const N: usize>(
+unsafe fn multiply_vectors<V: Vector, const N: usize>(
     out: Target,
     left: Left,
     right: Rows,
-    next: usize,
     sizes: Sizes,
 ) {
-    for (panel, first) in (0..sizes.columns).step_by(PANEL).enumerate() {
-        let out = Target { start: out.start.wrapping_add(first), ..out };
-        let columns = PANEL.min(sizes.columns - first);
-        // SAFETY: by the contract.
-        unsafe {
-            let right = right.starting_at(panel * next);
-            multiply_rows::<V, N>(out, left, right, Sizes { columns, ..sizes });
+    // SAFETY: by the contract of `multiply_panel`.
+    unsafe {
+        match sizes.columns.div_ceil(V::LANES) {
+            1 => multiply_rows::<V, 1>(out, left, right, sizes),
+            _ => multiply_rows::<V, N>(out, left, right, sizes),
         }
     }
 }
 
 /// # Safety
-/// As for [`multiply_panels`], for one panel.
+/// As for [`multiply_panel`], with at most N vectors of columns.
 #[inline(always)]
 unsafe fn multiply_rows<V: Vector, const N: usize>(
     out: Target,
@@ -550,8 +578,8 @@ unsafe fn multiply_rows<V: Vector, const N: usize>(
         let left = Left { start: left.start.wrapping_offset(first as isize * left.row), ..left };
         // Parts of about the same size: a small one would not keep the pipes busy.
         let rest = sizes.rows - first;
-        let rows = rest.div_ceil(rest.div_ceil(6));
-        // SAFETY: by the contract of `multiply_panels`, for these rows.
+        let rows = rest.div_ceil(rest.div_ceil(V::ROWS));
+        // SAFETY: by the contract of `multiply_panel`, for these rows.
         unsafe {
             match rows {
                 1 => multiply_block::<V, N, 1>(out, left, right, sizes),
@@ -559,7 +587,9 @@ unsafe fn multiply_rows<V: Vector, const N: usize>(
                 3 => multiply_block::<V, N, 3>(out, left, right, sizes),
                 4 => multiply_block::<V, N, 4>(out, left, right, sizes),
                 5 => multiply_block::<V, N, 5>(out, left, right, sizes),
-                _ => multiply_block::<V, N, 6>(out, left, right, sizes),
+                6 => multiply_block::<V, N, 6>(out, left, right, sizes),
+                7 => multiply_block::<V, N, 7>(out, left, right, sizes),
+                _ => multiply_block::<V, N, 8>(out, left, right, sizes),
             }
         }
         first += rows;
@@ -607,10 +637,10 @@ unsafe fn multiply_block<V: Vector, const N: usize, const ROWS: usize>(
 ) {
     let mut sums = [[V::splat(0.0); N]; ROWS];
     for k in 0..sizes.depth as isize {
-        // SAFETY: by the contract of `multiply_panels`.
+        // SAFETY: by the contract of `multiply_panel`.
         let row: [V; N] = unsafe { load(right.start.offset(k * right.stride)) };
         for (m, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: by the contract of `multiply_panels`.
+            // SAFETY: by the contract of `multiply_panel`.
             let factor = unsafe { *left.start.offset(m as isize * left.row + k * left.column) };
             for (sum, value) in sums.iter_mut().zip(row) {
                 *sum = sum.plus_product(V::splat(factor), value);
@@ -619,7 +649,7 @@ unsafe fn multiply_block<V: Vector, const N: usize, const ROWS: usize>(
     }
     for (m, sums) in sums.into_iter().enumerate() {
         let target = out.start.wrapping_offset(m as isize * out.stride);
-        // SAFETY: by the contract of `multiply_panels`.
+        // SAFETY: by the contract of `multiply_panel`.
         unsafe { store_row(sums, target, sizes.columns, out.accumulate) }
     }
 }
@@ -701,6 +731,9 @@ unsafe fn store<V: Vector, const N: usize>(vectors: [V; N], to: *mut f32) {
 /// type are made only in functions that are compiled for it.
 trait Vector: Copy {
     const LANES: usize;
+    /// As many rows of a product are computed at once, at most 8: their sums, a row of a panel and a
+    /// factor fill the registers.
+    const ROWS: usize;
     fn splat(value: f32) -> Self;
     /// # Safety
     /// There are so many elements.
@@ -725,6 +758,13 @@ trait Vector: Copy {
     fn nonzero(self) -> u64;
     /// The lanes whose bit is set, and zeros.
     fn chosen(self, bits: u64) -> Self;
+    /// Writes the positions of the bits of a word from `first` on, and says how many there are. Without
+    /// a branch that depends on them: several are written at a time, and those count that the next ones
+    /// do not write over.
+    ///
+    /// # Safety
+    /// There is room for them and [`SLACK`] more.
+    unsafe fn list_word(word: u64, first: usize, positions: *mut u32) -> usize;
 }
 
 /// Four numbers, on any machine.
@@ -733,6 +773,7 @@ struct Four([f32; 4]);
 
 impl Vector for Four {
     const LANES: usize = 4;
+    const ROWS: usize = 6;
 
     #[inline(always)]
     fn splat(value: f32) -> Four {
@@ -790,23 +831,31 @@ impl Vector for Four {
         let lane = |lane: usize| if bits >> lane & 1 == 1 { self.0[lane] } else { 0.0 };
         Four(std::array::from_fn(lane))
     }
+
+    #[inline(always)]
+    unsafe fn list_word(word: u64, first: usize, positions: *mut u32) -> usize {
+        // SAFETY: by the contract.
+        unsafe { list_bytes(word, first, positions) }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod wide {
     use std::arch::x86_64::*;
 
-    use super::Vector;
+    use super::{Vector, list_bytes};
 
     macro_rules! vector {
         (
-            $ty:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident,
+            $ty:ty, $lanes:literal, rows: $rows:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident,
             first($count:ident) = $mask:expr, $load_first:ident, $store_first:ident,
             nonzero($vector:ident) = $nonzero:expr,
-            chosen($values:ident, $bits:ident) = $chosen:expr
+            chosen($values:ident, $bits:ident) = $chosen:expr,
+            list: $list:ident
         ) => {
             impl Vector for $ty {
                 const LANES: usize = $lanes;
+                const ROWS: usize = $rows;
 
                 #[inline(always)]
                 fn splat(value: f32) -> $ty {
@@ -863,6 +912,12 @@ mod wide {
                     // SAFETY: as above.
                     unsafe { $chosen }
                 }
+
+                #[inline(always)]
+                unsafe fn list_word(word: u64, first: usize, positions: *mut u32) -> usize {
+                    // SAFETY: as above, and by the contract.
+                    unsafe { $list(word, first, positions) }
+                }
             }
         };
     }
@@ -887,6 +942,7 @@ mod wide {
     vector!(
         __m256,
         8,
+        rows: 6,
         _mm256_set1_ps,
         _mm256_loadu_ps,
         _mm256_storeu_ps,
@@ -904,11 +960,35 @@ mod wide {
             let set = _mm256_and_si256(_mm256_set1_epi32(bits as i32), lanes);
             let mask = _mm256_cmpeq_epi32(set, lanes);
             _mm256_and_ps(values, _mm256_castsi256_ps(mask))
-        }
+        },
+        list: list_bytes
     );
+
+    /// [`Vector::list_word`], sixteen at a time.
+    ///
+    /// # Safety
+    /// As for that.
+    #[inline]
+    #[target_feature(enable = "avx512f,popcnt")]
+    unsafe fn list_sixteens(word: u64, first: usize, positions: *mut u32) -> usize {
+        let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let mut at = _mm512_add_epi32(_mm512_set1_epi32(first as i32), lanes);
+        let mut count = 0;
+        for part in 0..4 {
+            let bits = (word >> (16 * part)) as u16;
+            let found = _mm512_maskz_compress_epi32(bits, at);
+            // SAFETY: by the contract.
+            unsafe { _mm512_storeu_si512(positions.add(count).cast(), found) };
+            count += bits.count_ones() as usize;
+            at = _mm512_add_epi32(at, _mm512_set1_epi32(16));
+        }
+        count
+    }
+
     vector!(
         __m512,
         16,
+        rows: 8,
         _mm512_set1_ps,
         _mm512_loadu_ps,
         _mm512_storeu_ps,
@@ -918,6 +998,7 @@ mod wide {
         _mm512_maskz_loadu_ps,
         _mm512_mask_storeu_ps,
         nonzero(vector) = u64::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(vector, _mm512_setzero_ps())),
-        chosen(values, bits) = _mm512_maskz_mov_ps(bits as u16, values)
+        chosen(values, bits) = _mm512_maskz_mov_ps(bits as u16, values),
+        list: list_sixteens
     );
 }
