@@ -33,7 +33,7 @@ use crate::kernel::{BufferId, Direction, Kernel, Program, Stage, bits::pack, til
 use facts::Facts;
 use math::{Code, Vector, vconst};
 use values::Place;
-pub use wide::widen;
+pub use wide::{Vectors, widen};
 
 /// A kernel's function and what it must be called with.
 ///

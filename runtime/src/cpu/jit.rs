@@ -8,7 +8,9 @@ use cranelift_codegen::settings::{Configurable, Flags, builder};
 use cranelift_codegen::{Context, ir};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError, ModuleReloc, default_libcall_names};
-use fgi_compiler::emit::clif::{Frame, NativeKernel, Product, Products, Size, Target, emit, widen};
+use fgi_compiler::emit::clif::{
+    Frame, NativeKernel, Product, Products, Size, Target, Vectors, emit, widen,
+};
 use fgi_compiler::kernel::{Kernel, Program};
 use rayon::{ThreadPool, prelude::*};
 
@@ -41,12 +43,12 @@ pub(super) fn compile(
     let mut code = Code(Some(JITModule::new(module)));
     let Some(module) = &mut code.0 else { return Ok((code, Vec::new())) };
     let shared = Mutex::new(&mut *module);
-    let is_wide = is_wide && has_wide_vectors();
+    let widest = wide_vectors().filter(|_| is_wide);
     let kernels: Vec<&Kernel> = program.kernels().collect();
     let compile = |kernel: &&Kernel| {
         let native = emit(program, kernel, windows, Target::new(&*isa), multiplied);
         let NativeKernel { function, dims, products, ahead } = native;
-        let wide = is_wide.then_some(ahead.as_slice());
+        let wide = widest.map(|widest| (widest, ahead.as_slice()));
         let id = define(&shared, &*isa, &kernel.name, function, wide)?;
         Ok((id, dims, products))
     };
@@ -73,17 +75,17 @@ fn define(
     isa: &dyn TargetIsa,
     name: &str,
     mut function: ir::Function,
-    wide: Option<&[ir::Value]>,
+    wide: Option<(Vectors, &[ir::Value])>,
 ) -> Result<FuncId, Error> {
     let failed = |error: ModuleError| Error::Compile(format!("kernel {name}: {error:?}"));
     let lock = || module.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(ahead) = wide {
+    if let Some((widest, ahead)) = wide {
         let mut loops = 0..;
-        widen(&mut function, ahead, |function, signature, bytes| {
+        widen(&mut function, ahead, widest, |function, signature, bytes| {
             let name = format!("{name}_loop_{}", loops.next().unwrap_or(0));
             let mut module = lock();
             let id = module.declare_function(&name, Linkage::Local, signature).map_err(failed)?;
-            module.define_function_bytes(id, 32, bytes, &[]).map_err(failed)?;
+            module.define_function_bytes(id, 64, bytes, &[]).map_err(failed)?;
             Ok::<_, Error>(module.declare_func_in_func(id, function))
         })?;
     }
@@ -102,12 +104,16 @@ fn define(
     Ok(id)
 }
 
-/// What [`widen`] makes code for.
-fn has_wide_vectors() -> bool {
+/// What [`widen`] can make code with.
+fn wide_vectors() -> Option<Vectors> {
     #[cfg(all(target_arch = "x86_64", unix))]
-    return is_x86_feature_detected!("avx2");
+    return match is_x86_feature_detected!("avx2") {
+        true if is_x86_feature_detected!("avx512dq") => Some(Vectors::Avx512),
+        true => Some(Vectors::Avx2),
+        false => None,
+    };
     #[cfg(not(all(target_arch = "x86_64", unix)))]
-    return false;
+    return None;
 }
 
 /// What code for this machine is made with; `is_pic` if it is to be linked.

@@ -1,7 +1,7 @@
 //! Elements that are kept as bits, eight to a byte, the first in the lowest bit.
 //!
-//! The four lanes of a vector are half a byte. [`super::wide`] knows these instructions: eight lanes are
-//! a whole one.
+//! The four lanes of a vector are half a byte. [`super::wide`] knows these instructions: more lanes are
+//! whole ones.
 
 use cranelift::prelude::*;
 

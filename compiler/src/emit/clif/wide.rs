@@ -1,13 +1,13 @@
-//! Vector loops in eight lanes instead of four, for machines with AVX2.
+//! Vector loops in eight lanes instead of four, for machines with AVX2, or in sixteen with AVX-512.
 //!
 //! Cranelift has no vectors of more than 128 bits. A loop over an axis whose body is the same for
-//! every lane ([`Body`]) can as well run for eight lanes at once: [`widen`] has the body assembled as a
-//! function of its own ([`avx2`]) and calls it before the loop, which is left with what remains. The
+//! every lane ([`Body`]) can as well run for more lanes at once: [`widen`] has the body assembled as a
+//! function of its own ([`x86`]) and calls it before the loop, which is left with what remains. The
 //! lanes are computed by the same operations in the same order, so results are the same to the bit (of
 //! two NaN, an addition may give the other).
 
-mod avx2;
 mod body;
+mod x86;
 
 use cranelift::codegen::cursor::{Cursor, FuncCursor};
 use cranelift::codegen::flowgraph::ControlFlowGraph;
@@ -19,26 +19,57 @@ use cranelift::prelude::*;
 use super::{memory, signature};
 use body::{Body, Conditions};
 
-/// How many lanes of a loop there were, and how many there are.
+/// How many lanes of a loop there were.
 const NARROW: i64 = 4;
-const WIDE: i64 = 8;
 
-/// Has every loop that can be run in eight lanes call a function that does so, which also fetches what
-/// is at the addresses `ahead` ([`NativeKernel::ahead`](super::NativeKernel::ahead)). `define` makes a
-/// function of machine code with a signature, to be called from `function`; it must be aligned to 32
-/// bytes.
+/// Vectors that are wider than Cranelift's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vectors {
+    /// Of 256 bits: AVX2 and FMA.
+    Avx2,
+    /// Of 512 bits: AVX-512 F and DQ.
+    Avx512,
+}
+
+impl Vectors {
+    /// Of 32 bits.
+    fn lanes(self) -> i64 {
+        self.bytes() as i64 / 4
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Vectors::Avx2 => 32,
+            Vectors::Avx512 => 64,
+        }
+    }
+
+    fn registers(self) -> usize {
+        match self {
+            Vectors::Avx2 => 16,
+            Vectors::Avx512 => 32,
+        }
+    }
+}
+
+/// Has every loop that can be run in more lanes call a function that does so, which also fetches what
+/// is at the addresses `ahead` ([`NativeKernel::ahead`](super::NativeKernel::ahead)). `widest` is what
+/// the machine has; whatever has AVX-512 has AVX2. `define` makes a function of machine code with a
+/// signature, to be called from `function`; it must be aligned to 64 bytes.
 pub fn widen<E>(
     function: &mut Function,
     ahead: &[Value],
+    widest: Vectors,
     mut define: impl FnMut(&mut Function, &Signature, &[u8]) -> Result<FuncRef, E>,
 ) -> Result<(), E> {
     let flow = ControlFlowGraph::with_function(function);
     let blocks: Vec<Block> = function.layout.blocks().collect();
     for block in blocks {
-        let Some(found) = Loop::find(function, &flow, block) else { continue };
+        let Some(found) = Loop::find(function, &flow, block, widest) else { continue };
         found.hoist(function);
         let outer = Outer::find(function, &flow, &found);
-        if outer.is_none() && found.extent(function).is_some_and(|extent| extent < 2 * WIDE) {
+        let extent = found.extent(function);
+        if outer.is_none() && extent.is_some_and(|extent| extent < 2 * found.vectors.lanes()) {
             // One vector is not worth a call.
             continue;
         }
@@ -69,6 +100,7 @@ impl Bodies {
 }
 
 /// A loop of one block over an index, four at a time: `while index < end { …; index += 4 }`.
+#[derive(Clone, Copy)]
 struct Loop {
     block: Block,
     index: Value,
@@ -78,10 +110,17 @@ struct Loop {
     entry: Inst,
     /// Where it goes on.
     after: Block,
+    /// What it is to run in: the widest vectors, unless narrower ones leave nothing.
+    vectors: Vectors,
 }
 
 impl Loop {
-    fn find(function: &Function, flow: &ControlFlowGraph, block: Block) -> Option<Loop> {
+    fn find(
+        function: &Function,
+        flow: &ControlFlowGraph,
+        block: Block,
+        widest: Vectors,
+    ) -> Option<Loop> {
         let dfg = &function.dfg;
         let [index] = *dfg.block_params(block) else { return None };
         let (end, next, after) = loop_branch(function, function.layout.last_inst(block)?, block)?;
@@ -92,7 +131,10 @@ impl Loop {
         let (entry_end, start, entry_after) = loop_branch(function, entry.inst, block)?;
         let is_whole =
             (entry_end, entry_after) == (end, after) && dfg.block_params(after).is_empty();
-        (is_step && is_whole).then_some(Loop { block, index, start, end, entry: entry.inst, after })
+        let found = Loop { block, index, start, end, entry: entry.inst, after, vectors: widest };
+        let narrower = Loop { vectors: Vectors::Avx2, ..found };
+        let is_better = !found.is_whole(function) && narrower.is_whole(function);
+        (is_step && is_whole).then_some(if is_better { narrower } else { found })
     }
 
     /// How many lanes there are in all, if that is known.
@@ -102,7 +144,7 @@ impl Loop {
 
     /// There are whole wide vectors.
     fn is_whole(&self, function: &Function) -> bool {
-        self.extent(function).is_some_and(|extent| extent % WIDE == 0)
+        self.extent(function).is_some_and(|extent| extent % self.vectors.lanes() == 0)
     }
 
     fn is_invariant(&self, function: &Function, value: Value) -> bool {
@@ -138,7 +180,8 @@ impl Loop {
             let rows = outer.and_then(|outer| {
                 Some((outer, outer.strides(function, body, &bodies.conditions)?))
             });
-            let code = avx2::assemble(body, rows.as_ref().map(|(_, strides)| strides.as_slice()));
+            let strides = rows.as_ref().map(|(_, strides)| strides.as_slice());
+            let code = x86::assemble(body, self.vectors, strides);
             let mut signature = signature(function.signature.call_conv, 3);
             signature.returns.push(AbiParam::new(types::I64));
             let callee = define(function, &signature, &code.bytes)?;
@@ -171,18 +214,18 @@ impl Loop {
         function: &mut Function,
         body: &Body,
         callee: FuncRef,
-        frame: avx2::Frame,
+        frame: x86::Frame,
         outer: Option<&Outer>,
     ) -> Block {
         let is_all = self.is_whole(function);
-        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, frame.size, 5);
+        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, frame.size, 6);
         let slot = function.create_sized_stack_slot(slot);
         let block = function.dfg.make_block();
         function.layout.insert_block(block, self.block);
         let mut cursor = FuncCursor::new(function).at_bottom(block);
         let start = cursor.ins().stack_addr(types::I64, slot, 0);
         for (at, pointer) in body.pointers.iter().enumerate() {
-            cursor.ins().store(memory(), *pointer, start, avx2::Frame::pointer(at));
+            cursor.ins().store(memory(), *pointer, start, x86::Frame::pointer(at));
         }
         for (at, vector) in body.uniforms.iter().enumerate() {
             cursor.ins().store(memory(), *vector, start, frame.uniform(at));

@@ -6,7 +6,7 @@ use cranelift::jit::{JITBuilder, JITModule};
 use cranelift::module::{Linkage, Module, default_libcall_names};
 use cranelift::prelude::*;
 
-use crate::emit::clif::{Frame, Products, Target, emit, widen};
+use crate::emit::clif::{Frame, Products, Target, Vectors, emit, widen};
 use crate::graph::op::{Signature, TABLE};
 use crate::graph::{Clock, Dim, Elem, Input, Pointwise, Type};
 use crate::kernel::{
@@ -70,12 +70,29 @@ extern "C" fn no_product(
 /// What code may be made of, where the machine has it.
 #[derive(Clone, Copy)]
 struct Allowed {
-    eight_lanes: bool,
+    wide: Option<Vectors>,
     fma: bool,
 }
 
-const FOUR_LANES: Allowed = Allowed { eight_lanes: false, fma: true };
-const EIGHT_LANES: Allowed = Allowed { eight_lanes: true, fma: true };
+const FOUR_LANES: Allowed = Allowed { wide: None, fma: true };
+
+/// Eight lanes and sixteen, where the machine has them.
+fn wide() -> Vec<Allowed> {
+    #[cfg(all(target_arch = "x86_64", unix))]
+    let all = [
+        (Vectors::Avx2, is_x86_feature_detected!("avx2")),
+        (Vectors::Avx512, is_x86_feature_detected!("avx512dq")),
+    ];
+    #[cfg(not(all(target_arch = "x86_64", unix)))]
+    let all: [(Vectors, bool); 0] = [];
+    let there = all.into_iter().filter(|(_, is_there)| *is_there);
+    there.map(|(vectors, _)| Allowed { wide: Some(vectors), ..FOUR_LANES }).collect()
+}
+
+/// And four.
+fn all_lanes() -> impl Iterator<Item = Allowed> {
+    std::iter::once(FOUR_LANES).chain(wide())
+}
 
 /// Runs a program of one kernel on all elements of the arrays: the result, and how many loops were made
 /// wide.
@@ -89,12 +106,12 @@ fn run(program: &Program, inputs: &[Vec<f32>], allowed: Allowed) -> (Vec<f32>, u
     let mut native = emit(program, &program.forward[0], &windows, target, Products::Called);
     assert!(native.dims.is_empty() && native.products.is_empty());
     let mut loops = 0;
-    if allowed.eight_lanes {
-        widen(&mut native.function, &native.ahead, |function, signature, code| {
+    if let Some(vectors) = allowed.wide {
+        widen(&mut native.function, &native.ahead, vectors, |function, signature, code| {
             loops += 1;
             let name = format!("loop_{loops}");
             let id = module.declare_function(&name, Linkage::Local, signature).unwrap();
-            module.define_function_bytes(id, 32, code, &[]).unwrap();
+            module.define_function_bytes(id, 64, code, &[]).unwrap();
             Ok::<_, Infallible>(module.declare_func_in_func(id, function))
         })
         .unwrap();
@@ -241,28 +258,28 @@ fn functions_of_two_operands() {
 }
 
 #[test]
-fn eight_lanes_give_the_bits_of_four() {
-    #[cfg(all(target_arch = "x86_64", unix))]
-    if is_x86_feature_detected!("avx2") {
-        let operand = |seed: u64| {
-            let bits = (0..40_003).map(|at| scramble(at ^ seed << 40) as u32);
-            let numbers = bits.clone().map(|bits| bits as f32 / 2f32.powi(28) - 8.0);
-            let special = SPECIAL.iter().cycle().skip(seed as usize).take(400).copied();
-            special.chain(bits.map(f32::from_bits)).chain(numbers).collect::<Vec<f32>>()
-        };
-        let operands = [0, 1, 2].map(operand);
-        let is_float = |signature| matches!(signature, Signature::Float | Signature::Numeric);
+fn more_lanes_give_the_bits_of_four() {
+    let operand = |seed: u64| {
+        let bits = (0..40_003).map(|at| scramble(at ^ seed << 40) as u32);
+        let numbers = bits.clone().map(|bits| bits as f32 / 2f32.powi(28) - 8.0);
+        let special = SPECIAL.iter().cycle().skip(seed as usize).take(400).copied();
+        special.chain(bits.map(f32::from_bits)).chain(numbers).collect::<Vec<f32>>()
+    };
+    let operands = [0, 1, 2].map(operand);
+    let is_float = |signature| matches!(signature, Signature::Float | Signature::Numeric);
+    for lanes in wide() {
         let mut narrow = Vec::new();
         for row in TABLE.iter().filter(|row| is_float(row.signature)) {
             let inputs = &operands[..row.arity];
-            let (found, loops) = run(&program(row.op), inputs, EIGHT_LANES);
+            let (found, loops) = run(&program(row.op), inputs, lanes);
             let (expected, _) = run(&program(row.op), inputs, FOUR_LANES);
             for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 let args: Vec<f32> = inputs.iter().map(|input| input[at]).collect();
                 // Which of two NaN an addition gives depends on the order of its operands.
                 let is_equal =
                     found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
-                assert!(is_equal, "{}{args:?} = {found:e}, not {expected:e}", row.name);
+                let (name, wide) = (row.name, lanes.wide);
+                assert!(is_equal, "{wide:?}: {name}{args:?} = {found:e}, not {expected:e}");
             }
             if loops == 0 {
                 narrow.push(row.name);
@@ -293,9 +310,9 @@ fn rows() {
     stage.stores = vec![Store { buffer: BufferId(2), at: in_row, value: Val(4) }];
     let inputs: [Vec<f32>; 2] = [5 * 16, 16].map(|count| (1..=count).map(|at| at as f32).collect());
     let expected: Vec<f32> = (0..80).map(|at| inputs[0][at] * inputs[1][at % 16]).collect();
-    for lanes in [FOUR_LANES, EIGHT_LANES] {
+    for lanes in all_lanes() {
         let (found, loops) = run(&program, &inputs, lanes);
-        assert_eq!((found, loops), (expected.clone(), usize::from(lanes.eight_lanes)));
+        assert_eq!((found, loops), (expected.clone(), usize::from(lanes.wide.is_some())));
     }
     // A condition that only one row meets.
     let stage = &mut program.forward[0].stages[0];
@@ -306,12 +323,12 @@ fn rows() {
     stage.stores[0].value = Val(7);
     let of_row = |at: usize| if at / 16 == 2 { inputs[0][at] } else { expected[at] };
     let expected: Vec<f32> = (0..80).map(of_row).collect();
-    for lanes in [FOUR_LANES, EIGHT_LANES] {
+    for lanes in all_lanes() {
         assert_eq!(run(&program, &inputs, lanes).0, expected);
     }
 }
 
-/// Bits are written and read by vectors of four lanes and of eight.
+/// Bits are written and read by vectors of four lanes and of more.
 #[test]
 fn bits() {
     let floats: Vec<f32> = (0..40).map(|at| f32::from(at * at % 7 < 3)).collect();
@@ -320,8 +337,8 @@ fn bits() {
         (program.buffers[0].bits, program.buffers[1].bits) = (from_bits, to_bits);
         program
     };
-    for lanes in [FOUR_LANES, EIGHT_LANES] {
-        let is_wide = lanes.eight_lanes;
+    for lanes in all_lanes() {
+        let is_wide = lanes.wide.is_some();
         let (bits, loops) = run(&copy(false, true), std::slice::from_ref(&floats), lanes);
         let bytes = floats.chunks(8).map(|chunk| {
             let set = chunk.iter().enumerate().filter(|(_, value)| **value != 0.0);

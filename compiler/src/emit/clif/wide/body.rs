@@ -243,7 +243,7 @@ struct Reader<'a> {
 }
 
 /// An integer on the way from or to bits in memory (see [`super::super::bits`]), whatever its place in
-/// their byte, which is the whole of it for eight lanes.
+/// their byte: eight lanes have the whole of it, sixteen have two.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Scalar {
     /// It says where in a byte a bit is.

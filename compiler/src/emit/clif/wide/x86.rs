@@ -1,4 +1,5 @@
-//! A [`Body`] as machine code: a loop over eight lanes with AVX2, for the System V calling convention.
+//! A [`Body`] as machine code: a loop over eight lanes with AVX2, or over sixteen with AVX-512, for the
+//! System V calling convention.
 //!
 //! `extern "sysv64" fn(frame, index, end) -> index` runs as many whole vectors as there are.
 //!
@@ -12,6 +13,7 @@ use std::collections::HashMap;
 
 use cranelift::prelude::FloatCC;
 
+use super::Vectors;
 use super::body::{Body, Direction, FloatOp, IntegerOp, Op, Width};
 
 pub(super) struct Code {
@@ -20,10 +22,11 @@ pub(super) struct Code {
 }
 
 /// What the function finds its data by: pointers, then uniforms, then room for values. A uniform is put
-/// into the first half of its place; the function fills the other half. A vector of two stores would
-/// be waited for: loads get what stores still hold only if one of them has all of it.
+/// into the first four lanes of its place; the function fills the others. A vector of several stores
+/// would be waited for: loads get what stores still hold only if one of them has all of it.
 #[derive(Clone, Copy)]
 pub(super) struct Frame {
+    vectors: Vectors,
     uniforms: u32,
     pub size: u32,
 }
@@ -44,7 +47,12 @@ impl Frame {
     }
 
     pub fn uniform(self, at: usize) -> i32 {
-        self.uniforms as i32 + VECTOR * at as i32
+        self.uniforms as i32 + (self.vectors.bytes() * at) as i32
+    }
+
+    /// With room for so many more vectors.
+    fn grown(self, vectors: usize) -> Frame {
+        Frame { size: self.size + (self.vectors.bytes() * vectors) as u32, ..self }
     }
 }
 
@@ -53,13 +61,10 @@ const BIT_OF_LANE: [u64; 4] = [1 | 2 << 32, 4 | 8 << 32, 16 | 32 << 32, 64 | 128
 
 const LANES: Memory = Memory::Constant(0);
 
-/// Bytes of a vector.
-const VECTOR: i32 = 32;
-
 /// With `strides` the function runs several rows: from one to the next, pointers move by so many bytes.
-pub(super) fn assemble(body: &Body, strides: Option<&[i32]>) -> Code {
-    let uniforms = (8 * (body.pointers.len() as u32 + 2)).next_multiple_of(VECTOR as u32);
-    let frame = Frame { uniforms, size: uniforms + VECTOR as u32 * body.uniforms.len() as u32 };
+pub(super) fn assemble(body: &Body, vectors: Vectors, strides: Option<&[i32]>) -> Code {
+    let uniforms = (8 * (body.pointers.len() + 2)).next_multiple_of(vectors.bytes()) as u32;
+    let frame = Frame { vectors, uniforms, size: uniforms }.grown(body.uniforms.len());
     let with_residents = |count: usize| {
         let mut assembler = Assembler::new(body, frame);
         assembler.residents = assembler.most_used(count);
@@ -67,15 +72,16 @@ pub(super) fn assemble(body: &Body, strides: Option<&[i32]>) -> Code {
         assembler
     };
     let mut best = with_residents(0);
-    for count in 1..=MOST_RESIDENTS {
+    // An operation needs the registers that are left: for its operands and its result.
+    for count in 1..=vectors.registers() - 4 {
         let next = with_residents(count);
         if next.residents.len() < count || next.spills > best.spills {
             break;
         }
         best = next;
     }
-    let size = (frame.size + VECTOR as u32 * best.spills).max(8);
-    Code { bytes: best.finish(), frame: Frame { size, ..frame } }
+    let frame = frame.grown(best.spills);
+    Code { bytes: best.finish(), frame }
 }
 
 // Integer registers by their numbers.
@@ -87,10 +93,8 @@ const R11: u8 = 11;
 /// These keep pointers; the second half must be left as it was found.
 const POINTERS: [u8; 10] = [1, 8, 9, 10, 3, 5, 12, 13, 14, 15];
 const FREE_POINTERS: usize = 4;
-/// Vector registers.
-const REGISTERS: usize = 16;
-/// An operation needs those that are left: for its operands and its result.
-const MOST_RESIDENTS: usize = REGISTERS - 4;
+/// The mask register that is used, for a moment each time.
+const K1: u8 = 1;
 
 /// Where a vector is in memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -112,24 +116,30 @@ enum Source {
 
 /// An instruction on vectors; see [`Assembler::vector`].
 #[derive(Clone, Copy)]
-struct Vex {
+struct Instruction {
     /// The prefix: 0 for none, 1 for 66, 2 for F3, 3 for F2.
     prefix: u8,
     /// The table of opcodes: 1 for 0F, 2 for 0F38, 3 for 0F3A.
     map: u8,
     opcode: u8,
-    /// The bit W, where it tells f64 from f32.
-    wide: u8,
+    /// Lanes of 64 bits; where that makes no difference, 32.
+    width: Width,
 }
 
-const fn vex(prefix: u8, map: u8, opcode: u8) -> Vex {
-    Vex { prefix, map, opcode, wide: 0 }
+const fn instruction(prefix: u8, map: u8, opcode: u8) -> Instruction {
+    Instruction { prefix, map, opcode, width: Width::W32 }
 }
 
-const LOAD: Vex = vex(0, 1, 0x10);
-const STORE: Vex = vex(0, 1, 0x11);
-/// Four lanes from memory, twice: `vbroadcastf128`.
-const WIDEN: Vex = vex(1, 2, 0x1A);
+impl Instruction {
+    const fn on(self, width: Width) -> Instruction {
+        Instruction { width, ..self }
+    }
+}
+
+const LOAD: Instruction = instruction(0, 1, 0x10);
+const STORE: Instruction = instruction(0, 1, 0x11);
+/// Four lanes from memory, again and again: `vbroadcastf128`, `vbroadcastf32x4`.
+const WIDEN: Instruction = instruction(1, 2, 0x1A);
 
 /// A value of the body.
 struct Value {
@@ -145,7 +155,7 @@ struct Assembler<'a> {
     frame: Frame,
     bytes: Vec<u8>,
     values: Vec<Value>,
-    registers: [Option<usize>; REGISTERS],
+    registers: Vec<Option<usize>>,
     /// What stays in the last registers through all iterations.
     residents: Vec<Memory>,
     /// Registers of the operation at hand.
@@ -153,7 +163,7 @@ struct Assembler<'a> {
     constants: Vec<[u64; 4]>,
     /// Where a constant's distance is still to be written, and from where it counts.
     distances: Vec<(usize, usize, usize)>,
-    spills: u32,
+    spills: usize,
     /// The registers of pointers: the most used ones have one.
     pointers: Vec<Option<u8>>,
 }
@@ -207,7 +217,7 @@ impl<'a> Assembler<'a> {
             frame,
             bytes: Vec::new(),
             values,
-            registers: [None; REGISTERS],
+            registers: vec![None; frame.vectors.registers()],
             residents: Vec::new(),
             pinned: Vec::new(),
             constants,
@@ -215,6 +225,14 @@ impl<'a> Assembler<'a> {
             spills: 0,
             pointers: registers_of_pointers(body),
         }
+    }
+
+    fn vectors(&self) -> Vectors {
+        self.frame.vectors
+    }
+
+    fn lanes(&self) -> u8 {
+        self.vectors().lanes() as u8
     }
 
     /// So many of the vectors that are the same in all iterations, if there are as many that are used
@@ -228,7 +246,7 @@ impl<'a> Assembler<'a> {
             };
         for ((op, _), value) in self.body.ops.iter().zip(&self.values) {
             match (op, value.home) {
-                (Op::LoadBits(_), _) => add(LANES, 2),
+                (Op::LoadBits(_), _) if self.vectors() == Vectors::Avx2 => add(LANES, 2),
                 (Op::Constant(_) | Op::Uniform(_), Some(home)) => add(home, value.uses.len()),
                 _ => {}
             }
@@ -246,24 +264,24 @@ impl<'a> Assembler<'a> {
                 self.load_pointer(register, at);
             }
         }
-        // The last index at which a whole vector starts: `sub rdx, 8`.
-        self.bytes.extend([0x48, 0x83, 0xEA, 8]);
+        // The last index at which a whole vector starts: `sub rdx, lanes`.
+        self.bytes.extend([0x48, 0x83, 0xEA, self.lanes()]);
         let skip = self.compare_and_jump(0x8F);
         (0..self.body.uniforms.len()).for_each(|at| self.widen_uniform(at));
         for (at, memory) in self.residents.clone().into_iter().enumerate() {
             if matches!(memory, Memory::Constant(_)) {
-                self.vector(LOAD, resident(at), 0, Source::Memory(memory), None);
+                self.vector(LOAD, self.resident(at), 0, Source::Memory(memory), None);
             }
         }
-        while !self.bytes.len().is_multiple_of(VECTOR as usize) {
+        while !self.bytes.len().is_multiple_of(32) {
             self.bytes.push(0x90);
         }
         let start = self.bytes.len();
         for at in 0..self.body.ops.len() {
             self.operation(at);
         }
-        // `add rsi, 8`
-        self.bytes.extend([0x48, 0x83, 0xC6, 8]);
+        // `add rsi, lanes`
+        self.bytes.extend([0x48, 0x83, 0xC6, self.lanes()]);
         let again = self.compare_and_jump(0x8E);
         self.land(again, start);
         if let Some(strides) = strides {
@@ -291,16 +309,18 @@ impl<'a> Assembler<'a> {
 
     /// The code, and after it the constants.
     fn finish(mut self) -> Vec<u8> {
-        while !self.bytes.len().is_multiple_of(VECTOR as usize) {
+        let size = self.vectors().bytes();
+        while !self.bytes.len().is_multiple_of(size) {
             self.bytes.push(0xCC);
         }
         let start = self.bytes.len();
         for (place, from, constant) in &self.distances {
-            let distance = (start + VECTOR as usize * constant - from) as i32;
+            let distance = (start + size * constant - from) as i32;
             self.bytes[*place..*place + 4].copy_from_slice(&distance.to_le_bytes());
         }
         for bits in &self.constants {
-            self.bytes.extend(bits.iter().flat_map(|bits| bits.to_le_bytes()));
+            let bytes = bits.iter().flat_map(|bits| bits.to_le_bytes()).cycle();
+            self.bytes.extend(bytes.take(size));
         }
         self.bytes
     }
@@ -394,17 +414,12 @@ impl<'a> Assembler<'a> {
             Op::LoadBits(pointer) => {
                 let to = self.result(at);
                 self.locate_bits(pointer);
-                let lanes = self.place(LANES);
-                self.vector(vex(1, 2, 0x78), to, 0, Source::Memory(Memory::Byte), None);
-                self.vector(vex(1, 1, 0xDB), to, to, lanes, None);
-                self.vector(vex(1, 1, 0x76), to, to, lanes, None);
+                self.load_bits(to);
             }
             Op::StoreBits(pointer) => {
                 let value = self.register(args[0], at);
                 self.locate_bits(pointer);
-                // Their signs: `vmovmskps eax, value`, `mov [r11], al`.
-                self.vector(vex(0, 1, 0x50), RAX, 0, Source::Register(value), None);
-                self.bytes.extend([0x41, 0x88, 0x03]);
+                self.store_bits(value);
                 self.release(args, at);
             }
             Op::Float(float, width) => match float_instruction(float, width) {
@@ -417,16 +432,22 @@ impl<'a> Assembler<'a> {
             Op::MulAdd(width) => self.multiply_add(at, width),
             Op::Integer(integer, width) => {
                 let commutes = !matches!(integer, IntegerOp::Sub | IntegerOp::Greater);
-                self.binary(integer_instruction(integer, width), commutes, at, None);
+                let instruction = integer_instruction(integer, width);
+                match integer {
+                    IntegerOp::Equal | IntegerOp::Greater => {
+                        self.compare(instruction, commutes, at, None);
+                    }
+                    _ => self.binary(instruction, commutes, at, None),
+                }
             }
             Op::Compare(condition, width) => {
-                let immediate = Some(predicate(condition));
-                self.binary(vex(width as u8, 1, 0xC2), false, at, immediate);
+                let compare = instruction(width as u8, 1, 0xC2).on(width);
+                self.compare(compare, false, at, Some(predicate(condition)));
             }
-            Op::And => self.binary(vex(0, 1, 0x54), true, at, None),
-            Op::AndNot => self.binary(vex(0, 1, 0x55), false, at, None),
-            Op::Or => self.binary(vex(0, 1, 0x56), true, at, None),
-            Op::Xor => self.binary(vex(0, 1, 0x57), true, at, None),
+            Op::And => self.binary(instruction(0, 1, 0x54), true, at, None),
+            Op::AndNot => self.binary(instruction(0, 1, 0x55), false, at, None),
+            Op::Or => self.binary(instruction(0, 1, 0x56), true, at, None),
+            Op::Xor => self.binary(instruction(0, 1, 0x57), true, at, None),
             Op::Blend(width) => {
                 let mask = self.register(args[0], at);
                 let otherwise = self.register(args[2], at);
@@ -434,8 +455,7 @@ impl<'a> Assembler<'a> {
                 self.pin(then);
                 self.release(args, at);
                 let to = self.result(at);
-                let blend = vex(1, 3, 0x4A + width as u8);
-                self.vector(blend, to, otherwise, then, Some(mask << 4));
+                self.blend(width, to, mask, then, otherwise);
             }
             Op::Shift(direction, by, width) => {
                 let from = self.register(args[0], at);
@@ -447,30 +467,114 @@ impl<'a> Assembler<'a> {
                     Direction::RightWithSign => 4,
                 };
                 // The result stands where other instructions have their first operand.
-                let shift = vex(1, 1, 0x72 + width as u8);
+                let shift = instruction(1, 1, 0x72 + width as u8).on(width);
                 self.vector(shift, variant, to, Source::Register(from), Some(by));
             }
-            Op::FromInteger => self.unary(vex(0, 1, 0x5B), at, None),
+            Op::FromInteger => self.unary(instruction(0, 1, 0x5B), at, None),
             Op::High => {
                 let from = self.register(args[0], at);
                 self.release(args, at);
                 let to = self.result(at);
                 // The result stands where other instructions have their second operand.
-                self.vector(vex(1, 3, 0x19), from, 0, Source::Register(to), Some(1));
+                let high = match self.vectors() {
+                    Vectors::Avx2 => instruction(1, 3, 0x19),
+                    Vectors::Avx512 => instruction(1, 3, 0x1B).on(Width::W64),
+                };
+                self.vector(high, from, 0, Source::Register(to), Some(1));
             }
-            Op::Widen => self.unary(vex(0, 1, 0x5A), at, None),
-            Op::Narrow => self.unary(vex(1, 1, 0x5A), at, None),
+            Op::Widen => self.unary(instruction(0, 1, 0x5A), at, None),
+            Op::Narrow => self.unary(instruction(1, 1, 0x5A).on(Width::W64), at, None),
             Op::Join => {
                 let low = self.register(args[0], at);
                 let high = self.register(args[1], at);
                 self.release(args, at);
                 let to = self.result(at);
-                self.vector(vex(1, 3, 0x18), to, low, Source::Register(high), Some(1));
+                let join = match self.vectors() {
+                    Vectors::Avx2 => instruction(1, 3, 0x18),
+                    Vectors::Avx512 => instruction(1, 3, 0x1A).on(Width::W64),
+                };
+                self.vector(join, to, low, Source::Register(high), Some(1));
             }
         }
     }
 
-    fn unary(&mut self, instruction: Vex, at: usize, immediate: Option<u8>) {
+    /// All ones in the lanes whose bit is set of those at r11.
+    fn load_bits(&mut self, to: u8) {
+        match self.vectors() {
+            Vectors::Avx2 => {
+                let lanes = self.place(LANES);
+                // `vpbroadcastb`, `vpand`, `vpcmpeqd`
+                self.vector(instruction(1, 2, 0x78), to, 0, Source::Memory(Memory::Byte), None);
+                self.vector(instruction(1, 1, 0xDB), to, to, lanes, None);
+                self.vector(instruction(1, 1, 0x76), to, to, lanes, None);
+            }
+            Vectors::Avx512 => {
+                // `kmovw k1, [r11]`
+                self.bytes.extend([0xC4, 0xC1, 0x78, 0x90, K1 << 3 | R11 & 7]);
+                self.spread_mask(Width::W32, to);
+            }
+        }
+    }
+
+    /// The signs of lanes, to r11.
+    fn store_bits(&mut self, value: u8) {
+        match self.vectors() {
+            Vectors::Avx2 => {
+                // `vmovmskps eax, value`, `mov [r11], al`
+                self.vector(instruction(0, 1, 0x50), RAX, 0, Source::Register(value), None);
+                self.bytes.extend([0x41, 0x88, RAX << 3 | R11 & 7]);
+            }
+            Vectors::Avx512 => {
+                // `vpmovd2m k1, value`, `kmovw [r11], k1`
+                self.vector(instruction(2, 2, 0x39), K1, 0, Source::Register(value), None);
+                self.bytes.extend([0xC4, 0xC1, 0x78, 0x91, K1 << 3 | R11 & 7]);
+            }
+        }
+    }
+
+    /// All ones in the lanes whose bit is set in k1: `vpmovm2d`, `vpmovm2q`.
+    fn spread_mask(&mut self, width: Width, to: u8) {
+        self.vector(instruction(2, 2, 0x38).on(width), to, 0, Source::Register(K1), None);
+    }
+
+    /// All ones in the lanes where it holds.
+    fn compare(
+        &mut self,
+        instruction: Instruction,
+        commutes: bool,
+        at: usize,
+        immediate: Option<u8>,
+    ) {
+        if self.vectors() == Vectors::Avx2 {
+            return self.binary(instruction, commutes, at, immediate);
+        }
+        let (first, second) = self.operands(commutes, at);
+        self.vector(instruction, K1, first, second, immediate);
+        let to = self.result(at);
+        self.spread_mask(instruction.width, to);
+    }
+
+    fn blend(&mut self, width: Width, to: u8, mask: u8, then: Source, otherwise: u8) {
+        if self.vectors() == Vectors::Avx2 {
+            let blend = instruction(1, 3, 0x4A + width as u8);
+            return self.vector(blend, to, otherwise, then, Some(mask << 4));
+        }
+        // `vpternlogd`: the result takes the place of one of the three, which the immediate says the
+        // bits of: it has a bit for each of the eight that these may be together.
+        let (second, third, immediate) = match then {
+            _ if to == otherwise => (mask, then, 0xB8),
+            Source::Register(then) if to == then => (mask, Source::Register(otherwise), 0xE2),
+            _ => {
+                if to != mask {
+                    self.vector(LOAD, to, 0, Source::Register(mask), None);
+                }
+                (otherwise, then, 0xAC)
+            }
+        };
+        self.vector(instruction(1, 3, 0x25), to, second, third, Some(immediate));
+    }
+
+    fn unary(&mut self, instruction: Instruction, at: usize, immediate: Option<u8>) {
         let args = &self.body.ops[at].1;
         let from = self.operand(args[0], at);
         self.release(args, at);
@@ -478,7 +582,20 @@ impl<'a> Assembler<'a> {
         self.vector(instruction, to, 0, from, immediate);
     }
 
-    fn binary(&mut self, instruction: Vex, commutes: bool, at: usize, immediate: Option<u8>) {
+    fn binary(
+        &mut self,
+        instruction: Instruction,
+        commutes: bool,
+        at: usize,
+        immediate: Option<u8>,
+    ) {
+        let (first, second) = self.operands(commutes, at);
+        let to = self.result(at);
+        self.vector(instruction, to, first, second, immediate);
+    }
+
+    /// The two operands of an operation, whose registers are free for its result.
+    fn operands(&mut self, commutes: bool, at: usize) -> (u8, Source) {
         let args = &self.body.ops[at].1;
         let (mut first, mut second) = (args[0], args[1]);
         // Only the second operand can be in memory.
@@ -488,13 +605,12 @@ impl<'a> Assembler<'a> {
         let first = self.register(first, at);
         let second = self.operand(second, at);
         self.release(args, at);
-        let to = self.result(at);
-        self.vector(instruction, to, first, second, immediate);
+        (first, second)
     }
 
     /// The result takes the place of an operand: of one that is not used again, if it has a register.
     fn multiply_add(&mut self, at: usize, width: Width) {
-        let instruction = |opcode| Vex { wide: width as u8, ..vex(1, 2, opcode) };
+        let instruction = |opcode| instruction(1, 2, opcode).on(width);
         let args = &self.body.ops[at].1;
         let [a, b, to] = [args[0], args[1], args[2]];
         let is_free = |value: usize| {
@@ -544,7 +660,7 @@ impl<'a> Assembler<'a> {
     /// Memory, or the register that has what is there through all iterations.
     fn place(&self, memory: Memory) -> Source {
         match self.residents.iter().position(|kept| *kept == memory) {
-            Some(at) => Source::Register(resident(at)),
+            Some(at) => Source::Register(self.resident(at)),
             None => Source::Memory(memory),
         }
     }
@@ -552,12 +668,22 @@ impl<'a> Assembler<'a> {
     /// An operand that may be in memory. It is loaded if it is used again and a register is free.
     fn operand(&mut self, value: usize, at: usize) -> Source {
         let is_last = self.values[value].uses.first() == Some(&at);
-        let general = &self.registers[..REGISTERS - self.residents.len()];
+        let general = &self.registers[..self.general()];
         let is_free = general.iter().filter(|register| register.is_none()).count() > 1;
         match self.source(value) {
             Source::Memory(_) if !is_last && is_free => Source::Register(self.register(value, at)),
             source => source,
         }
+    }
+
+    /// The register of a resident.
+    fn resident(&self, at: usize) -> u8 {
+        (self.registers.len() - 1 - at) as u8
+    }
+
+    /// How many registers are not those of residents: the first ones.
+    fn general(&self) -> usize {
+        self.registers.len() - self.residents.len()
     }
 
     fn pin(&mut self, source: Source) {
@@ -607,8 +733,8 @@ impl<'a> Assembler<'a> {
     }
 
     fn free_register(&mut self, at: usize) -> u8 {
-        let general = REGISTERS - self.residents.len();
-        if let Some(free) = self.registers[..general].iter().position(Option::is_none) {
+        let general = &self.registers[..self.general()];
+        if let Some(free) = general.iter().position(Option::is_none) {
             return free as u8;
         }
         let next_use = |value: usize| {
@@ -629,7 +755,7 @@ impl<'a> Assembler<'a> {
 
     fn evict(&mut self, register: u8, value: usize) {
         if self.values[value].home.or(self.values[value].spilled).is_none() {
-            let place = Memory::Frame((self.frame.size + VECTOR as u32 * self.spills) as i32);
+            let place = Memory::Frame(self.frame.grown(self.spills).size as i32);
             self.spills += 1;
             self.vector(STORE, register, 0, Source::Memory(place), None);
             self.values[value].spilled = Some(place);
@@ -640,8 +766,15 @@ impl<'a> Assembler<'a> {
 
     // ---- encoding ----
 
-    /// An instruction on 256 bits with the operands that the manuals call reg, vvvv, and r/m.
-    fn vector(&mut self, vex: Vex, reg: u8, vvvv: u8, source: Source, immediate: Option<u8>) {
+    /// An instruction on vectors with the operands that the manuals call reg, vvvv, and r/m.
+    fn vector(
+        &mut self,
+        instruction: Instruction,
+        reg: u8,
+        vvvv: u8,
+        source: Source,
+        immediate: Option<u8>,
+    ) {
         let source = match source {
             // A pointer that has no register of its own.
             Source::Memory(Memory::Stream(at)) if self.pointers[at].is_none() => {
@@ -657,12 +790,24 @@ impl<'a> Assembler<'a> {
             Source::Memory(Memory::Byte) => R11,
             Source::Memory(Memory::Constant(_)) => 0,
         };
-        self.bytes.extend([
-            0xC4,
-            (!reg >> 3 & 1) << 7 | 1 << 6 | (!base >> 3 & 1) << 5 | vex.map,
-            vex.wide << 7 | (!vvvv & 15) << 3 | 1 << 2 | vex.prefix,
-            vex.opcode,
-        ]);
+        let Instruction { prefix, map, opcode, width } = instruction;
+        // The fourth bit of a register's number, or its fifth one, the other way round.
+        let fourth = |register: u8| !register >> 3 & 1;
+        let fifth = |register: u8| !register >> 4 & 1;
+        let second = (width as u8) << 7 | (!vvvv & 15) << 3 | 1 << 2 | prefix;
+        match self.vectors() {
+            Vectors::Avx2 => {
+                self.bytes.extend([0xC4, fourth(reg) << 7 | 1 << 6 | fourth(base) << 5 | map]);
+                self.bytes.push(second);
+            }
+            Vectors::Avx512 => {
+                // A register that is no base has its fifth bit where an index has its fourth one.
+                let index = fifth(base);
+                let first = fourth(reg) << 7 | index << 6 | fourth(base) << 5 | fifth(reg) << 4;
+                self.bytes.extend([0x62, first | map, second, 2 << 5 | fifth(vvvv) << 3]);
+            }
+        }
+        self.bytes.push(opcode);
         let reg = (reg & 7) << 3;
         let mut distance = None;
         match source {
@@ -689,16 +834,11 @@ impl<'a> Assembler<'a> {
     }
 }
 
-/// The register of a resident.
-fn resident(at: usize) -> u8 {
-    (REGISTERS - 1 - at) as u8
-}
-
 /// The instruction, and the immediate that says how to round.
-fn float_instruction(op: FloatOp, width: Width) -> (Vex, Option<u8>) {
-    let arithmetic = |opcode| (vex(width as u8, 1, opcode), None);
+fn float_instruction(op: FloatOp, width: Width) -> (Instruction, Option<u8>) {
+    let arithmetic = |opcode| (instruction(width as u8, 1, opcode).on(width), None);
     // Inexact results are no exceptions.
-    let round = |how: u8| (vex(1, 3, 8 + width as u8), Some(8 | how));
+    let round = |how: u8| (instruction(1, 3, 8 + width as u8).on(width), Some(8 | how));
     match op {
         FloatOp::Add => arithmetic(0x58),
         FloatOp::Sub => arithmetic(0x5C),
@@ -714,18 +854,19 @@ fn float_instruction(op: FloatOp, width: Width) -> (Vex, Option<u8>) {
     }
 }
 
-fn integer_instruction(op: IntegerOp, width: Width) -> Vex {
-    match (op, width) {
-        (IntegerOp::Add, Width::W32) => vex(1, 1, 0xFE),
-        (IntegerOp::Add, Width::W64) => vex(1, 1, 0xD4),
-        (IntegerOp::Sub, Width::W32) => vex(1, 1, 0xFA),
-        (IntegerOp::Sub, Width::W64) => vex(1, 1, 0xFB),
-        (IntegerOp::Mul, _) => vex(1, 2, 0x40),
-        (IntegerOp::Min, _) => vex(1, 2, 0x39),
-        (IntegerOp::Max, _) => vex(1, 2, 0x3D),
-        (IntegerOp::Equal, _) => vex(1, 1, 0x76),
-        (IntegerOp::Greater, _) => vex(1, 1, 0x66),
-    }
+fn integer_instruction(op: IntegerOp, width: Width) -> Instruction {
+    let instruction = match (op, width) {
+        (IntegerOp::Add, Width::W32) => instruction(1, 1, 0xFE),
+        (IntegerOp::Add, Width::W64) => instruction(1, 1, 0xD4),
+        (IntegerOp::Sub, Width::W32) => instruction(1, 1, 0xFA),
+        (IntegerOp::Sub, Width::W64) => instruction(1, 1, 0xFB),
+        (IntegerOp::Mul, _) => instruction(1, 2, 0x40),
+        (IntegerOp::Min, _) => instruction(1, 2, 0x39),
+        (IntegerOp::Max, _) => instruction(1, 2, 0x3D),
+        (IntegerOp::Equal, _) => instruction(1, 1, 0x76),
+        (IntegerOp::Greater, _) => instruction(1, 1, 0x66),
+    };
+    instruction.on(width)
 }
 
 /// The immediate of a comparison that raises no exception for NaN.
