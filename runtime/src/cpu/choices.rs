@@ -14,17 +14,18 @@ pub(super) struct Choices {
     chosen: Vec<Chosen>,
     /// A row that is not contiguous.
     line: Vec<f32>,
-    /// As many as [`ROWS`].
+    /// For rows of different widths.
     known: Vec<Known>,
 }
 
-/// The list of a row of bits. Products of one step, and those of the next one, often ask for the same
-/// rows.
-#[derive(Default)]
+/// The lists of [`ROWS`] rows of bits. Products of one step, and those of the next one, often ask for
+/// the same rows.
 struct Known {
+    /// Bytes of a row.
+    width: usize,
     bits: Vec<u8>,
-    list: Vec<u32>,
-    count: usize,
+    lists: Vec<u32>,
+    counts: [usize; ROWS],
 }
 
 impl Choices {
@@ -38,15 +39,14 @@ impl Choices {
         unsafe {
             match left.bit_rows(rows.1).filter(|_| depth.1 == 1 && rows.1 == depth.0) {
                 Some(bits) => {
-                    self.known.resize_with(ROWS, Known::default);
                     let bytes = bits.stride as usize;
+                    let known = Known::of(&mut self.known, bytes);
                     // Rows that follow each other have different places.
                     let first = bits.start.addr() / bytes.max(1);
-                    for m in 0..rows.0 as usize {
-                        let row =
-                            std::slice::from_raw_parts(bits.start.wrapping_add(m * bytes), bytes);
-                        self.chosen.push(self.known[(first + m) % ROWS].list_of(row));
-                    }
+                    self.chosen.extend((0..rows.0 as usize).map(|m| {
+                        let row = bits.start.wrapping_add(m * bytes);
+                        known.list_of((first + m) % ROWS, std::slice::from_raw_parts(row, bytes))
+                    }));
                 }
                 None if rows.1 == 1 && depth.1 != 1 => self.list_columns(left, rows.0, depth),
                 None => self.list_rows(left, rows, depth),
@@ -57,8 +57,7 @@ impl Choices {
 
     /// Room for so many lists of so many positions; how far they are apart.
     fn make_room(&mut self, rows: usize, depth: usize) -> usize {
-        // An odd number of cache lines, lest all lists begin in the same few places of the cache.
-        let room = (depth + SLACK).next_multiple_of(32) + 16;
+        let room = room(depth);
         if self.lists.len() < rows * room {
             self.lists.resize(rows * room, 0);
         }
@@ -104,23 +103,44 @@ impl Choices {
     }
 }
 
+/// For a list of so many positions: an odd number of cache lines, lest all lists begin in the same few
+/// places of the cache.
+fn room(positions: usize) -> usize {
+    (positions + SLACK).next_multiple_of(32) + 16
+}
+
 impl Known {
+    /// The lists of rows of so many bytes.
+    fn of(all: &mut Vec<Known>, width: usize) -> &mut Known {
+        let at = all.iter().position(|known| known.width == width).unwrap_or_else(|| {
+            all.push(Known {
+                width,
+                bits: vec![0; ROWS * width],
+                lists: vec![0; ROWS * room(8 * width)],
+                counts: [0; ROWS],
+            });
+            all.len() - 1
+        });
+        &mut all[at]
+    }
+
     /// The list of a row, made unless it is known.
-    fn list_of(&mut self, row: &[u8]) -> Chosen {
-        if is_replaced(&mut self.bits, row) {
-            self.list.resize((8 * row.len() + SLACK).max(self.list.len()), 0);
+    fn list_of(&mut self, place: usize, row: &[u8]) -> Chosen {
+        let room = room(8 * self.width);
+        let list = &mut self.lists[place * room..][..room];
+        if is_replaced(&mut self.bits[place * self.width..][..self.width], row) {
             // SAFETY: there is room for all bits, and more.
-            self.count = unsafe { list_bits(row.as_ptr(), 8 * row.len(), self.list.as_mut_ptr()) };
+            self.counts[place] =
+                unsafe { list_bits(row.as_ptr(), 8 * row.len(), list.as_mut_ptr()) };
         }
-        Chosen { list: self.list.as_ptr(), count: self.count }
+        Chosen { list: list.as_ptr(), count: self.counts[place] }
     }
 }
 
-/// Puts bits in the place of others; whether they were different. Word by word: rows are short, and
-/// calls would take most of the time.
-fn is_replaced(bits: &mut Vec<u8>, by: &[u8]) -> bool {
-    let mut is_different = bits.len() != by.len();
-    bits.resize(by.len(), 0);
+/// Puts bits in the place of as many others; whether they were different. Word by word: rows are short,
+/// and calls would take most of the time.
+fn is_replaced(bits: &mut [u8], by: &[u8]) -> bool {
+    let mut is_different = false;
     let ((words, rest), (other_words, other_rest)) = (bits.as_chunks_mut::<8>(), by.as_chunks());
     for (word, other) in words.iter_mut().zip(other_words) {
         is_different |= std::mem::replace(word, *other) != *other;
