@@ -71,15 +71,13 @@ pub(super) fn assemble(body: &Body, vectors: Vectors, strides: Option<&[i32]>) -
         assembler.function(strides);
         assembler
     };
-    let mut best = with_residents(0);
-    // An operation needs the registers that are left: for its operands and its result.
-    for count in 1..=vectors.registers() - 4 {
-        let next = with_residents(count);
-        if next.residents.len() < count || next.spills > best.spills {
-            break;
-        }
-        best = next;
-    }
+    // As many as make no other value go to memory. An operation needs the registers that are left: for
+    // its operands and its result.
+    let none = with_residents(0);
+    let most = none.most_used(vectors.registers() - 4).len();
+    let counts: Vec<usize> = (1..=most).collect();
+    let count = counts.partition_point(|count| with_residents(*count).spills <= none.spills);
+    let best = with_residents(count);
     let frame = frame.grown(best.spills);
     Code { bytes: best.finish(), frame }
 }
