@@ -271,6 +271,7 @@ unsafe fn sum_block<V: Vector, const N: usize>(
             1 => sum_vectors::<V, 1>(out, rows, chosen, columns, readable),
             2 => sum_vectors::<V, 2>(out, rows, chosen, columns, readable),
             3 | 4 => sum_vectors::<V, 4>(out, rows, chosen, columns, readable),
+            5 | 6 => sum_vectors::<V, 6>(out, rows, chosen, columns, readable),
             _ => sum_vectors::<V, N>(out, rows, chosen, columns, readable),
         }
     }
