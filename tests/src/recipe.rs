@@ -51,7 +51,7 @@ const LARGE: f64 = 8.0;
 /// One vector, and several.
 const FEATURES: [u8; 2] = [4, 16];
 /// Of layers: with rests of vectors and without, of one vector and of several.
-const WIDTHS: [u8; 9] = [1, 2, 3, 4, 5, 8, 16, 20, 24];
+const WIDTHS: [u8; 9] = [1, 2, 3, 4, 5, 8, 16, 24, 36];
 /// The number of labels; of rows of tables that labels index.
 pub const LABELS: usize = 3;
 
