@@ -64,7 +64,8 @@ impl Panel {
     /// The matrix has elements at all indices.
     pub unsafe fn fill(&mut self, matrix: Matrix) -> Option<Rows> {
         let stride = stride(matrix.columns);
-        if (matrix.row, matrix.column) == (stride as isize, 1) {
+        // Its rows follow each other, with nothing between them that may not be read.
+        if (matrix.columns, matrix.row, matrix.column) == (stride, stride as isize, 1) {
             return Some(Rows { start: matrix.start, stride: matrix.row });
         }
         let elements = matrix.rows * stride;
@@ -136,6 +137,21 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_panel_is_not_copied() {
+        let elements = [1.0; 9 * 64];
+        let start = elements.as_ptr();
+        // The last row of the second one has nothing after it that could be read as whole vectors.
+        for (skipped, columns, is_panel) in [(0, 64, true), (31, 33, false), (0, 32, false)] {
+            let start = start.wrapping_add(skipped);
+            let matrix = Matrix { start, rows: 9, columns, row: 64, column: 1 };
+            let mut panel = Panel::default();
+            // SAFETY: the matrix has all these elements.
+            let rows = unsafe { panel.fill(matrix) }.unwrap();
+            assert_eq!(rows.start == start, is_panel);
         }
     }
 }
