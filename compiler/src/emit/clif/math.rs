@@ -487,8 +487,10 @@ impl<'m, 'f> Vector<'m, 'f> {
     pub fn exp(self) -> Self {
         // Beyond, it over- or underflows.
         let x = self.clamp(-104.0, 89.0);
-        let shifted = x.times_plus(x.constant(LOG2_E), x.constant(MAGIC_F32));
-        let n = shifted - MAGIC_F32;
+        // In the low bits n stands on twice the bias of an exponent.
+        let magic = MAGIC_F32 + 2.0 * 127.0;
+        let shifted = x.times_plus(x.constant(LOG2_E), x.constant(magic));
+        let n = shifted - magic;
         // The first product is exact.
         let [high, low] = LN_2_F32.map(|part| x.constant(-part));
         let r = n.times_plus(low, n.times_plus(high, x));
@@ -496,17 +498,10 @@ impl<'m, 'f> Vector<'m, 'f> {
         // Two factors, as 2^n may be no f32 where the result is one.
         let [first, second] = {
             let bits = shifted.bits_of_lanes();
-            let [magic, bias] = [(MAGIC_F32 as f32).to_bits(), 127].map(|number: u32| {
-                vconst(self.code, types::I32X4, &number.to_le_bytes().repeat(4))
-            });
             let mut code = self.code.borrow_mut();
-            let n = code.ins().isub(bits, magic);
-            let half = code.ins().sshr_imm_u(n, 1);
-            let rest = code.ins().isub(n, half);
-            [half, rest].map(|n| {
-                let biased = code.ins().iadd(n, bias);
-                code.ins().ishl_imm_u(biased, 23)
-            })
+            let half = code.ins().ushr_imm_u(bits, 1);
+            let rest = code.ins().isub(bits, half);
+            [half, rest].map(|exponent| code.ins().ishl_imm_u(exponent, 23))
         };
         let [first, second] = [first, second].map(|bits| self.with(bits).cast(types::F32X4));
         power.times_plus(first, first) * second
