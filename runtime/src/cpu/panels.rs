@@ -9,7 +9,7 @@ use super::rows::Rows;
 pub(super) struct Panels {
     memory: Memory,
     /// Columns of a panel.
-    width: usize,
+    pub width: usize,
     columns: usize,
     rows: usize,
 }

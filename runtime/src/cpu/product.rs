@@ -14,7 +14,7 @@ use super::elements::Elements;
 use super::memory::LINE;
 use super::panels::{Matrix, Panel, Panels};
 use super::rows::{
-    Left, Rows, Sizes, Target, add_chosen, add_products, columns_of_panels, columns_of_sums,
+    BLOCK, Left, Rows, Sizes, Target, add_chosen, add_products, columns_of_panels, columns_of_sums,
     multiply_panel, multiply_row_by_row, sum_chosen,
 };
 
@@ -76,6 +76,9 @@ type Axes = SmallVec<[Axis; 4]>;
 
 /// Rows that are added up more often than this are copied to a panel first.
 const SELECTED: usize = 2;
+/// Elements of a panel that rows are added up from, if it has more than [`BLOCK`] columns: as many as
+/// are about half found in the nearest cache.
+const NEAR: usize = 1 << 14;
 /// As many terms of a product as are added up row by row.
 const FEW_TERMS: isize = 4;
 
@@ -217,8 +220,11 @@ impl BoundProduct {
         };
         // SAFETY: the operand has elements at all indices.
         unsafe {
-            let is_summed = self.selects(column);
-            let width = if is_summed { columns_of_sums() } else { columns_of_panels() };
+            let width = match self.selects(column) {
+                true if columns_of_sums() * matrix.rows > NEAR => BLOCK,
+                true => columns_of_sums(),
+                false => columns_of_panels(),
+            };
             Panels::new(matrix, width)
         }
     }
@@ -656,7 +662,7 @@ impl Matrices {
         let row = self.depth.right;
         let right = Matrix { start: right, rows: depth, columns, row, column: 1 };
         // SAFETY: nothing is asked for.
-        let width = unsafe { columns_of_sums() };
+        let width = packed.map_or_else(|| unsafe { columns_of_sums() }, |(panels, _)| panels.width);
         for first in (0..columns).step_by(width) {
             let block = right.columns(first, width);
             let plain = Rows { start: block.start, stride: row };
