@@ -24,7 +24,8 @@ use peer::{Pair, Peer};
 /// Times are medians over many runs in this process, after one that is not counted. Training is a
 /// forward and a backward pass together; inference is the forward pass of the program compiled
 /// without gradients. With --memory-limit training is measured with the limit and without, by turns;
-/// the forward and the backward pass are not measured alone then. Absolute times depend on the machine and on what else it does: compare
+/// the forward and the backward pass are not measured alone then, nor where more than 1 GiB would have
+/// to be kept between them. Absolute times depend on the machine and on what else it does: compare
 /// ratios from one run, as --against prints them.
 #[derive(clap::Args)]
 #[command(group(ArgGroup::new("turns").args(["against", "memory_limit"]).multiple(true)))]

@@ -54,6 +54,14 @@ pub(super) struct Facts {
     pub spike_rate: Option<f64>,
 }
 
+impl Facts {
+    /// What the forward pass leaves for the backward pass if it runs alone, for the whole batch.
+    fn saved_bytes(&self) -> usize {
+        let steps = self.steps.map_or(1, |steps| usize::try_from(steps).unwrap_or(0));
+        self.saved_bytes_per_step.saturating_mul(steps)
+    }
+}
+
 /// The times of one round.
 #[derive(Clone)]
 pub(super) struct Measured {
@@ -129,7 +137,15 @@ impl Subject {
             let training = bench::training(&mut subject.inference, subject.runs)?;
             // The parts one after the other take more.
             subject.facts.memory = memory_since(idle);
-            times = Some((training, parts(args, &mut subject.inference)?));
+            let saved = subject.facts.saved_bytes();
+            if saved > MOST_SAVED && args.limits.memory_limit.is_none() {
+                render::note(&format!(
+                    "forward and backward are not measured one after the other: {:.1} GiB would have \
+                     to be kept between them",
+                    saved as f64 / (1 << 30) as f64
+                ));
+            }
+            times = Some((training, parts(args, &mut subject.inference, &subject.facts)?));
             let options = Options { gradients: None, optimizer: None, ..options };
             let compiled = self::compiled(&text, &options, &mut Vec::new())?;
             graph = compiled.graphs.into_iter().last();
@@ -151,7 +167,7 @@ impl Subject {
         let training = match &mut self.training {
             Some(session) => {
                 let training = bench::training(session, self.runs)?;
-                Some((training, parts(args, session)?))
+                Some((training, parts(args, session, &self.facts)?))
             }
             None => None,
         };
@@ -173,10 +189,13 @@ impl Subject {
     }
 }
 
+/// The most bytes that a forward pass alone may leave for the whole batch.
+const MOST_SAVED: usize = 1 << 30;
+
 /// The parts of a training step, unless they cannot be told apart: with a memory limit the backward pass
-/// runs the forward pass again.
-fn parts(args: &Args, session: &mut Session) -> Result<Option<Parts>, Failure> {
-    let are_apart = args.limits.memory_limit.is_none();
+/// runs the forward pass again. Nor where they need far more memory than a training step does.
+fn parts(args: &Args, session: &mut Session, facts: &Facts) -> Result<Option<Parts>, Failure> {
+    let are_apart = args.limits.memory_limit.is_none() && facts.saved_bytes() <= MOST_SAVED;
     Ok(are_apart.then(|| bench::parts(session, args.runs())).transpose()?)
 }
 
