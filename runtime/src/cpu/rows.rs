@@ -53,8 +53,8 @@ impl BitRows {
     }
 }
 
-/// The same function for each width of vectors, with the number of vectors that `of` says how many
-/// elements they have for.
+/// The same function for each width of vectors: `of` says how many elements its vectors have together, for
+/// so many lanes.
 macro_rules! in_widest_vectors {
     (
         $(#[$doc:meta])*
@@ -732,8 +732,8 @@ unsafe fn store<V: Vector, const N: usize>(vectors: [V; N], to: *mut f32) {
 /// type are made only in functions that are compiled for it.
 trait Vector: Copy {
     const LANES: usize;
-    /// As many rows of a product are computed at once, at most 8: their sums, a row of a panel and a
-    /// factor fill the registers.
+    /// As many rows of a product are computed at once, at most 8: there are registers for their sums, a
+    /// row of a panel and a factor, and enough sums that do not wait for each other.
     const ROWS: usize;
     fn splat(value: f32) -> Self;
     /// # Safety
