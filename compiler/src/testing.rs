@@ -1,7 +1,7 @@
 //! What tests build graphs and values with.
 
-use crate::graph::interpret::{Tensor, Values};
-use crate::graph::{
+use crate::ir::graph::interpret::{Tensor, Values};
+use crate::ir::graph::{
     Bindings, Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Op, Param, Reduction, Role,
     Root, Type,
 };

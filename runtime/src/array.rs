@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fgi_compiler::graph::Elem;
+use fgi_compiler::ir::graph::Elem;
 
 use crate::Error;
 

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use fgi_compiler::emit::artifact::{Artifact, MANIFEST};
-use fgi_compiler::kernel::Program;
+use fgi_compiler::artifact::{Artifact, MANIFEST};
+use fgi_compiler::ir::kernel::Program;
 
 use crate::checkpoint::{from_safetensors, to_safetensors};
 use crate::file::failed;
@@ -89,7 +89,7 @@ pub fn add_params(
 /// initial parameters, if the artifact has them by now.
 #[cfg(feature = "object")]
 pub fn add_object(artifact: &mut Artifact, program: &Program) -> Result<(), Error> {
-    use fgi_compiler::emit::object;
+    use fgi_compiler::artifact::object;
     let values = |array: Array| array.to_f64().into_iter().map(|value| value as f32).collect();
     let initial = initial(artifact)?
         .map(|arrays| arrays.into_iter().map(|(path, array)| (path, values(array))).collect());

@@ -1,7 +1,7 @@
 //! What a device must do to run a program; `cpu` and `gpu` implement it, `Session` uses it.
 
-use fgi_compiler::graph::Bindings;
-use fgi_compiler::kernel::{BufferId, Pass};
+use fgi_compiler::ir::graph::Bindings;
+use fgi_compiler::ir::kernel::{BufferId, Pass};
 
 use crate::Error;
 use crate::bench::Tuning;

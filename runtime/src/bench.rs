@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fgi_compiler::kernel::{Pass, Program};
+use fgi_compiler::ir::kernel::{Pass, Program};
 
 use crate::{Device, Error, Session};
 

@@ -1,7 +1,7 @@
 //! Programs compiled at run time.
 
 use fgi_compiler::Options;
-use fgi_compiler::kernel::Program;
+use fgi_compiler::ir::kernel::Program;
 use fgi_compiler::source::NoFiles;
 
 use crate::Error;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use fgi_compiler::graph::{Bindings, Dim, Elem, Input, Symbol};
+use fgi_compiler::ir::graph::{Bindings, Dim, Elem, Input, Symbol};
 use flate2::read::GzDecoder;
 
 use crate::array::shape_name;
@@ -457,7 +457,7 @@ fn from_npz(path: &Path) -> Result<Dataset, Error> {
 mod tests {
     use std::io::Write;
 
-    use fgi_compiler::graph::{Clock, Type};
+    use fgi_compiler::ir::graph::{Clock, Type};
 
     use super::*;
 

@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use fgi_compiler::ir::kernel::Program;
 #[cfg(feature = "gpu")]
-use fgi_compiler::emit::wgsl::Shaders;
-use fgi_compiler::kernel::Program;
+use fgi_compiler::target::gpu::Shaders;
 
 use crate::Error;
 use crate::backend::Backend;
@@ -115,7 +115,7 @@ impl Device {
 
     #[cfg(feature = "cpu")]
     fn open_cpu(&self, program: Arc<Program>, in_order: bool) -> Result<Opened, Error> {
-        use fgi_compiler::emit::clif::Products;
+        use fgi_compiler::target::cpu::native::Products;
         let multiplied = if in_order { Products::Inlined } else { Products::Called };
         let backend = crate::cpu::CpuBackend::new(program, self.threads, multiplied)?;
         let backend = Box::new(backend.with_memory_limit(self.memory_limit));

@@ -5,10 +5,10 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use fgi_compiler::emit::embedded::{Embedded, VERSION};
-use fgi_compiler::graph::{Bindings, Input, Param};
-use fgi_compiler::kernel::{Pass, Program};
-use fgi_compiler::optimizer::{LEARNING_RATE, STEP};
+use fgi_compiler::artifact::embedded::{Embedded, VERSION};
+use fgi_compiler::ir::graph::{Bindings, Input, Param};
+use fgi_compiler::ir::kernel::{Pass, Program};
+use fgi_compiler::middle::optimizer::{LEARNING_RATE, STEP};
 
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::npz::Arrays;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 #[cfg(feature = "gpu")]
-use fgi_compiler::emit::wgsl::plan::PlanError;
+use fgi_compiler::target::gpu::dispatch::PlanError;
 
 /// Every error of the runtime. The texts say what to do where there is something to do.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum Error {
     },
     /// An open dimension has no value, or too large a one.
     #[error(transparent)]
-    Dimension(#[from] fgi_compiler::graph::DimError),
+    Dimension(#[from] fgi_compiler::ir::graph::DimError),
     /// There is no such device, or it lacks what the program needs.
     #[error("{0}")]
     Device(String),

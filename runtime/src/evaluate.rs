@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use fgi_compiler::graph::interpret::{Results, Tensor, Values, interpret};
-use fgi_compiler::graph::{Bindings, Dim, Elem, Graph, Input, Param, Role, Symbol};
-use fgi_compiler::kernel::Program;
+use fgi_compiler::ir::graph::interpret::{Results, Tensor, Values, interpret};
+use fgi_compiler::ir::graph::{Bindings, Dim, Elem, Graph, Input, Param, Role, Symbol};
+use fgi_compiler::ir::kernel::Program;
 
 use crate::array::shape_name;
 use crate::npz::Arrays;

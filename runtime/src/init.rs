@@ -1,6 +1,6 @@
 //! How parameters start, and every other random choice of a run.
 
-use fgi_compiler::graph::{Dim, Init, Param};
+use fgi_compiler::ir::graph::{Dim, Init, Param};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -88,8 +88,8 @@ pub use cpu::clif_text;
 pub use device::Device;
 pub use error::Error;
 pub use evaluate::{evaluate, evaluate_reference, random_inputs, reference_values};
-pub use fgi_compiler::kernel::{Pass, Program};
-pub use fgi_compiler::optimizer::Optimizer;
+pub use fgi_compiler::ir::kernel::{Pass, Program};
+pub use fgi_compiler::middle::optimizer::Optimizer;
 pub use fgi_compiler::{Gradients, Options};
 /// Compiles the program of a file at Rust's compile time: `include_program!("model.fgi", dim(T = 8))`.
 ///

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[cfg(feature = "gpu")]
-use fgi_compiler::emit::artifact::Artifact;
-use fgi_compiler::graph::{Bindings, Role, Type};
-use fgi_compiler::kernel::{Buffer, BufferId, BufferSource, Pass, Program};
+use fgi_compiler::artifact::Artifact;
+use fgi_compiler::ir::graph::{Bindings, Role, Type};
+use fgi_compiler::ir::kernel::{Buffer, BufferId, BufferSource, Pass, Program};
 
 use crate::backend::{Backend, Footprint};
 use crate::bench::Tuning;
@@ -300,7 +300,7 @@ impl Session {
     }
 
     fn shape(&self, buffer: &Buffer, bindings: &Bindings) -> Result<Vec<usize>, Error> {
-        use fgi_compiler::graph::Clock::{Static, Stream};
+        use fgi_compiler::ir::graph::Clock::{Static, Stream};
         let clock = if buffer.stream { Stream } else { Static };
         let ty = Type::new(buffer.elem, buffer.dims.clone(), clock);
         shapes::shape(&ty, self.program.time.as_ref(), bindings)

@@ -1,6 +1,6 @@
 //! Open dimensions from the shapes of arrays.
 
-use fgi_compiler::graph::{Bindings, Dim, Input, Type};
+use fgi_compiler::ir::graph::{Bindings, Dim, Input, Type};
 
 use crate::Error;
 use crate::array::shape_name;
@@ -119,7 +119,7 @@ fn expected_shape(input: &Input, time: Option<&Dim>, bindings: &Bindings) -> Str
 
 #[cfg(test)]
 mod tests {
-    use fgi_compiler::graph::{Clock, Elem};
+    use fgi_compiler::ir::graph::{Clock, Elem};
 
     use super::*;
 

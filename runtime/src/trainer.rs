@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fgi_compiler::graph::{Clock, Elem, Role};
-use fgi_compiler::kernel::{Pass, Program};
-use fgi_compiler::optimizer::{LEARNING_RATE, STEP};
+use fgi_compiler::ir::graph::{Clock, Elem, Role};
+use fgi_compiler::ir::kernel::{Pass, Program};
+use fgi_compiler::middle::optimizer::{LEARNING_RATE, STEP};
 
 use crate::bench::Tuning;
 use crate::checkpoint::{Checkpoint, Progress, Sums};

@@ -2,7 +2,7 @@
 
 pub mod browser;
 pub mod program;
-pub mod recipe;
+pub mod program_generator;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::sync::Arc;
 use fgi::data::{DataSource, Dataset, Feed};
 use fgi::npz::Arrays;
 use fgi::{Array, Device, evaluate, evaluate_reference};
-use fgi_compiler::graph::interpret::{Tensor, Values};
-use fgi_compiler::graph::{Bindings, Dim, Elem};
-use fgi_compiler::kernel::Program;
+use fgi_compiler::ir::graph::interpret::{Tensor, Values};
+use fgi_compiler::ir::graph::{Bindings, Dim, Elem};
+use fgi_compiler::ir::kernel::Program;
 use fgi_compiler::source::NoFiles;
 use fgi_compiler::{CompileError, Compiled, Gradients, Options, compile};
 use proptest::test_runner::{Config, RngSeed};

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use fgi::Array;
 use fgi::npz::Arrays;
-use fgi_compiler::check::{self, check};
-use fgi_compiler::gradcheck::{Verdict, gradcheck};
-use fgi_compiler::graph::{Elem, Graph, Input};
+use fgi_compiler::front::check::{self, check};
+use fgi_compiler::ir::graph::{Elem, Graph, Input};
+use fgi_compiler::report::gradcheck::{Verdict, gradcheck};
 use fgi_compiler::source::NoFiles;
 use fgi_compiler::{Compiled, Gradients, Options};
 

@@ -5,10 +5,10 @@ use std::process::Command;
 use std::sync::Arc;
 
 use fgi::{Array, Data, Device, Session, artifact};
-use fgi_compiler::emit::artifact::{Artifact, BuildOptions};
-use fgi_compiler::emit::manifest::Target;
-use fgi_compiler::kernel::Pass;
-use fgi_compiler::optimizer::{LEARNING_RATE, Optimizer, STEP};
+use fgi_compiler::artifact::manifest::Target;
+use fgi_compiler::artifact::{Artifact, BuildOptions};
+use fgi_compiler::ir::kernel::Pass;
+use fgi_compiler::middle::optimizer::{LEARNING_RATE, Optimizer, STEP};
 use fgi_compiler::{Compiled, Gradients, Options};
 use fgi_tests::{compiled, digits, graphs, options, values, workspace};
 

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use fgi::npz::Arrays;
 use fgi::{Array, Device, Session, artifact};
-use fgi_compiler::emit::artifact::{Artifact, BuildOptions};
-use fgi_compiler::graph::{Bindings, Role};
-use fgi_compiler::kernel::{Pass, Program};
-use fgi_compiler::optimizer::{LEARNING_RATE, Optimizer, STEP};
+use fgi_compiler::artifact::{Artifact, BuildOptions};
+use fgi_compiler::ir::graph::{Bindings, Role};
+use fgi_compiler::ir::kernel::{Pass, Program};
+use fgi_compiler::middle::optimizer::{LEARNING_RATE, Optimizer, STEP};
 use fgi_compiler::{Compiled, Options};
 use fgi_tests::browser::Browser;
 use fgi_tests::{Engine, closeness, compiled, digits, graphs, options, run, values, workspace};

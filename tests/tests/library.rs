@@ -3,9 +3,9 @@
 
 use fgi::Array;
 use fgi::npz::Arrays;
-use fgi_compiler::check::{self, ArgumentHead, FunctionHead, check};
-use fgi_compiler::graph::Bindings;
-use fgi_compiler::graph::interpret::{Tensor, Values, interpret};
+use fgi_compiler::front::check::{self, ArgumentHead, FunctionHead, check};
+use fgi_compiler::ir::graph::Bindings;
+use fgi_compiler::ir::graph::interpret::{Tensor, Values, interpret};
 use fgi_compiler::source::NoFiles;
 use fgi_tests::{Engine, program::Case, workspace};
 

@@ -1,7 +1,7 @@
 //! What is long: sequences, layers, expressions.
 
 use fgi::npz::Arrays;
-use fgi_compiler::check::check;
+use fgi_compiler::front::check::check;
 use fgi_compiler::source::NoFiles;
 use fgi_compiler::{Compiled, Gradients, Options};
 use fgi_tests::{Engine, closeness, compiled, options, run, values};

@@ -1,6 +1,6 @@
 //! Damaged programs: the compiler answers with a graph or with errors, and never panics.
 
-use fgi_compiler::check::{Options, check};
+use fgi_compiler::front::check::{Options, check};
 use fgi_compiler::source::NoFiles;
 use fgi_tests::{config, programs};
 use proptest::collection::vec;

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use fgi::npz::Arrays;
 use fgi::{Array, Data};
-use fgi_compiler::graph::Bindings;
-use fgi_compiler::graph::interpret::interpret_dual;
+use fgi_compiler::ir::graph::Bindings;
+use fgi_compiler::ir::graph::interpret::interpret_dual;
 use fgi_compiler::{Compiled, Gradients, Options};
-use fgi_tests::recipe::{LABELS, Recipe, recipe};
+use fgi_tests::program_generator::{LABELS, Recipe, recipe};
 use fgi_tests::{Engine, closeness, compiled, config, largest, random, run, tensors, values};
 use proptest::prelude::*;
 

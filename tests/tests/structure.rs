@@ -1,12 +1,12 @@
 //! The form of what is compiled: a lost optimisation leaves the results right, so it is looked for here.
 
-use fgi_compiler::emit::clif;
-use fgi_compiler::emit::wgsl::{self, Limits, Shaders, emit_with_sources};
-use fgi_compiler::figures::Figures;
-use fgi_compiler::graph::{Graph, Operations, Pointwise, Role};
-use fgi_compiler::kernel::lower::lower;
-use fgi_compiler::kernel::{BufferId, Direction, Inst, Kernel, Program, Stage, Val};
-use fgi_compiler::schedule::schedule;
+use fgi_compiler::ir::graph::{Graph, Operations, Pointwise, Role};
+use fgi_compiler::ir::kernel::{BufferId, Direction, Inst, Kernel, Program, Stage, Val};
+use fgi_compiler::middle::lower::lower;
+use fgi_compiler::middle::schedule::schedule;
+use fgi_compiler::report::op_counts::Figures;
+use fgi_compiler::target::cpu::native;
+use fgi_compiler::target::gpu::{self, Limits, Shaders, emit_with_sources};
 use fgi_compiler::{Compiled, Gradients, Options};
 use fgi_tests::{compiled, graphs, options, workspace};
 
@@ -106,9 +106,9 @@ fn code(mut graph: Graph) -> [String; 3] {
         (node.name, node.span) = (None, None);
     }
     let program = lower(&schedule(&graph));
-    let shaders = wgsl::emit(&program, &Limits::default()).unwrap().shaders;
+    let shaders = gpu::emit(&program, &Limits::default()).unwrap().shaders;
     let texts: Vec<String> = shaders.into_iter().map(|shader| shader.text).collect();
-    [program.to_string(), texts.join("\n"), clif::text(&program)]
+    [program.to_string(), texts.join("\n"), native::text(&program)]
 }
 
 /// After all passes.
@@ -324,7 +324,9 @@ fn shaders_of_the_examples() {
         let compiled = compiled(&text, options);
         let texts: Vec<_> = shaders(&compiled).shaders.into_iter().map(|s| s.text).collect();
         // A product and a sum are rounded separately, as they are written.
-        assert!(!texts.concat().contains("fma") && !clif::text(&compiled.program).contains("fma"));
+        assert!(
+            !texts.concat().contains("fma") && !native::text(&compiled.program).contains("fma")
+        );
         insta::with_settings!(
             { snapshot_path => "../snapshots", prepend_module_to_snapshot => false },
             { insta::assert_snapshot!(name, texts.join("\n")) }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fgi::data::{DataSource, Dataset};
 use fgi::{Device, Schedule, Step, TrainOptions, Trainer};
-use fgi_compiler::optimizer::Optimizer;
+use fgi_compiler::middle::optimizer::Optimizer;
 use fgi_compiler::{Gradients, Options};
 use fgi_tests::{compiled, workspace};
 

@@ -1,7 +1,7 @@
 //! The optimiser, as `train` and `build` are told of it.
 
 use clap::ValueEnum;
-use fgi_compiler::optimizer::Optimizer;
+use fgi_compiler::middle::optimizer::Optimizer;
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum OptimizerName {

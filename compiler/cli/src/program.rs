@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use fgi::Device;
-use fgi_compiler::check::{self, GraphHead};
-use fgi_compiler::optimizer::Optimizer;
+use fgi_compiler::front::check::{self, GraphHead};
+use fgi_compiler::middle::optimizer::Optimizer;
 use fgi_compiler::source::Loader;
 use fgi_compiler::{Gradients, Options};
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fgi::{Array, npz};
-use fgi_compiler::calculus::{LAWS, Order, Phase};
+use fgi_compiler::middle::surrogate::{LAWS, Order, Phase};
 use serde_json::{Value, json};
 
 /// A fenced block of a page.

@@ -10,10 +10,10 @@ mod text;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-use fgi_compiler::check::{self, GraphHead};
+use fgi_compiler::artifact::embedded::Embedded;
 use fgi_compiler::diagnostic::Diagnostic;
-use fgi_compiler::emit::embedded::Embedded;
-use fgi_compiler::optimizer::Optimizer;
+use fgi_compiler::front::check::{self, GraphHead};
+use fgi_compiler::middle::optimizer::Optimizer;
 use fgi_compiler::source::{Loader, NoFiles, Sources, Span as Place};
 use fgi_compiler::{CompileError, Compiled, Gradients, Options};
 use proc_macro2::{Ident, Span, TokenStream};

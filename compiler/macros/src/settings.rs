@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use fgi_compiler::Gradients;
-use fgi_compiler::optimizer::Optimizer;
+use fgi_compiler::middle::optimizer::Optimizer;
 use proc_macro2::{Span, TokenStream};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Result};

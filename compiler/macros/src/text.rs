@@ -169,7 +169,8 @@ mod tests {
     fn the_text_reads_as_the_tokens_do() {
         let program =
             "/// A \"layer\".\nlayer a[N](x: [T; B, K], n: i32[B]) { x @ w || 1e-3 <= -x^2 }";
-        let tree = |text: &str| fgi_compiler::syntax::tree(text, Default::default()).unwrap();
+        let tree =
+            |text: &str| fgi_compiler::front::syntax::tree(text, Default::default()).unwrap();
         let text = text(program);
         assert_eq!(tree(&text), tree(program), "{text}");
         assert!(text.contains("/// A \"layer\".\n"), "{text}");

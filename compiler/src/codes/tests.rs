@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::audit::audit;
-use crate::check::{Options, check};
+use crate::front::check::{Options, check};
+use crate::report::audit::audit;
 use crate::source::Loader;
 
 /// A block of a page: the words after its ```` ```fgi ````, and its text.

@@ -8,10 +8,10 @@ use cranelift_codegen::settings::{Configurable, Flags, builder};
 use cranelift_codegen::{Context, ir};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError, ModuleReloc, default_libcall_names};
-use fgi_compiler::emit::clif::{
+use fgi_compiler::ir::kernel::{Kernel, Program};
+use fgi_compiler::target::cpu::native::{
     Frame, NativeKernel, Product, Products, Size, Target, Vectors, emit, widen,
 };
-use fgi_compiler::kernel::{Kernel, Program};
 use rayon::{ThreadPool, prelude::*};
 
 use crate::Error;

@@ -4,37 +4,38 @@
 //! results do not either. With [`Products::Inlined`] they do not depend on how it is cut: every kernel
 //! runs whole, and numbers too small for full precision stay as they are.
 
-mod choices;
+mod bound_kernel;
+mod checkpointing;
 mod denormals;
 mod elements;
-mod fit;
 mod jit;
-mod launch;
 mod memory;
+mod memory_plan;
 mod panels;
 mod product;
+mod row_indices;
 mod rows;
-mod segments;
 mod tiles;
 
 use std::sync::Arc;
 
-use fgi_compiler::emit::clif::Products;
-use fgi_compiler::graph::{Bindings, Dim};
-use fgi_compiler::kernel::bits::pack;
-use fgi_compiler::kernel::tile::{self, Step, batch, split};
-use fgi_compiler::kernel::{BufferId, BufferSource, Pass, Program, short_windows};
+use fgi_compiler::ir::graph::{Bindings, Dim};
+use fgi_compiler::ir::kernel::{BufferId, BufferSource, Pass, Program};
+use fgi_compiler::target::cpu::native::Products;
+use fgi_compiler::target::cpu::plan::batch_tiles::{self, Step, batch, split};
+use fgi_compiler::target::cpu::plan::bit_packing::pack;
+use fgi_compiler::target::cpu::plan::ring_buffers::short_windows;
 use rayon::prelude::*;
 
 use crate::Error;
 use crate::backend::{Backend, Footprint};
+use bound_kernel::{Launch, Sizes};
 use denormals::FlushDenormals;
-use fit::Fit;
 #[cfg(feature = "object")]
 pub(crate) use jit::machine;
 use jit::{Code, Function};
-use launch::{Launch, Sizes};
 use memory::Memory;
+use memory_plan::Fit;
 use tiles::Tiles;
 
 /// A program compiled for this machine, with its buffers.
@@ -42,7 +43,7 @@ pub(crate) struct CpuBackend {
     /// The program, [`split`] and with bits ([`pack`]) if it runs tile by tile.
     program: Arc<Program>,
     multiplied: Products,
-    /// See [`tile::windows`].
+    /// See [`batch_tiles::windows`].
     windows: Vec<Option<i64>>,
     functions: Vec<Function>,
     /// Those that kernels fill are empty until a pass needs them whole.
@@ -84,7 +85,7 @@ impl CpuBackend {
         let (program, windows) = match multiplied {
             Products::Called => {
                 let program = pack(&split(&program));
-                let windows = tile::windows(&program);
+                let windows = batch_tiles::windows(&program);
                 (Arc::new(program), windows)
             }
             Products::Inlined => (program.clone(), short_windows(&program)),
@@ -193,10 +194,10 @@ impl CpuBackend {
         Ok(self.orders.len() - 1)
     }
 
-    fn no_launch(&self, error: launch::Refused) -> Error {
+    fn no_launch(&self, error: bound_kernel::Refused) -> Error {
         match error {
-            launch::Refused::Dim(error) => error.into(),
-            launch::Refused::Empty(kernel) => {
+            bound_kernel::Refused::Dim(error) => error.into(),
+            bound_kernel::Refused::Empty(kernel) => {
                 self.failed(format!("a dimension of {kernel} is not positive"))
             }
         }
@@ -322,7 +323,7 @@ impl Threads {
 
 /// The native code of a program as text.
 pub fn clif_text(program: &Program) -> String {
-    fgi_compiler::emit::clif::text(program)
+    fgi_compiler::target::cpu::native::text(program)
 }
 
 #[cfg(test)]

@@ -4,15 +4,15 @@
 use std::cell::RefCell;
 use std::ffi::c_void;
 
-use fgi_compiler::emit::clif::{Product, ProductAxis, WholeKernel};
-use fgi_compiler::graph::{Bindings, DimError};
-use fgi_compiler::kernel::{BufferId, Program};
+use fgi_compiler::ir::graph::{Bindings, DimError};
+use fgi_compiler::ir::kernel::{BufferId, Program};
+use fgi_compiler::target::cpu::native::{Product, ProductAxis, WholeKernel};
 use smallvec::SmallVec;
 
-use super::choices::{self, Choices};
 use super::elements::Elements;
 use super::memory::LINE;
 use super::panels::{Matrix, Panel, Panels};
+use super::row_indices::{self, Choices};
 use super::rows::{
     BLOCK, Left, Rows, Sizes, Target, add_chosen, add_products, columns_of_panels, columns_of_sums,
     multiply_panel, multiply_row_by_row, sum_chosen,
@@ -35,7 +35,7 @@ pub(super) struct BoundProduct {
     pub whole_kernel: Option<Whole>,
 }
 
-/// See [`fgi_compiler::emit::clif::WholeKernel`].
+/// See [`fgi_compiler::target::cpu::native::WholeKernel`].
 #[derive(Clone, Copy)]
 pub(super) struct Whole {
     pub starts: (i64, i64),
@@ -103,7 +103,7 @@ pub(super) struct Ranges {
     pub steps: (i64, i64),
 }
 
-/// See [`fgi_compiler::emit::clif::Multiply`].
+/// See [`fgi_compiler::target::cpu::native::Multiply`].
 pub(super) extern "C" fn multiply(
     context: *const c_void,
     product: i64,
@@ -627,7 +627,7 @@ impl Matrices {
     unsafe fn sum_rows(&self, right: *const f32, packed: Option<&Panels>) {
         // So that the lists of a part stay in the cache.
         let is_column_wise = self.rows.left == 1 && self.depth.left != 1;
-        let (rows, depth) = if is_column_wise { (1024, 256) } else { (choices::ROWS, 1024) };
+        let (rows, depth) = if is_column_wise { (1024, 256) } else { (row_indices::ROWS, 1024) };
         SELECTION.with_borrow_mut(|(choices, panel)| {
             for first_row in (0..self.rows.extent).step_by(rows) {
                 for first in (0..self.depth.extent).step_by(depth) {

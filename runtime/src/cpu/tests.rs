@@ -1,15 +1,15 @@
 //! Kernels against the slow evaluation of their form.
 
-use fgi_compiler::autodiff::differentiate;
-use fgi_compiler::graph::op::Signature;
-use fgi_compiler::graph::{
+use fgi_compiler::ir::graph::op::Signature;
+use fgi_compiler::ir::graph::{
     Builder, Clock, Elem, Graph, Init, Input, NodeId, Number, Op, Param, Pointwise, Reduction,
     Role, Root, Type,
 };
-use fgi_compiler::kernel::evaluate::evaluate;
-use fgi_compiler::kernel::lower::lower;
-use fgi_compiler::kernel::{Buffer, BufferSource, Direction, Kernel};
-use fgi_compiler::schedule::schedule;
+use fgi_compiler::ir::kernel::evaluate::evaluate;
+use fgi_compiler::ir::kernel::{Buffer, BufferSource, Direction, Kernel};
+use fgi_compiler::middle::autodiff::differentiate;
+use fgi_compiler::middle::lower::lower;
+use fgi_compiler::middle::schedule::schedule;
 
 use super::*;
 
@@ -229,7 +229,7 @@ fn recurrence_with_gradients() {
 fn pointwise_operations() {
     let b = Dim::symbol("B");
     let x = stream(&[b.clone(), Dim::constant(6)]);
-    for row in &fgi_compiler::graph::op::TABLE {
+    for row in &fgi_compiler::ir::graph::op::TABLE {
         let inputs: Vec<_> =
             ["x", "y", "z"][..row.arity].iter().map(|name| (*name, x.clone())).collect();
         let graph = graph_of(&inputs, |g, nodes| {
@@ -458,11 +458,11 @@ fn impossible_sizes_are_errors() {
 fn smnist(dims: &[(&str, i64)]) -> [Program; 2] {
     let text = include_str!("../../../dsl-examples/smnist.fgi");
     let dims = dims.iter().map(|(name, size)| (name.to_string(), *size)).collect();
-    let options = fgi_compiler::check::Options { dims, ..Default::default() };
+    let options = fgi_compiler::front::check::Options { dims, ..Default::default() };
     let loader = fgi_compiler::source::NoFiles;
-    let checked = fgi_compiler::check::check("smnist", text, &loader, &options);
+    let checked = fgi_compiler::front::check::check("smnist", text, &loader, &options);
     let graph = checked.graph.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
-    let (graph, _) = fgi_compiler::calculus::simplify(&graph);
+    let (graph, _) = fgi_compiler::middle::surrogate::simplify(&graph);
     let wrt: Vec<String> = graph.params.iter().map(|param| param.path.clone()).collect();
     let joint = differentiate(&graph, "loss", &wrt).unwrap();
     [graph, joint].map(|graph| lower(&schedule(&graph)))
@@ -472,13 +472,13 @@ fn smnist(dims: &[(&str, i64)]) -> [Program; 2] {
 fn the_benchmark_network() {
     for (steps, neurons, batch) in [(7, 19, 21), (49, 5, 9), (7, 24, 11), (49, 8, 3)] {
         let [inference, program] = smnist(&[("T", steps), ("N", neurons)]);
-        let windows = tile::windows(&split(&inference));
+        let windows = batch_tiles::windows(&split(&inference));
         assert!(windows.contains(&Some(1)), "more than the last state is kept:\n{inference}");
-        let windows = tile::windows(&split(&program));
+        let windows = batch_tiles::windows(&split(&program));
         let chunk = Direction::Backward.chunk();
-        assert!(windows.contains(&Some(chunk)), "{}", tile::Order(&program));
+        assert!(windows.contains(&Some(chunk)), "{}", batch_tiles::Order(&program));
         // The gradients of three time constants, one of them in two parts, and of a bias.
-        assert_eq!(sums_on_the_way(&program), 5, "{}", tile::Order(&program));
+        assert_eq!(sums_on_the_way(&program), 5, "{}", batch_tiles::Order(&program));
         let has_bits = pack(&program).buffers.iter().any(|buffer| buffer.bits);
         assert_eq!(has_bits, neurons % 8 == 0, "{program}");
         let bindings = sizes(&[("B", batch)]);
@@ -515,7 +515,7 @@ fn sums_that_a_recurrence_makes() {
         let gradients = Some(crate::Gradients { output: "loss".into(), wrt: None });
         let options = crate::Options { gradients, ..Default::default() };
         let program = crate::compile(&layer(shape, update), &options).unwrap();
-        assert_eq!(sums_on_the_way(&program), sums, "{update}: {}", tile::Order(&program));
+        assert_eq!(sums_on_the_way(&program), sums, "{update}: {}", batch_tiles::Order(&program));
         for (steps, batch) in [(1, 3), (40, 1), (70, 21)] {
             let bindings = sizes(&[("T", steps), ("B", batch)]);
             assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
@@ -563,8 +563,12 @@ fn lanes_that_gather_stay_in_a_window() {
             let loss = time_sum(sum((concat(u, prev(u), axis = -1) @ w)^2));
         }";
     let program = crate::compile(source, &Default::default()).unwrap();
-    let windows = tile::windows(&split(&program));
-    assert!(windows.contains(&Some(2 * Direction::Forward.chunk())), "{}", tile::Order(&program));
+    let windows = batch_tiles::windows(&split(&program));
+    assert!(
+        windows.contains(&Some(2 * Direction::Forward.chunk())),
+        "{}",
+        batch_tiles::Order(&program)
+    );
     let bindings = sizes(&[("T", 10 * Direction::Forward.chunk()), ("B", 9)]);
     assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
 }

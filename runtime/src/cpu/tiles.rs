@@ -2,15 +2,15 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use fgi_compiler::graph::{Bindings, Dim};
-use fgi_compiler::kernel::tile::Group;
-use fgi_compiler::kernel::tile::segment::segmented;
-use fgi_compiler::kernel::{BufferId, Kernel, Program};
+use fgi_compiler::ir::graph::{Bindings, Dim};
+use fgi_compiler::ir::kernel::{BufferId, Kernel, Program};
+use fgi_compiler::target::cpu::plan::batch_tiles::Group;
+use fgi_compiler::target::cpu::plan::batch_tiles::checkpointing::segmented;
 
-use super::launch::{Launch, Sizes};
+use super::bound_kernel::{Launch, Sizes};
+use super::checkpointing::{Room, Segments};
 use super::memory::Memory;
 use super::panels::Panels;
-use super::segments::{Room, Segments};
 use super::{Buffers, CpuBackend, Threads, batch};
 use crate::Error;
 

@@ -2,7 +2,7 @@
 
 use std::thread::available_parallelism;
 
-use fgi_compiler::emit::wgsl::Limits;
+use fgi_compiler::target::gpu::Limits;
 
 use crate::Error;
 

@@ -8,8 +8,8 @@ use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use fgi_compiler::emit::wgsl::ROWS;
-use fgi_compiler::kernel::Program;
+use fgi_compiler::ir::kernel::Program;
+use fgi_compiler::target::gpu::ROWS;
 use serde::{Deserialize, Serialize};
 
 use super::AdapterInfo;

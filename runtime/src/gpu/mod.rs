@@ -14,10 +14,10 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fgi_compiler::emit::wgsl::plan::{self, Budget, Plan, UNIFORM_ALIGNMENT, plan};
-use fgi_compiler::emit::wgsl::{Group, Limits, Memory, Shader, Shaders, emit};
-use fgi_compiler::graph::Bindings;
-use fgi_compiler::kernel::{BufferId, Pass, Program};
+use fgi_compiler::ir::graph::Bindings;
+use fgi_compiler::ir::kernel::{BufferId, Pass, Program};
+use fgi_compiler::target::gpu::dispatch::{self, Budget, Plan, UNIFORM_ALIGNMENT, plan};
+use fgi_compiler::target::gpu::{Group, Limits, Memory, Shader, Shaders, emit};
 use rayon::prelude::*;
 
 use crate::Error;
@@ -386,7 +386,7 @@ impl GpuBackend {
 
     fn run_pass(&self, pass: Pass) -> Result<(), Error> {
         let bound = self.bound()?;
-        let mut rest = bound.plan.passes[plan::index(pass)].as_slice();
+        let mut rest = bound.plan.passes[dispatch::index(pass)].as_slice();
         while !rest.is_empty() {
             let mut iterations = 0;
             let fitting = rest.iter().take_while(|dispatch| {
@@ -403,7 +403,7 @@ impl GpuBackend {
     }
 
     /// Submits a few dispatches of a pass.
-    fn submit(&self, bound: &Bound, dispatches: &[plan::Dispatch]) {
+    fn submit(&self, bound: &Bound, dispatches: &[dispatch::Dispatch]) {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
@@ -425,8 +425,8 @@ impl GpuBackend {
     }
 
     /// The kernels of some dispatches, for messages.
-    fn describe(&self, dispatches: &[plan::Dispatch]) -> String {
-        let name = |dispatch: &plan::Dispatch| &self.shaders.shaders[dispatch.shader].name;
+    fn describe(&self, dispatches: &[dispatch::Dispatch]) -> String {
+        let name = |dispatch: &dispatch::Dispatch| &self.shaders.shaders[dispatch.shader].name;
         match dispatches {
             [] => "nothing".to_owned(),
             [first, .., last] if name(first) != name(last) => {

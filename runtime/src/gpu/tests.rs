@@ -1,16 +1,16 @@
 //! Programs on whatever GPU there is (Mesa's llvmpipe, where there is none), against plain Rust.
 
-use fgi_compiler::autodiff::differentiate;
-use fgi_compiler::emit::wgsl::ROWS;
-use fgi_compiler::graph::interpret::{Results, Tensor, Values, interpret};
-use fgi_compiler::graph::op::TABLE;
-use fgi_compiler::graph::{
+use fgi_compiler::ir::graph::interpret::{Results, Tensor, Values, interpret};
+use fgi_compiler::ir::graph::op::TABLE;
+use fgi_compiler::ir::graph::{
     Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Number, Op, Param, Pointwise, Reduction,
     Role, Root, Type,
 };
-use fgi_compiler::kernel::BufferSource;
-use fgi_compiler::kernel::lower::lower;
-use fgi_compiler::schedule::schedule;
+use fgi_compiler::ir::kernel::BufferSource;
+use fgi_compiler::middle::autodiff::differentiate;
+use fgi_compiler::middle::lower::lower;
+use fgi_compiler::middle::schedule::schedule;
+use fgi_compiler::target::gpu::ROWS;
 
 use super::*;
 

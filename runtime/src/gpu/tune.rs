@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use fgi_compiler::emit::wgsl::plan::plan;
-use fgi_compiler::emit::wgsl::{Limits, ROWS, Shaders};
-use fgi_compiler::kernel::Pass;
+use fgi_compiler::ir::kernel::Pass;
+use fgi_compiler::target::gpu::dispatch::plan;
+use fgi_compiler::target::gpu::{Limits, ROWS, Shaders};
 
 use super::{GpuBackend, Pipeline, cache, emitted};
 use crate::Error;

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use fgi::artifact;
 use fgi::checkpoint::Checkpoint;
-use fgi_compiler::emit::artifact::{Artifact, BuildError, BuildOptions, PROFILES};
-use fgi_compiler::emit::clif;
-use fgi_compiler::emit::manifest;
-use fgi_compiler::emit::wgsl::{self, Limits, Shaders};
-use fgi_compiler::figures::{Figures, HEADS};
-use fgi_compiler::kernel::tile::Order;
-use fgi_compiler::optimizer::Optimizer;
+use fgi_compiler::artifact::manifest;
+use fgi_compiler::artifact::{Artifact, BuildError, BuildOptions, PROFILES};
+use fgi_compiler::front::syntax::tree;
+use fgi_compiler::middle::optimizer::Optimizer;
+use fgi_compiler::report::op_counts::{Figures, HEADS};
 use fgi_compiler::source::FileId;
-use fgi_compiler::syntax::tree;
+use fgi_compiler::target::cpu::native;
+use fgi_compiler::target::cpu::plan::batch_tiles::Order;
+use fgi_compiler::target::gpu::{self, Limits, Shaders};
 use fgi_compiler::{CompileError, Compiled, Gradients, Options, PASSES};
 
 use crate::failure::{Failure, Outcome};
@@ -216,7 +216,7 @@ fn print(stage: Stage, program: &ProgramText, compiled: &Compiled, limits: &Limi
             let shaders = shaders(compiled, limits)?.shaders;
             shaders.into_iter().map(|shader| shader.text).collect::<Vec<_>>().join("\n")
         }
-        Stage::Clif => clif::text(&compiled.program),
+        Stage::Clif => native::text(&compiled.program),
     };
     Ok(writeln!(io::stdout(), "{}", text.trim_end())?)
 }
@@ -240,6 +240,6 @@ fn print_ast(program: &ProgramText) -> Outcome {
 }
 
 fn shaders(compiled: &Compiled, limits: &Limits) -> Result<Shaders, Failure> {
-    wgsl::emit_with_sources(&compiled.program, limits, &compiled.sources)
+    gpu::emit_with_sources(&compiled.program, limits, &compiled.sources)
         .map_err(|error| Failure::Program(error.to_string()))
 }

@@ -1,9 +1,9 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use fgi_compiler::audit::{audit, warning_code};
-use fgi_compiler::check;
 use fgi_compiler::diagnostic::Severity;
+use fgi_compiler::front::check;
+use fgi_compiler::report::audit::{audit, warning_code};
 
 use crate::failure::{Failure, Outcome};
 use crate::program::{GraphArgs, ProgramArgs};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use fgi::Device;
 use fgi::npz::{self, Arrays};
-use fgi_compiler::check;
-use fgi_compiler::graph::Graph;
+use fgi_compiler::front::check;
+use fgi_compiler::ir::graph::Graph;
 use fgi_compiler::{Gradients, Options};
 
 use crate::failure::{Failure, Outcome};

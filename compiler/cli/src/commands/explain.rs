@@ -1,11 +1,11 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use fgi_compiler::audit::{Entry, audit};
-use fgi_compiler::calculus::explain::explain;
-use fgi_compiler::calculus::{LAWS, Law};
-use fgi_compiler::check::{self, closest};
 use fgi_compiler::codes::{self, CODES};
+use fgi_compiler::front::check::{self, closest};
+use fgi_compiler::middle::surrogate::{LAWS, Law};
+use fgi_compiler::report::audit::{Entry, audit};
+use fgi_compiler::report::explain::explain;
 
 use crate::failure::{Failure, Outcome};
 use crate::program::{GraphArgs, ProgramArgs};

@@ -1,8 +1,8 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use fgi_compiler::front::syntax::format;
 use fgi_compiler::source::{FileId, Sources};
-use fgi_compiler::syntax::format;
 
 use crate::failure::{Failure, Outcome};
 use crate::program::ProgramText;

@@ -2,9 +2,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use fgi::npz::{self, Arrays};
-use fgi_compiler::gradcheck::{Row, Verdict, gradcheck};
-use fgi_compiler::graph::interpret::{Values, interpret};
-use fgi_compiler::graph::{Graph, Role};
+use fgi_compiler::ir::graph::interpret::{Values, interpret};
+use fgi_compiler::ir::graph::{Graph, Role};
+use fgi_compiler::report::gradcheck::{Row, Verdict, gradcheck};
 use fgi_compiler::{Gradients, Options};
 
 use crate::commands::eval::bound_dims;

@@ -3,10 +3,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use fgi::artifact;
-use fgi_compiler::emit::manifest::{BufferRole, Kernel, Manifest};
-use fgi_compiler::emit::wgsl::{Chunking, Dispatch};
-use fgi_compiler::graph::Dim;
-use fgi_compiler::kernel::Pass;
+use fgi_compiler::artifact::manifest::{BufferRole, Kernel, Manifest};
+use fgi_compiler::ir::graph::Dim;
+use fgi_compiler::ir::kernel::Pass;
+use fgi_compiler::target::gpu::{Chunking, Dispatch};
 
 use crate::failure::Outcome;
 use crate::render;

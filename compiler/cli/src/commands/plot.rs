@@ -2,8 +2,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use fgi::Array;
-use fgi_compiler::check::{closest, standard_module, standard_modules};
-use fgi_compiler::curve::{self, Curve, CurveError, Request, TOTAL, VALUE};
+use fgi_compiler::front::check::{closest, standard_module, standard_modules};
+use fgi_compiler::report::curve::{self, Curve, CurveError, Request, TOTAL, VALUE};
 use fgi_compiler::{Gradients, Options};
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 use std::io::{self, Write};
 
-use fgi_compiler::emit::manifest;
+use fgi_compiler::artifact::manifest;
 
 use crate::failure::{Failure, Outcome};
 

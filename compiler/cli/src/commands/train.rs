@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use fgi::checkpoint::Checkpoint;
 use fgi::data::{DataSource, Dataset};
 use fgi::{BatchReport, Device, EpochReport, Schedule, Step, TrainOptions, Trainer};
-use fgi_compiler::check::{self, GraphHead};
+use fgi_compiler::front::check::{self, GraphHead};
 use fgi_compiler::{Gradients, Options};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 

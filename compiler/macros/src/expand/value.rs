@@ -1,6 +1,6 @@
 //! The Rust type of a tensor: its size is a part of the type where it is fixed.
 
-use fgi_compiler::graph::{Dim, Elem};
+use fgi_compiler::ir::graph::{Dim, Elem};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use fgi_compiler::cost::Device;
-use fgi_compiler::kernel::Pass;
+use fgi_compiler::ir::kernel::Pass;
+use fgi_compiler::report::cost::Device;
 
 use super::report::short;
 use super::{Args, Cost};

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use fgi_compiler::cost::{Device, KernelCost, Prediction};
-use fgi_compiler::kernel::Pass;
+use fgi_compiler::ir::kernel::Pass;
+use fgi_compiler::report::cost::{Device, KernelCost, Prediction};
 use serde_json::{Map, Value, json};
 
 use super::Cost;

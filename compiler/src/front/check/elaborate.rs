@@ -1,0 +1,1327 @@
+//! The instantiation of a graph: functions are inlined, layers become instances with parameters and
+//! memory of their own, and what remains is a list of [`Term`]s.
+//!
+//! Functions are pure: they hold no parameters, no memory and no layers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::modules::{DefId, ModuleId, Modules, PRELUDE, Unresolved};
+use super::term::{
+    BindingDecl, Frame, FrameId, InputDecl, Kind, ParamDecl, Program, Static, Term, TermId, Terms,
+    VarId, VarSource,
+};
+use super::{builtins, report};
+use crate::diagnostic::Diagnostic;
+use crate::front::syntax::ast::{
+    Argument, BinaryOp, Body, CallArgument, DimArgument, Expr, ExprKind, ItemKind, Let, Name,
+    Param, Pattern, StatementKind, TypeExpr, UnaryOp,
+};
+use crate::ir::graph::{Dim, Elem, Pointwise};
+use crate::source::Span;
+
+/// More terms than this are refused.
+const MAX_TERMS: usize = 1_000_000;
+/// More levels of expressions and calls than this are refused: each takes room on the stack.
+const MAX_DEPTH: usize = 400;
+/// A call of a function or layer takes room for as many levels of expressions.
+const CALL_DEPTH: usize = 4;
+
+/// What an expression stands for.
+#[derive(Clone, Debug)]
+pub enum Value {
+    Term(TermId),
+    Tuple(Vec<Value>),
+    List(Vec<Value>),
+}
+
+impl Value {
+    pub const ERROR: Value = Value::Term(Terms::ERROR);
+}
+
+/// The names of one body.
+pub struct Scope {
+    pub module: ModuleId,
+    kind: ScopeKind,
+    /// Of the names of bindings, parameters and instances: `h.`.
+    path: String,
+    frame: Option<FrameId>,
+    values: BTreeMap<String, Value>,
+    /// Bindings not reached yet.
+    later: BTreeMap<String, Later>,
+    /// Instances that no single name holds, for each layer.
+    unnamed: BTreeMap<String, usize>,
+    /// The binding that is being elaborated, and how many `prev` are around the expression.
+    current: Vec<String>,
+    prevs: usize,
+    early: Vec<(Vec<String>, Name)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ScopeKind {
+    Constant,
+    Function,
+    Layer,
+    Graph,
+}
+
+struct Later {
+    span: Span,
+    /// The terms that stand for it.
+    forwards: Vec<TermId>,
+}
+
+/// Builds the terms of one graph.
+pub struct Elaborator<'m, 'l> {
+    pub modules: &'m mut Modules<'l>,
+    pub program: Program,
+    /// The definitions that are being instantiated, with the places of the calls.
+    calls: Vec<(DefId, Span)>,
+    constants: HashMap<DefId, Option<Static>>,
+    /// Functions and layers that were instantiated.
+    pub used: std::collections::HashSet<DefId>,
+    depth: usize,
+    is_full: bool,
+}
+
+impl<'m, 'l> Elaborator<'m, 'l> {
+    pub fn new(modules: &'m mut Modules<'l>) -> Elaborator<'m, 'l> {
+        Elaborator {
+            modules,
+            program: Program::new(),
+            calls: Vec::new(),
+            constants: HashMap::new(),
+            used: Default::default(),
+            depth: 0,
+            is_full: false,
+        }
+    }
+
+    /// Whether a limit was exceeded, so that what there is of the program is of no use.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    pub fn report(&mut self, problem: Diagnostic) {
+        self.modules.diagnostics.push(problem);
+    }
+
+    /// Reports, and gives the value that causes no further reports.
+    pub fn fail(&mut self, problem: Diagnostic) -> Value {
+        self.report(problem);
+        Value::ERROR
+    }
+
+    pub fn push(&mut self, scope: &Scope, kind: Kind, args: Vec<TermId>, span: Span) -> TermId {
+        self.push_at(scope, kind, args, Vec::new(), span)
+    }
+
+    /// As [`Elaborator::push`], with the places of the operands.
+    pub fn push_at(
+        &mut self,
+        scope: &Scope,
+        kind: Kind,
+        args: Vec<TermId>,
+        places: Vec<Span>,
+        span: Span,
+    ) -> TermId {
+        if self.program.terms.len() >= MAX_TERMS {
+            self.report_size(span);
+            return Terms::ERROR;
+        }
+        let frame = scope.frame;
+        self.program.terms.push(Term { kind, args, span, places, frame, name: None })
+    }
+
+    fn report_size(&mut self, span: Span) {
+        if !std::mem::replace(&mut self.is_full, true) {
+            self.report(
+                Diagnostic::error("E071", "the program is too large")
+                    .label(span, "reached here")
+                    .expected(format!("at most {MAX_TERMS} operations after inlining")),
+            );
+        }
+    }
+
+    /// The terms of a graph, with the given values of dimensions.
+    pub fn graph(&mut self, id: DefId, given: &BTreeMap<String, i64>) {
+        let (items, index) = self.modules.definition(id);
+        let ItemKind::Graph(graph) = &items[index].kind else { return };
+        let mut scope = Scope::new(id.module, ScopeKind::Graph, String::new(), None);
+        self.graph_dims(&mut scope, &graph.name, &graph.dims, &graph.arguments, given);
+        for argument in &graph.arguments {
+            self.input(&mut scope, argument);
+        }
+        self.statements(&mut scope, &graph.body);
+        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        for output in &graph.outputs {
+            if let Some(first) = seen.insert(&output.text, output.span) {
+                self.report(
+                    Diagnostic::error(
+                        "E022",
+                        format!("the output `{}` is named twice", output.text),
+                    )
+                    .label(output.span, "named here again")
+                    .label(first, "first named here"),
+                );
+                continue;
+            }
+            match scope.values.get(&output.text) {
+                Some(Value::Term(term)) => self.program.outputs.push((output.clone(), *term)),
+                Some(_) => self.report(
+                    Diagnostic::error("E024", format!("the output `{}` is a tuple", output.text))
+                        .label(output.span, "a tuple")
+                        .expected("a tensor or a stream")
+                        .hint("take it apart in the body: `let (a, b) = …;`"),
+                ),
+                None => {
+                    let names = scope.values.keys().map(String::as_str);
+                    let hint = report::closest(&output.text, names)
+                        .map(|likely| format!("did you mean `{likely}`?"));
+                    let problem = Diagnostic::error(
+                        "E022",
+                        format!("the output `{}` is no binding of the body", output.text),
+                    )
+                    .label(output.span, "not found");
+                    self.report(Diagnostic { hint, ..problem });
+                }
+            }
+        }
+    }
+
+    /// Instantiates a function or layer that nothing calls, for the errors in it.
+    pub fn uncalled(&mut self, id: DefId) {
+        let (items, index) = self.modules.definition(id);
+        let (kind, dims, arguments, body, name) = match &items[index].kind {
+            ItemKind::Fn(item) => {
+                (ScopeKind::Function, &[][..], &item.arguments, &item.body, &item.name)
+            }
+            ItemKind::Layer(item) => {
+                (ScopeKind::Layer, &item.dims[..], &item.arguments, &item.body, &item.name)
+            }
+            _ => return,
+        };
+        let mut scope = Scope::new(id.module, kind, format!("{}.", name.text), None);
+        self.calls.push((id, name.span));
+        for dim in dims {
+            self.declare(&mut scope, &dim.name, Value::ERROR);
+        }
+        for argument in arguments {
+            for name in argument.ty.iter().flat_map(|ty| &ty.dims).filter_map(plain_name) {
+                scope.values.entry(name.text.clone()).or_insert(Value::ERROR);
+            }
+        }
+        for argument in arguments {
+            if let Some(ty) = &argument.ty {
+                self.declared_type(&mut scope, ty);
+            }
+            if let Some(default) = &argument.default {
+                self.expr(&mut scope, default);
+            }
+            self.declare(&mut scope, &argument.name, Value::ERROR);
+        }
+        self.body(&mut scope, body);
+        self.calls.pop();
+    }
+
+    // Dimensions and inputs of a graph
+
+    fn graph_dims(
+        &mut self,
+        scope: &mut Scope,
+        graph: &Name,
+        dims: &[DimArgument],
+        arguments: &[Argument],
+        given: &BTreeMap<String, i64>,
+    ) {
+        let mut open = Vec::new();
+        for ty in arguments.iter().filter_map(|argument| argument.ty.as_ref()) {
+            ty.time.iter().chain(&ty.dims).for_each(|dim| names(dim, &mut open));
+        }
+        open.retain(|name| {
+            dims.iter().all(|dim| dim.name.text != name.text)
+                && self.modules.visible(scope.module, &name.text).is_none()
+        });
+        for name in &open {
+            let dim = self.open_or_given(name, given);
+            self.program.dims.insert(name.text.clone(), dim.clone());
+            self.bind_dim(scope, name, VarSource::Fixed(dim));
+        }
+        for dim in dims {
+            let value = match (&dim.default, given.get(&dim.name.text)) {
+                (Some(default), None) => {
+                    let value = self.term(scope, default);
+                    match self.whole(value, default.span) {
+                        Some(dim) => dim,
+                        // Reported: go on with an open dimension.
+                        None => Dim::symbol(&dim.name.text),
+                    }
+                }
+                _ => self.open_or_given(&dim.name, given),
+            };
+            if scope.values.contains_key(&dim.name.text) {
+                self.declare(scope, &dim.name, Value::ERROR);
+                continue;
+            }
+            self.program.dims.insert(dim.name.text.clone(), value.clone());
+            self.bind_dim(scope, &dim.name, VarSource::Fixed(value));
+        }
+        for name in given.keys().filter(|name| !scope.values.contains_key(*name)) {
+            let is_const = self.modules.visible(scope.module, name).is_some();
+            let names = scope.values.keys().map(String::as_str);
+            let likely = report::closest(name, names).map(|name| format!("did you mean `{name}`?"));
+            let problem = Diagnostic::error(
+                "E019",
+                format!("the graph `{}` has no open dimension `{name}`", graph.text),
+            )
+            .label(graph.span, format!("-D {name} is given for this graph"));
+            let hint = match is_const {
+                true => Some(format!("`{name}` is a constant of the program")),
+                false => likely,
+            };
+            self.report(Diagnostic { hint, ..problem });
+        }
+    }
+
+    fn open_or_given(&mut self, name: &Name, given: &BTreeMap<String, i64>) -> Dim {
+        match given.get(&name.text) {
+            Some(value) if (1..=i64::from(i32::MAX)).contains(value) => Dim::constant(*value),
+            Some(value) => {
+                self.report(
+                    Diagnostic::error("E045", format!("{value} is no dimension"))
+                        .label(name.span, format!("-D {}={value} is given for this", name.text))
+                        .expected(format!("a number from 1 to {}", i32::MAX)),
+                );
+                Dim::symbol(&name.text)
+            }
+            None => Dim::symbol(&name.text),
+        }
+    }
+
+    fn bind_dim(&mut self, scope: &mut Scope, name: &Name, source: VarSource) -> VarId {
+        let var = self.program.terms.add_var(&name.text, source);
+        let term = self.push(scope, Kind::Dimension(var), Vec::new(), name.span);
+        scope.values.insert(name.text.clone(), Value::Term(term));
+        var
+    }
+
+    fn input(&mut self, scope: &mut Scope, argument: &Argument) {
+        let name = &argument.name;
+        if let Some(default) = &argument.default {
+            self.report(
+                Diagnostic::error("E026", "an input of a graph has no default")
+                    .label(default.span, "not allowed here")
+                    .hint("inputs are given when the graph runs; a number is a `const`"),
+            );
+        }
+        let Some(ty) = &argument.ty else {
+            let problem =
+                Diagnostic::error("E026", format!("the input `{}` has no type", name.text))
+                    .label(name.span, "expected a type after this")
+                    .hint(format!("write `{}: [B, N]`, or `[T; B, N]` for a stream", name.text));
+            self.report(problem);
+            self.declare(scope, name, Value::ERROR);
+            return;
+        };
+        let dims: Option<Vec<Dim>> = ty
+            .dims
+            .iter()
+            .map(|dim| {
+                let term = self.term(scope, dim);
+                self.whole(term, dim.span)
+            })
+            .collect();
+        if let Some(time) = &ty.time {
+            let term = self.term(scope, time);
+            if let Some(length) = self.whole(term, time.span) {
+                match self.program.time.clone() {
+                    None => self.program.time = Some(length),
+                    Some(known) if known != length => self.report(
+                        Diagnostic::error("E062", "the streams of a graph have one length")
+                            .label(time.span, format!("the length of this is {length}"))
+                            .expected(known.to_string())
+                            .found(length.to_string()),
+                    ),
+                    Some(_) => {}
+                }
+            }
+        }
+        let (Some(dims), false) = (dims, self.is_full) else {
+            self.declare(scope, name, Value::ERROR);
+            return;
+        };
+        let term = self.push(scope, Kind::Input(self.program.inputs.len()), Vec::new(), name.span);
+        self.program.inputs.push(InputDecl {
+            name: name.text.clone(),
+            docs: argument.docs.join("\n"),
+            elem: elem(ty),
+            dims,
+            is_stream: ty.time.is_some(),
+        });
+        if self.declare(scope, name, Value::Term(term)) {
+            self.program.terms.get_mut(term).name = Some(Arc::from(name.text.as_str()));
+        }
+    }
+
+    /// The whole number that a term is, known before types are; reports if it is none.
+    fn whole(&mut self, term: TermId, span: Span) -> Option<Dim> {
+        let known = self.program.terms.known(term).cloned();
+        if known == Some(Static::Broken) {
+            return None;
+        }
+        match super::shape::dimension(known.as_ref(), span) {
+            Ok(Some(dim)) => Some(dim),
+            Ok(None) => {
+                self.report(report::not_constant(span));
+                None
+            }
+            Err(problem) => {
+                self.report(*problem);
+                None
+            }
+        }
+    }
+
+    // Bodies
+
+    /// Elaborates a body and gives its value.
+    fn body(&mut self, scope: &mut Scope, body: &Body) -> Value {
+        self.statements(scope, body);
+        match &body.result {
+            Some(result) => self.expr(scope, result),
+            None => Value::ERROR,
+        }
+    }
+
+    fn statements(&mut self, scope: &mut Scope, body: &Body) {
+        for statement in &body.statements {
+            match &statement.kind {
+                StatementKind::Let(item) => self.announce(scope, &item.pattern),
+                StatementKind::Param(item) => {
+                    let docs = statement.docs.join("\n");
+                    self.param(scope, item, docs);
+                }
+                StatementKind::Error => {}
+            }
+        }
+        for statement in &body.statements {
+            if let StatementKind::Let(item) = &statement.kind {
+                self.binding(scope, item);
+            }
+        }
+        for (current, name) in std::mem::take(&mut scope.early) {
+            self.report(super::causality::problem(body, &current, &name));
+        }
+    }
+
+    /// Notes the names of a binding that comes later in the body.
+    fn announce(&mut self, scope: &mut Scope, pattern: &Pattern) {
+        match pattern {
+            Pattern::Name(name) => {
+                let other = scope.later.get(&name.text).map(|later| later.span);
+                if other.is_some() || scope.values.contains_key(&name.text) {
+                    self.report(report::bound_twice(name, other));
+                } else {
+                    let later = Later { span: name.span, forwards: Vec::new() };
+                    scope.later.insert(name.text.clone(), later);
+                }
+            }
+            Pattern::Tuple(parts, _) => parts.iter().for_each(|part| self.announce(scope, part)),
+        }
+    }
+
+    /// Adds a name to a scope; false, with a report, if it is there already.
+    fn declare(&mut self, scope: &mut Scope, name: &Name, value: Value) -> bool {
+        let other = scope.later.get(&name.text).map(|later| later.span);
+        if other.is_some() || scope.values.contains_key(&name.text) {
+            self.report(report::bound_twice(name, other));
+            return false;
+        }
+        scope.values.insert(name.text.clone(), value);
+        true
+    }
+
+    fn binding(&mut self, scope: &mut Scope, item: &Let) {
+        scope.current = pattern_names(&item.pattern);
+        let held = match &item.pattern {
+            Pattern::Name(name) => Some(name.text.as_str()),
+            Pattern::Tuple(..) => None,
+        };
+        let mut value = self.held(scope, &item.value, held);
+        if let Some(ty) = &item.ty {
+            value = self.typed(scope, value, ty, item.value.span);
+        }
+        self.bind(scope, &item.pattern, value, item.value.span);
+        scope.current.clear();
+    }
+
+    fn bind(&mut self, scope: &mut Scope, pattern: &Pattern, value: Value, span: Span) {
+        match pattern {
+            Pattern::Name(name) => {
+                // A name bound twice is reported; the first binding stays.
+                let Some(later) = scope.later.remove(&name.text) else { return };
+                if later.span != name.span {
+                    scope.later.insert(name.text.clone(), later);
+                    return;
+                }
+                for forward in later.forwards {
+                    match value {
+                        Value::Term(target) => {
+                            self.program.terms.get_mut(forward).args = vec![target]
+                        }
+                        _ => {
+                            let span = self.program.terms[forward].span;
+                            self.report(report::not_a_tensor(span));
+                        }
+                    }
+                }
+                if let Value::Term(term) = value {
+                    self.name_term(scope, term, &name.text);
+                    if scope.has_memory() {
+                        let path = format!("{}{}", scope.path, name.text);
+                        self.program.bindings.push(BindingDecl { path, term, span });
+                    }
+                }
+                scope.values.insert(name.text.clone(), value);
+            }
+            Pattern::Tuple(parts, at) => match value {
+                Value::Tuple(values) if values.len() == parts.len() => {
+                    for (part, value) in parts.iter().zip(values) {
+                        self.bind(scope, part, value, span);
+                    }
+                }
+                Value::Term(Terms::ERROR) => {
+                    parts.iter().for_each(|part| self.bind(scope, part, Value::ERROR, span));
+                }
+                value => {
+                    let found = match &value {
+                        Value::Tuple(values) => format!("a tuple of {}", values.len()),
+                        Value::List(_) => "a list".to_string(),
+                        Value::Term(_) => "a tensor".to_string(),
+                    };
+                    self.report(
+                        Diagnostic::error("E024", "the pattern does not fit the value")
+                            .label(*at, format!("takes a tuple of {} apart", parts.len()))
+                            .label(span, format!("this is {found}"))
+                            .expected(format!("a tuple of {}", parts.len()))
+                            .found(found),
+                    );
+                    parts.iter().for_each(|part| self.bind(scope, part, Value::ERROR, *at));
+                }
+            },
+        }
+    }
+
+    /// Names a term after its first binding in a layer or graph; numbers keep their anonymity.
+    fn name_term(&mut self, scope: &Scope, id: TermId, name: &str) {
+        let term = self.program.terms.get_mut(id);
+        let is_plain = matches!(
+            term.kind,
+            Kind::Error
+                | Kind::Literal { .. }
+                | Kind::Bool(_)
+                | Kind::Dimension(_)
+                | Kind::TimeSteps
+                | Kind::TimeIndex
+                | Kind::Forward
+        );
+        if term.name.is_none() && !is_plain && scope.kind != ScopeKind::Function {
+            term.name = Some(format!("{}{name}", scope.path).into());
+        }
+    }
+
+    fn param(&mut self, scope: &mut Scope, item: &Param, docs: String) {
+        if scope.kind == ScopeKind::Function {
+            self.report(report::impure(item.name.span, "a parameter"));
+            self.declare(scope, &item.name, Value::ERROR);
+            return;
+        }
+        if elem(&item.ty) != Elem::F32 {
+            self.report(
+                Diagnostic::error("E051", "parameters are f32")
+                    .label(item.ty.span, "not an f32 tensor")
+                    .hint("integers cannot be trained: make it an input of the graph"),
+            );
+        }
+        let dims = self.declared_type(scope, &item.ty);
+        let init = self.initialiser(scope, &item.init);
+        let bounds =
+            item.bounds.as_ref().map(|(low, high)| (self.term(scope, low), self.term(scope, high)));
+        let path = format!("{}{}", scope.path, item.name.text);
+        if let Some(other) = self.program.params.iter().find(|param| param.path == path) {
+            let problem = Diagnostic::error("E020", format!("two parameters are called `{path}`"))
+                .label(item.name.span, "this one")
+                .label(other.span, "and this one")
+                .hint("an instance that no name holds is called `layer_1`: rename the binding that has such a name");
+            self.report(problem);
+        }
+        let term =
+            self.push(scope, Kind::Param(self.program.params.len()), Vec::new(), item.name.span);
+        if self.is_full {
+            return;
+        }
+        let (init, init_args) = init.unwrap_or_default();
+        self.program.params.push(ParamDecl {
+            path: path.clone(),
+            docs,
+            span: item.name.span,
+            frame: scope.frame,
+            dims,
+            init,
+            init_args,
+            bounds,
+        });
+        if self.declare(scope, &item.name, Value::Term(term)) {
+            self.program.terms.get_mut(term).name = Some(path.into());
+        }
+    }
+
+    /// The terms of a type's dimensions.
+    fn declared_type(&mut self, scope: &mut Scope, ty: &TypeExpr) -> Vec<TermId> {
+        if let Some(time) = &ty.time {
+            self.report(
+                Diagnostic::error("E062", "only the inputs of a graph say that they are streams")
+                    .label(time.span, "not allowed here")
+                    .hint("elsewhere it is inferred: write the type of one step"),
+            );
+        }
+        ty.dims.iter().map(|dim| self.term(scope, dim)).collect()
+    }
+
+    fn typed(&mut self, scope: &mut Scope, value: Value, ty: &TypeExpr, span: Span) -> Value {
+        let dims = self.declared_type(scope, ty);
+        let Some(term) = self.tensor(value, span) else { return Value::ERROR };
+        let args = std::iter::once(term).chain(dims).collect();
+        Value::Term(self.push_at(scope, Kind::Typed(elem(ty)), args, vec![span], span))
+    }
+
+    // Expressions
+
+    /// The tensor that a value is; reports a tuple or a list.
+    pub fn tensor(&mut self, value: Value, span: Span) -> Option<TermId> {
+        match value {
+            Value::Term(term) => Some(term),
+            Value::Tuple(_) => {
+                self.report(report::not_a_tensor(span));
+                None
+            }
+            Value::List(_) => {
+                self.report(
+                    Diagnostic::error("E025", "a list is no tensor")
+                        .label(span, "not expected here")
+                        .hint("lists are the shapes, axes and paddings of the operations that take them"),
+                );
+                None
+            }
+        }
+    }
+
+    pub fn term(&mut self, scope: &mut Scope, expr: &Expr) -> TermId {
+        let value = self.expr(scope, expr);
+        self.tensor(value, expr.span).unwrap_or(Terms::ERROR)
+    }
+
+    pub fn expr(&mut self, scope: &mut Scope, expr: &Expr) -> Value {
+        self.held(scope, expr, None)
+    }
+
+    /// The value of an expression; `name` is that of the binding that holds the expression as a whole.
+    fn held(&mut self, scope: &mut Scope, expr: &Expr, name: Option<&str>) -> Value {
+        if self.is_full {
+            return Value::ERROR;
+        }
+        if self.depth >= MAX_DEPTH {
+            self.report_depth(expr.span);
+            return Value::ERROR;
+        }
+        self.depth += 1;
+        let value = match &expr.kind {
+            ExprKind::Number { value, integer } => {
+                let kind = Kind::Literal { value: *value, integer: *integer };
+                Value::Term(self.push(scope, kind, Vec::new(), expr.span))
+            }
+            ExprKind::Bool(value) => {
+                Value::Term(self.push(scope, Kind::Bool(*value), Vec::new(), expr.span))
+            }
+            ExprKind::Path(path) => self.path(scope, path, expr.span),
+            ExprKind::Unary(op, inner) => self.unary(scope, *op, inner, expr.span),
+            ExprKind::Binary(..) => self.binary(scope, expr),
+            ExprKind::If { condition, then, otherwise } => {
+                let args = [condition, then, otherwise].map(|part| self.term(scope, part));
+                let kind = Kind::Map(Pointwise::Select);
+                let places = [condition, then, otherwise].map(|part| part.span);
+                Value::Term(self.push_at(scope, kind, args.to_vec(), places.to_vec(), expr.span))
+            }
+            ExprKind::Call { callee, dims, arguments } => {
+                self.call(scope, &Call { callee, dims, arguments, span: expr.span }, name)
+            }
+            ExprKind::Tuple(parts) => {
+                Value::Tuple(parts.iter().map(|part| self.expr(scope, part)).collect())
+            }
+            ExprKind::List(parts) => {
+                Value::List(parts.iter().map(|part| self.expr(scope, part)).collect())
+            }
+            ExprKind::Error => Value::ERROR,
+        };
+        self.depth -= 1;
+        value
+    }
+
+    fn report_depth(&mut self, span: Span) {
+        // What follows would be of no use, and there can be much of it.
+        self.is_full = true;
+        self.report(
+            Diagnostic::error("E071", "calls and expressions are nested too deeply")
+                .label(span, "reached here")
+                .expected(format!("at most {MAX_DEPTH} levels")),
+        );
+    }
+
+    fn unary(&mut self, scope: &mut Scope, op: UnaryOp, inner: &Expr, span: Span) -> Value {
+        if let (UnaryOp::Neg, ExprKind::Number { value, integer: false }) = (op, &inner.kind) {
+            let kind = Kind::Literal { value: -value, integer: false };
+            return Value::Term(self.push(scope, kind, Vec::new(), span));
+        }
+        let operand = self.term(scope, inner);
+        let op = match op {
+            UnaryOp::Neg => Pointwise::Neg,
+            UnaryOp::Not => Pointwise::Not,
+        };
+        Value::Term(self.push_at(scope, Kind::Map(op), vec![operand], vec![inner.span], span))
+    }
+
+    /// A chain of operators that associate to the left is walked in a loop: it can be long.
+    fn binary(&mut self, scope: &mut Scope, expr: &Expr) -> Value {
+        let mut chain = Vec::new();
+        let mut first = expr;
+        while let ExprKind::Binary(op, left, right) = &first.kind {
+            chain.push((*op, right, first.span));
+            first = left;
+        }
+        let mut value = self.term(scope, first);
+        let mut left = first.span;
+        for (op, right, span) in chain.into_iter().rev() {
+            let args = vec![value, self.term(scope, right)];
+            value = self.push_at(scope, operation(op), args, vec![left, right.span], span);
+            left = span;
+        }
+        Value::Term(value)
+    }
+
+    fn path(&mut self, scope: &mut Scope, path: &[Name], span: Span) -> Value {
+        if let [name] = path {
+            if let Some(value) = scope.values.get(&name.text) {
+                let value = value.clone();
+                return self.fresh(scope, value, span);
+            }
+            if scope.later.contains_key(&name.text) {
+                return self.later(scope, name);
+            }
+            let number = match name.text.as_str() {
+                "inf" => Some(f64::INFINITY),
+                "pi" => Some(std::f64::consts::PI),
+                _ => None,
+            };
+            let is_free = self.modules.visible(scope.module, &name.text).is_none();
+            if let (Some(value), true) = (number, is_free) {
+                let kind = Kind::Literal { value, integer: false };
+                return Value::Term(self.push(scope, kind, Vec::new(), span));
+            }
+        }
+        match self.modules.resolve(scope.module, path) {
+            Ok(id) => self.item_value(scope, id, span),
+            Err(Unresolved::Reported) => Value::ERROR,
+            Err(Unresolved::Unknown(hint)) => {
+                let name = path.last().map_or("", |name| &name.text);
+                let near = scope.values.keys().chain(scope.later.keys()).map(String::as_str);
+                let hint = report::closest(name, near)
+                    .map(|likely| format!("did you mean `{likely}`?"))
+                    .or(hint);
+                let problem = match builtins::exists(name) {
+                    true => Diagnostic::error("E016", format!("`{name}` is an operation"))
+                        .label(span, "not a value")
+                        .hint(format!("call it: `{name}(…)`")),
+                    false => Diagnostic { hint, ..report::unknown(name, span) },
+                };
+                self.fail(problem)
+            }
+        }
+    }
+
+    /// A number is made anew at each use: there it takes the type it meets.
+    fn fresh(&mut self, scope: &Scope, value: Value, span: Span) -> Value {
+        let Value::Term(id) = value else { return value };
+        match self.program.terms[id].kind {
+            Kind::Literal { .. } | Kind::Dimension(_) => {
+                let kind = self.program.terms[id].kind.clone();
+                Value::Term(self.push(scope, kind, Vec::new(), span))
+            }
+            _ => value,
+        }
+    }
+
+    /// A binding of this body that has no value yet.
+    fn later(&mut self, scope: &mut Scope, name: &Name) -> Value {
+        if scope.prevs == 0 {
+            scope.early.push((scope.current.clone(), name.clone()));
+            return Value::ERROR;
+        }
+        let forward = self.push(scope, Kind::Forward, Vec::new(), name.span);
+        if let Some(later) = scope.later.get_mut(&name.text) {
+            later.forwards.push(forward);
+        }
+        Value::Term(forward)
+    }
+
+    /// The value of an item's name: only constants have one.
+    fn item_value(&mut self, scope: &Scope, id: DefId, span: Span) -> Value {
+        let (items, index) = self.modules.definition(id);
+        let (what, hint) = match &items[index].kind {
+            ItemKind::Const(_) => {
+                return match self.constant(id, span) {
+                    Some(Static::Bool(value)) => {
+                        Value::Term(self.push(scope, Kind::Bool(value), Vec::new(), span))
+                    }
+                    Some(value) => {
+                        let integer = matches!(value, Static::Dim(_));
+                        let value = value.number().unwrap_or(f64::NAN);
+                        let kind = Kind::Literal { value, integer };
+                        Value::Term(self.push(scope, kind, Vec::new(), span))
+                    }
+                    None => Value::ERROR,
+                };
+            }
+            ItemKind::Fn(item) => ("a function", format!("call it: `{}(…)`", item.name.text)),
+            ItemKind::Layer(item) => ("a layer", format!("call it: `{}[…](…)`", item.name.text)),
+            _ => ("a graph", "graphs are entry points; share code in a layer".to_string()),
+        };
+        let name = self.modules.name(id);
+        let problem = Diagnostic::error("E016", format!("`{name}` is {what}, not a value"))
+            .label(span, "expected a value")
+            .label(self.modules.span(id), "defined here")
+            .hint(hint);
+        self.fail(problem)
+    }
+
+    /// The number that a `const` is; `None` if that is an error, reported where it is defined.
+    fn constant(&mut self, id: DefId, span: Span) -> Option<Static> {
+        if let Some(known) = self.constants.get(&id) {
+            return known.clone();
+        }
+        if let Some(start) = self.calls.iter().position(|(call, _)| *call == id) {
+            let problem = self.recursion(id, start, span);
+            self.report(problem);
+            return None;
+        }
+        let (items, index) = self.modules.definition(id);
+        let ItemKind::Const(item) = &items[index].kind else { return None };
+        self.calls.push((id, span));
+        let mut scope = Scope::new(id.module, ScopeKind::Constant, String::new(), None);
+        let term = self.term(&mut scope, &item.value);
+        self.calls.pop();
+        let known = self.program.terms.known(term).cloned();
+        let is_number = known
+            .as_ref()
+            .is_some_and(|known| known.number().is_some() || matches!(known, Static::Bool(_)));
+        if !is_number && known != Some(Static::Broken) {
+            self.report(report::not_constant(item.value.span));
+        }
+        let value = known.filter(|_| is_number);
+        self.constants.insert(id, value.clone());
+        value
+    }
+
+    /// Checks the constants that nothing uses.
+    pub fn check_constant(&mut self, id: DefId) {
+        let span = self.modules.span(id);
+        self.constant(id, span);
+    }
+
+    // Calls of functions and layers; `builtins` has the others
+
+    fn call(&mut self, scope: &mut Scope, call: &Call<'_>, name: Option<&str>) -> Value {
+        match self.modules.resolve(scope.module, call.callee) {
+            Ok(id) => self.call_item(scope, id, call, name),
+            Err(Unresolved::Reported) => {
+                self.arguments(scope, call.arguments);
+                Value::ERROR
+            }
+            Err(Unresolved::Unknown(hint)) => match call.callee {
+                [.., callee] if is_operation(call.callee) => {
+                    if let Some(dim) = call.dims.first() {
+                        self.report_dims(&callee.text, dim.span);
+                    }
+                    self.builtin(scope, &callee.text, call)
+                }
+                _ => {
+                    self.arguments(scope, call.arguments);
+                    let name = call.callee.last().map_or("", |name| &name.text);
+                    let hint = builtins::closest(name)
+                        .map(|likely| format!("did you mean `{likely}`?"))
+                        .filter(|_| hint.is_none() && call.callee.len() == 1)
+                        .or(hint);
+                    let path = call.callee.iter().map(|name| name.text.as_str());
+                    let path = path.collect::<Vec<_>>().join("::");
+                    let at = call.callee.last().map_or(call.span, |name| name.span);
+                    let problem = Diagnostic::error(
+                        "E015",
+                        format!("there is no function or layer `{path}`"),
+                    )
+                    .label(at, "not found");
+                    self.fail(Diagnostic { hint, ..problem })
+                }
+            },
+        }
+    }
+
+    fn report_dims(&mut self, callee: &str, span: Span) {
+        self.report(
+            Diagnostic::error("E033", format!("`{callee}` takes no dimensions in brackets"))
+                .label(span, "not expected here")
+                .hint("only layers do: `layer[N](x)`"),
+        );
+    }
+
+    /// Arguments of a call that is not understood: for the errors in them.
+    fn arguments(&mut self, scope: &mut Scope, arguments: &[CallArgument]) -> Vec<Value> {
+        arguments.iter().map(|argument| self.expr(scope, &argument.value)).collect()
+    }
+
+    fn call_item(
+        &mut self,
+        scope: &mut Scope,
+        id: DefId,
+        call: &Call<'_>,
+        name: Option<&str>,
+    ) -> Value {
+        let (items, index) = self.modules.definition(id);
+        let callee = self.modules.name(id).to_string();
+        match &items[index].kind {
+            ItemKind::Fn(item) => {
+                if let Some(dim) = call.dims.first() {
+                    self.report_dims(&callee, dim.span);
+                }
+                let inner = Scope::new(id.module, ScopeKind::Function, String::new(), None);
+                let callee = Callee {
+                    id,
+                    name: &item.name,
+                    dims: &[],
+                    arguments: &item.arguments,
+                    body: &item.body,
+                };
+                self.instantiate(scope, inner, &callee, call)
+            }
+            ItemKind::Layer(item) => {
+                let name = match name {
+                    Some(name) => name.to_string(),
+                    None => {
+                        let count = scope.unnamed.entry(callee.clone()).or_default();
+                        *count += 1;
+                        format!("{callee}_{count}")
+                    }
+                };
+                if matches!(scope.kind, ScopeKind::Function | ScopeKind::Constant) {
+                    self.arguments(scope, call.arguments);
+                    let problem = report::impure(call.span, "a layer");
+                    return self.fail(problem);
+                }
+                let path = format!("{}{name}.", scope.path);
+                let inner = Scope::new(id.module, ScopeKind::Layer, path, None);
+                let callee = Callee {
+                    id,
+                    name: &item.name,
+                    dims: &item.dims,
+                    arguments: &item.arguments,
+                    body: &item.body,
+                };
+                self.instantiate(scope, inner, &callee, call)
+            }
+            _ => {
+                self.arguments(scope, call.arguments);
+                let problem = Diagnostic::error("E016", format!("`{callee}` cannot be called"))
+                    .label(call.span, "expected a function or a layer")
+                    .label(self.modules.span(id), "defined here");
+                self.fail(problem)
+            }
+        }
+    }
+
+    /// The value of a function's or layer's body with the arguments of a call.
+    fn instantiate(
+        &mut self,
+        scope: &mut Scope,
+        mut inner: Scope,
+        callee: &Callee<'_>,
+        call: &Call<'_>,
+    ) -> Value {
+        let given: Vec<TermId> = call.dims.iter().map(|dim| self.term(scope, dim)).collect();
+        let actual = self.arguments(scope, call.arguments);
+        self.used.insert(callee.id);
+        if let Some(start) = self.calls.iter().position(|(id, _)| *id == callee.id) {
+            let problem = self.recursion(callee.id, start, call.span);
+            return self.fail(problem);
+        }
+        let formals: Vec<Formal<'_>> = callee
+            .arguments
+            .iter()
+            .map(|argument| Formal {
+                name: &argument.name.text,
+                is_optional: argument.default.is_some(),
+                is_named: false,
+            })
+            .collect();
+        let name = &callee.name.text;
+        let order = self.arrange(name, Some(callee.name.span), &formals, call);
+        let Some(order) = order else { return Value::ERROR };
+
+        inner.frame = Some(self.program.terms.add_frame(Frame {
+            callee: name.clone(),
+            span: call.span,
+            parent: scope.frame,
+        }));
+        self.calls.push((callee.id, call.span));
+        self.depth += CALL_DEPTH;
+        let value = self.instance(inner, callee, call, &given, &order, actual);
+        self.depth -= CALL_DEPTH;
+        self.calls.pop();
+        value
+    }
+
+    fn instance(
+        &mut self,
+        mut inner: Scope,
+        callee: &Callee<'_>,
+        call: &Call<'_>,
+        given: &[TermId],
+        order: &[Option<usize>],
+        actual: Vec<Value>,
+    ) -> Value {
+        let name = &callee.name.text;
+        if given.len() > callee.dims.len() {
+            self.report(
+                Diagnostic::error(
+                    "E033",
+                    format!("`{name}` takes {}", report::count(callee.dims.len(), "dimension")),
+                )
+                .label(call.span, format!("{} given in brackets", given.len()))
+                .label(callee.name.span, "defined here"),
+            );
+        }
+        // Dimensions: those in brackets, then the names in the types of the arguments.
+        let mut vars: BTreeMap<&str, VarId> = BTreeMap::new();
+        for (position, dim) in callee.dims.iter().enumerate() {
+            if inner.values.contains_key(&dim.name.text) {
+                self.report(report::bound_twice(&dim.name, None));
+                continue;
+            }
+            let source = match (given.get(position), &dim.default) {
+                (Some(term), _) => VarSource::Given(*term),
+                (None, Some(default)) => VarSource::Given(self.term(&mut inner, default)),
+                (None, None) => VarSource::Arguments(Vec::new()),
+            };
+            let var = self.bind_dim(&mut inner, &dim.name, source);
+            vars.insert(&dim.name.text, var);
+        }
+        for argument in callee.arguments {
+            for dim in argument.ty.iter().flat_map(|ty| &ty.dims).filter_map(plain_name) {
+                let is_known = inner.values.contains_key(&dim.text)
+                    || self.modules.visible(inner.module, &dim.text).is_some();
+                if !is_known {
+                    let source = VarSource::Arguments(Vec::new());
+                    let var = self.bind_dim(&mut inner, dim, source);
+                    vars.insert(&dim.text, var);
+                }
+            }
+        }
+        let mut actual: Vec<Option<Value>> = actual.into_iter().map(Some).collect();
+        for (argument, place) in callee.arguments.iter().zip(order) {
+            let (value, span) = match (place, &argument.default) {
+                (Some(place), _) => (
+                    actual.get_mut(*place).and_then(Option::take).unwrap_or(Value::ERROR),
+                    call.arguments.get(*place).map_or(call.span, |given| given.value.span),
+                ),
+                (None, Some(default)) => (self.expr(&mut inner, default), default.span),
+                (None, None) => (Value::ERROR, call.span),
+            };
+            let value = match &argument.ty {
+                Some(ty) => {
+                    self.measure(&vars, ty, &value);
+                    self.typed(&mut inner, value, ty, span)
+                }
+                None => value,
+            };
+            self.declare(&mut inner, &argument.name, value);
+        }
+        for dim in callee.dims {
+            let Some(var) = vars.get(dim.name.text.as_str()) else { continue };
+            if let VarSource::Arguments(places) = &self.program.terms.var(*var).source
+                && places.is_empty()
+            {
+                self.report(
+                    Diagnostic::error(
+                        "E033",
+                        format!("`{name}` needs the dimension `{}`", dim.name.text),
+                    )
+                    .label(call.span, "not given in this call")
+                    .label(dim.name.span, "it has no default")
+                    .hint(format!("write `{name}[…](…)`")),
+                );
+                self.program.terms.var_mut(*var).source = VarSource::Given(Terms::ERROR);
+            }
+        }
+        self.body(&mut inner, callee.body)
+    }
+
+    /// Notes where the dimensions that a type names can be read off an argument.
+    fn measure(&mut self, vars: &BTreeMap<&str, VarId>, ty: &TypeExpr, value: &Value) {
+        let Value::Term(term) = value else { return };
+        for (axis, dim) in ty.dims.iter().enumerate() {
+            let var = plain_name(dim).and_then(|name| vars.get(name.text.as_str()));
+            let Some(var) = var else { continue };
+            if let VarSource::Arguments(places) = &mut self.program.terms.var_mut(*var).source {
+                places.push((*term, axis, ty.dims.len()));
+            }
+        }
+    }
+
+    fn recursion(&self, id: DefId, start: usize, span: Span) -> Diagnostic {
+        let chain = &self.calls[start..];
+        let names = chain.iter().map(|(id, _)| format!("`{}`", self.modules.name(*id)));
+        let name = self.modules.name(id);
+        let path = names.collect::<Vec<_>>().join(" → ");
+        let problem = Diagnostic::error("E017", format!("`{name}` is defined by itself"))
+            .label(span, "used here again")
+            .label(self.modules.span(id), "defined here")
+            .note(format!("{path} → `{name}`"))
+            .hint("recursion in time is `prev(x)`");
+        chain.iter().skip(1).fold(problem, |problem, (id, span)| {
+            problem.label(*span, format!("through `{}`", self.modules.name(*id)))
+        })
+    }
+
+    /// For each formal argument, the position of the actual one; `None`, with a report, if they do not fit.
+    pub fn arrange(
+        &mut self,
+        callee: &str,
+        definition: Option<Span>,
+        formals: &[Formal<'_>],
+        call: &Call<'_>,
+    ) -> Option<Vec<Option<usize>>> {
+        let mut order = vec![None; formals.len()];
+        let mut problems = Vec::new();
+        let takes = || {
+            let names: Vec<_> = formals.iter().map(|formal| format!("`{}`", formal.name)).collect();
+            format!(
+                "`{callee}` takes {}",
+                if names.is_empty() { "no arguments".into() } else { names.join(", ") }
+            )
+        };
+        let mut next = 0;
+        for (position, argument) in call.arguments.iter().enumerate() {
+            let (formal, span) = match &argument.name {
+                Some(name) => (formals.iter().position(|f| f.name == name.text), name.span),
+                None => {
+                    next += 1;
+                    (Some(next - 1), argument.value.span)
+                }
+            };
+            let formal = formal.filter(|f| *f < formals.len());
+            match (formal, &argument.name) {
+                (Some(formal), None) if formals[formal].is_named => {
+                    let name = formals[formal].name;
+                    problems.push(
+                        Diagnostic::error(
+                            "E032",
+                            format!("`{name}` of `{callee}` is given by name"),
+                        )
+                        .label(span, "not expected here")
+                        .hint(format!("write `{name} = …`")),
+                    );
+                }
+                (Some(formal), _) => {
+                    if order[formal].is_some() {
+                        let name = formals[formal].name;
+                        problems.push(
+                            Diagnostic::error(
+                                "E032",
+                                format!("the argument `{name}` is given twice"),
+                            )
+                            .label(span, "given here again"),
+                        );
+                    }
+                    order[formal] = Some(position);
+                }
+                (None, Some(name)) => {
+                    let names = formals.iter().map(|formal| formal.name);
+                    let hint = report::closest(&name.text, names)
+                        .map(|likely| format!("did you mean `{likely}`?"));
+                    let problem = Diagnostic::error(
+                        "E030",
+                        format!("`{callee}` has no argument `{}`", name.text),
+                    )
+                    .label(span, "not found")
+                    .note(takes());
+                    problems.push(Diagnostic { hint, ..problem });
+                }
+                (None, None) => {
+                    problems.push(
+                        Diagnostic::error("E032", format!("too many arguments for `{callee}`"))
+                            .label(span, "not expected")
+                            .expected(report::count(formals.len(), "argument"))
+                            .note(takes()),
+                    );
+                }
+            }
+        }
+        let missing = formals
+            .iter()
+            .zip(&order)
+            .filter(|(formal, place)| place.is_none() && !formal.is_optional);
+        let missing: Vec<_> = missing.map(|(formal, _)| format!("`{}`", formal.name)).collect();
+        if !missing.is_empty() && problems.is_empty() {
+            problems.push(
+                Diagnostic::error("E031", format!("`{callee}` needs {}", missing.join(", ")))
+                    .label(call.span, "not given in this call")
+                    .note(takes()),
+            );
+        }
+        let is_fine = problems.is_empty();
+        for problem in problems {
+            let problem = match definition {
+                Some(span) => problem.label(span, "defined here"),
+                None => problem,
+            };
+            self.report(problem);
+        }
+        is_fine.then_some(order)
+    }
+}
+
+/// A call as written.
+pub struct Call<'a> {
+    pub callee: &'a [Name],
+    pub dims: &'a [Expr],
+    pub arguments: &'a [CallArgument],
+    pub span: Span,
+}
+
+/// A formal argument of a function, a layer or an operation.
+pub struct Formal<'a> {
+    pub name: &'a str,
+    pub is_optional: bool,
+    /// It can be given by name only.
+    pub is_named: bool,
+}
+
+/// A function or a layer.
+struct Callee<'a> {
+    id: DefId,
+    name: &'a Name,
+    dims: &'a [DimArgument],
+    arguments: &'a [Argument],
+    body: &'a Body,
+}
+
+impl Scope {
+    fn new(module: ModuleId, kind: ScopeKind, path: String, frame: Option<FrameId>) -> Scope {
+        Scope {
+            module,
+            kind,
+            path,
+            frame,
+            values: BTreeMap::new(),
+            later: BTreeMap::new(),
+            unnamed: BTreeMap::new(),
+            current: Vec::new(),
+            prevs: 0,
+            early: Vec::new(),
+        }
+    }
+
+    /// Whether `prev` may stand here.
+    pub fn has_memory(&self) -> bool {
+        matches!(self.kind, ScopeKind::Layer | ScopeKind::Graph)
+    }
+
+    /// Around what stands inside a `prev`.
+    pub fn enter_prev(&mut self) {
+        self.prevs += 1;
+    }
+
+    pub fn leave_prev(&mut self) {
+        self.prevs -= 1;
+    }
+}
+
+/// Whether a path that names no item means an operation: `tanh`, `prelude::tanh`.
+fn is_operation(path: &[Name]) -> bool {
+    match path {
+        [name] => builtins::exists(&name.text),
+        [module, name] => module.text == PRELUDE && builtins::exists(&name.text),
+        _ => false,
+    }
+}
+
+fn operation(op: BinaryOp) -> Kind {
+    Kind::Map(match op {
+        BinaryOp::Or => Pointwise::Or,
+        BinaryOp::And => Pointwise::And,
+        BinaryOp::Lt => Pointwise::Lt,
+        BinaryOp::Le => Pointwise::Le,
+        BinaryOp::Gt => Pointwise::Gt,
+        BinaryOp::Ge => Pointwise::Ge,
+        BinaryOp::Eq => Pointwise::Eq,
+        BinaryOp::Ne => Pointwise::Ne,
+        BinaryOp::Add => Pointwise::Add,
+        BinaryOp::Sub => Pointwise::Sub,
+        BinaryOp::Mul => Pointwise::Mul,
+        BinaryOp::Div => Pointwise::Div,
+        BinaryOp::Pow => Pointwise::Pow,
+        BinaryOp::MatMul => return Kind::MatMul,
+    })
+}
+
+/// The elements of a type: f32 where nothing is written. Other names are an error of syntax.
+pub fn elem(ty: &TypeExpr) -> Elem {
+    match &ty.elem {
+        Some(name) if name.text == "i32" => Elem::I32,
+        _ => Elem::F32,
+    }
+}
+
+/// The name that a dimension is, if it is nothing else.
+pub fn plain_name(dim: &Expr) -> Option<&Name> {
+    match &dim.kind {
+        ExprKind::Path(path) => match path.as_slice() {
+            [name] => Some(name),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The names in a dimension, each once.
+pub fn names<'a>(dim: &'a Expr, found: &mut Vec<&'a Name>) {
+    match &dim.kind {
+        ExprKind::Path(_) => {
+            if let Some(name) = plain_name(dim)
+                && found.iter().all(|other| other.text != name.text)
+            {
+                found.push(name);
+            }
+        }
+        ExprKind::Unary(_, inner) => names(inner, found),
+        ExprKind::Binary(_, left, right) => {
+            names(left, found);
+            names(right, found);
+        }
+        _ => {}
+    }
+}
+
+fn pattern_names(pattern: &Pattern) -> Vec<String> {
+    match pattern {
+        Pattern::Name(name) => vec![name.text.clone()],
+        Pattern::Tuple(parts, _) => parts.iter().flat_map(pattern_names).collect(),
+    }
+}

@@ -1,0 +1,456 @@
+//! Typed terms → [`Graph`]: broadcasts made explicit, derived operations written out in primitive ones.
+
+use std::sync::Arc;
+
+use super::infer::{Typed, elem_name};
+use super::shape::Rules;
+use super::term::{Kind, OverTime, Program, Reduce, Static, TermId};
+use super::{Binding, Places};
+use crate::diagnostic::Diagnostic;
+use crate::ir::graph::op::{Number, Signature};
+use crate::ir::graph::{
+    Builder, Clock, Dim, Elem, Graph, Input, NodeId, Op, Param, Pointwise, Reduction, Role, Root,
+    Type,
+};
+use crate::source::Span;
+
+/// The graph of terms that have been checked, and where it is written.
+pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<(Graph, Places)> {
+    let mut graph = Graph::default();
+    graph.name = name.to_string();
+    graph.time = program.time.clone();
+    graph.inputs = program
+        .inputs
+        .iter()
+        .map(|input| Input {
+            name: input.name.clone(),
+            ty: Type::new(
+                input.elem,
+                input.dims.clone(),
+                if input.is_stream { Clock::Stream } else { Clock::Static },
+            ),
+            docs: input.docs.clone(),
+        })
+        .collect();
+    graph.params = program
+        .params
+        .iter()
+        .zip(&typed.params)
+        .filter_map(|(decl, ty)| {
+            let ty = ty.as_ref()?;
+            Some(Param {
+                path: decl.path.clone(),
+                dims: ty.dims.clone(),
+                init: ty.init,
+                bounds: ty.bounds,
+                docs: decl.docs.clone(),
+                optimizer_state: false,
+            })
+        })
+        .collect();
+    let mut emitter = Emitter {
+        program,
+        typed,
+        builder: Builder::new(&mut graph),
+        nodes: vec![None; program.terms.len()],
+        delays: Vec::new(),
+        places: Vec::new(),
+    };
+    let mut roots = Vec::new();
+    for (name, term) in &program.outputs {
+        let node = emitter.node(*term)?;
+        roots.push(Root { name: name.text.clone(), role: Role::Output, node });
+    }
+    emitter.close()?;
+    let bindings = program.bindings.iter().map(|binding| Binding {
+        path: binding.path.clone(),
+        node: emitter.nodes[binding.term.0 as usize],
+        span: binding.span,
+    });
+    let places = Places {
+        bindings: bindings.collect(),
+        params: program.params.iter().map(|param| program.place(param.span, param.frame)).collect(),
+        nodes: emitter.places,
+    };
+    graph.roots = roots;
+    Ok((graph, places))
+}
+
+struct Emitter<'a, 'g> {
+    program: &'a Program,
+    typed: &'a Typed,
+    builder: Builder<'g>,
+    nodes: Vec<Option<NodeId>>,
+    /// The `prev` nodes whose operands are emitted at the end.
+    delays: Vec<(NodeId, TermId)>,
+    /// Of each node.
+    places: Vec<Vec<Span>>,
+}
+
+type Result<T> = std::result::Result<T, Box<Diagnostic>>;
+
+impl<'a> Emitter<'a, '_> {
+    /// The node of a term, after those that it needs. Without recursion: chains of terms can be long.
+    fn node(&mut self, id: TermId) -> Result<NodeId> {
+        let mut stack = vec![(id, false)];
+        while let Some((id, operands_done)) = stack.pop() {
+            if self.nodes[id.0 as usize].is_some() {
+                continue;
+            }
+            let operands = self.operands(id);
+            if !operands_done {
+                stack.push((id, true));
+                stack.extend(operands.iter().rev().map(|arg| (*arg, false)));
+                continue;
+            }
+            let args = operands.iter().map(|arg| self.done(*arg)).collect::<Result<Vec<_>>>()?;
+            let term = &self.program.terms[id];
+            self.builder.span = Some(term.span);
+            let node = self.emit(id, &args)?;
+            self.name(node, &term.name);
+            let place = self.program.place(term.span, term.frame);
+            self.places.resize(self.builder.graph().len(), place);
+            self.nodes[id.0 as usize] = Some(node);
+        }
+        self.done(id)
+    }
+
+    fn done(&self, id: TermId) -> Result<NodeId> {
+        self.nodes[id.0 as usize].ok_or_else(|| self.bug(id, "an operand is missing"))
+    }
+
+    /// The operands that are tensors and come before the term.
+    fn operands(&self, id: TermId) -> &'a [TermId] {
+        let term = &self.program.terms[id];
+        match term.kind {
+            Kind::Prev => &term.args[1..],
+            Kind::Typed(_)
+            | Kind::Reshape
+            | Kind::Broadcast
+            | Kind::Slice { .. }
+            | Kind::Pad(_)
+            | Kind::OneHot => &term.args[..1],
+            _ => &term.args,
+        }
+    }
+
+    /// Emits what is only needed one step later, and closes the loops.
+    fn close(&mut self) -> Result<()> {
+        let mut done = 0;
+        while let Some((delay, term)) = self.delays.get(done).copied() {
+            let operand = self.node(term)?;
+            self.builder.close(delay, operand);
+            done += 1;
+        }
+        Ok(())
+    }
+
+    /// The first binding of a node names it; inputs and parameters have their names from the start.
+    fn name(&mut self, node: NodeId, name: &Option<Arc<str>>) {
+        let node = self.builder.graph_mut().node_mut(node);
+        if node.name.is_none() && !matches!(node.op, Op::Const(..) | Op::Size(_)) {
+            node.name = name.clone();
+        }
+    }
+
+    fn bug(&self, id: TermId, what: &str) -> Box<Diagnostic> {
+        let problem = Diagnostic::error("E089", format!("a bug of the compiler: {what}"));
+        Box::new(problem.label(self.program.terms[id].span, "while translating this"))
+    }
+
+    fn push(&mut self, id: TermId, op: Op, args: Vec<NodeId>) -> Result<NodeId> {
+        self.builder.try_push(op, args).map_err(|error| self.bug(id, &error.to_string()))
+    }
+
+    fn broadcast(&mut self, id: TermId, node: NodeId, dims: &[Dim]) -> Result<NodeId> {
+        match self.builder.ty(node).dims == dims {
+            true => Ok(node),
+            false => self.push(id, Op::Broadcast(dims.to_vec()), vec![node]),
+        }
+    }
+
+    fn emit(&mut self, id: TermId, args: &[NodeId]) -> Result<NodeId> {
+        let term = &self.program.terms[id];
+        let ty = self.typed.ty(id);
+        let rules = Rules { terms: &self.program.terms, shapes: self.typed.shapes() };
+        let rank = |args: &[NodeId], builder: &Builder<'_>| {
+            args.first().map_or(0, |arg| builder.ty(*arg).dims.len())
+        };
+        match &term.kind {
+            Kind::Error => Err(self.bug(id, "an error that was not reported")),
+            Kind::Literal { value, .. } => self.constant(id, *value, ty.elem),
+            Kind::Bool(value) => self.constant(id, f64::from(u8::from(*value)), Elem::Bool),
+            Kind::Dimension(_) => match self.program.terms.known(id) {
+                Some(Static::Dim(dim)) => self.size(id, dim.clone(), ty.elem),
+                Some(Static::Real(value)) => self.constant(id, *value, ty.elem),
+                _ => Err(self.bug(id, "a dimension without value")),
+            },
+            Kind::TimeSteps => {
+                let time = self.program.time.clone().unwrap_or_else(Dim::one);
+                self.size(id, time, Elem::F32)
+            }
+            Kind::Input(index) => self.push(id, Op::Input(*index), vec![]),
+            Kind::Param(index) => self.push(id, Op::Param(*index), vec![]),
+            Kind::TimeIndex => self.push(id, Op::TimeIndex, vec![]),
+            Kind::Map(op) => self.map(id, *op, args, &ty.dims),
+            Kind::Sg => self.push(id, Op::Sg, args.to_vec()),
+            Kind::Forward | Kind::Typed(_) => Ok(args[0]),
+            Kind::Prev => self.prev(id, args, ty),
+            Kind::OverTime(over) => self.over_time(id, *over, args[0]),
+            Kind::MatMul => self.matmul(id, args[0], args[1], &ty.dims),
+            Kind::Reduce { op, axes, .. } => {
+                let axes = rules.axes(id, *op, axes.as_deref(), rank(args, &self.builder))?;
+                let reduced = self.reduce(id, *op, args[0], &axes)?;
+                Ok(self.builder.reshape(reduced, &ty.dims))
+            }
+            Kind::Transpose => Ok(self.builder.transpose(args[0])),
+            Kind::Permute(order) => {
+                let order = rules.order(id, order, rank(args, &self.builder))?;
+                self.push(id, Op::Permute(order), args.to_vec())
+            }
+            Kind::Reshape => match self.builder.ty(args[0]).dims == ty.dims {
+                true => Ok(args[0]),
+                false => self.push(id, Op::Reshape(ty.dims), args.to_vec()),
+            },
+            Kind::Broadcast => self.broadcast(id, args[0], &ty.dims),
+            Kind::Concat(axis) => {
+                let axis = position(*axis, ty.dims.len());
+                self.push(id, Op::Concat { axis }, args.to_vec())
+            }
+            Kind::Slice { axis, start, end } => {
+                let axis = position(*axis, ty.dims.len());
+                let length = self.builder.ty(args[0]).dims.get(axis).cloned();
+                let length = length.ok_or_else(|| self.bug(id, "no such axis"))?;
+                let bounds = rules.bounds(id, &length, *start, *end)?;
+                let (start, end) = bounds.ok_or_else(|| self.bug(id, "bounds without value"))?;
+                self.push(id, Op::Slice { axis, start, end }, args.to_vec())
+            }
+            Kind::Pad(value) => {
+                let mut node = args[0];
+                for (axis, pair) in term.args[1..].chunks(2).enumerate() {
+                    let [before, after] = self.pair(id, pair)?;
+                    if !before.is_zero() || !after.is_zero() {
+                        let op = Op::Pad { axis, before, after, value: Number(*value) };
+                        node = self.push(id, op, vec![node])?;
+                    }
+                }
+                Ok(node)
+            }
+            Kind::Flip(axis) => {
+                let axis = position(*axis, ty.dims.len());
+                self.push(id, Op::Flip { axis }, args.to_vec())
+            }
+            Kind::Gather(axis) => {
+                let axis = position(*axis, rank(args, &self.builder));
+                self.push(id, Op::Gather { axis }, args.to_vec())
+            }
+            Kind::OneHot => self.one_hot(id, args[0], ty.dims),
+        }
+    }
+
+    fn constant(&mut self, id: TermId, value: f64, elem: Elem) -> Result<NodeId> {
+        self.push(id, Op::Const(Number(value), elem), vec![])
+    }
+
+    /// A dimension as a number.
+    fn size(&mut self, id: TermId, dim: Dim, elem: Elem) -> Result<NodeId> {
+        if let Some(value) = dim.as_const() {
+            return self.constant(id, value as f64, elem);
+        }
+        let size = self.push(id, Op::Size(dim), vec![])?;
+        match elem {
+            Elem::I32 => self.push(id, Op::Map(Pointwise::ToI32), vec![size]),
+            _ => Ok(size),
+        }
+    }
+
+    fn pair(&self, id: TermId, pair: &[TermId]) -> Result<[Dim; 2]> {
+        let dim =
+            |term: Option<&TermId>| match term.and_then(|term| self.program.terms.known(*term)) {
+                Some(Static::Dim(dim)) => Ok(dim.clone()),
+                Some(Static::Real(value)) => Ok(Dim::constant(*value as i64)),
+                _ => Err(self.bug(id, "a padding without value")),
+            };
+        Ok([dim(pair.first())?, dim(pair.get(1))?])
+    }
+
+    fn map(&mut self, id: TermId, op: Pointwise, args: &[NodeId], dims: &[Dim]) -> Result<NodeId> {
+        if let Some(done) = self.convert(id, op, args)? {
+            return Ok(done);
+        }
+        // A negative number is a literal.
+        if let (Pointwise::Neg, Op::Const(value, elem)) =
+            (op, &self.builder.graph().node(args[0]).op)
+        {
+            let (value, elem) = (-value.0, *elem);
+            return self.constant(id, value, elem);
+        }
+        let args =
+            args.iter().map(|arg| self.broadcast(id, *arg, dims)).collect::<Result<Vec<_>>>()?;
+        self.push(id, Op::Map(op), args)
+    }
+
+    /// `f32` and `i32` of anything; `None` if the operation is none of them.
+    fn convert(&mut self, id: TermId, op: Pointwise, args: &[NodeId]) -> Result<Option<NodeId>> {
+        let wanted = match op.row().signature {
+            Signature::ToFloat => Elem::F32,
+            Signature::ToInteger => Elem::I32,
+            _ => return Ok(None),
+        };
+        let found = self.builder.ty(args[0]).elem;
+        Ok(Some(match (found, wanted) {
+            _ if found == wanted => args[0],
+            (Elem::Bool, Elem::I32) => {
+                let number = self.push(id, Op::Map(Pointwise::ToF32), args.to_vec())?;
+                self.push(id, Op::Map(Pointwise::ToI32), vec![number])?
+            }
+            _ => self.push(id, Op::Map(op), args.to_vec())?,
+        }))
+    }
+
+    fn prev(&mut self, id: TermId, args: &[NodeId], ty: Type) -> Result<NodeId> {
+        let init = match args.first() {
+            Some(init) => *init,
+            None => self.constant(id, 0.0, ty.elem)?,
+        };
+        let init = self.broadcast(id, init, &ty.dims)?;
+        let found = self.builder.ty(init).elem;
+        if found != ty.elem {
+            return Err(self.bug(id, &format!("a first value of {}", elem_name(found))));
+        }
+        let delay = self.builder.open_delay(Op::Prev, ty, init);
+        self.delays.push((delay, self.program.terms[id].args[0]));
+        Ok(delay)
+    }
+
+    fn over_time(&mut self, id: TermId, over: OverTime, x: NodeId) -> Result<NodeId> {
+        match over {
+            OverTime::First => self.push(id, Op::First, vec![x]),
+            OverTime::Last => self.push(id, Op::Last, vec![x]),
+            OverTime::Max => self.push(id, Op::TimeReduce(Reduction::Max), vec![x]),
+            OverTime::Sum => self.push(id, Op::TimeReduce(Reduction::Sum), vec![x]),
+            OverTime::Mean => {
+                let sum = self.push(id, Op::TimeReduce(Reduction::Sum), vec![x])?;
+                let time = self.program.time.clone().unwrap_or_else(Dim::one);
+                let steps = self.size(id, time, Elem::F32)?;
+                Ok(self.builder.div(sum, steps))
+            }
+        }
+    }
+
+    /// `@` on operands of any number of axes, by the product of matrices.
+    fn matmul(&mut self, id: TermId, a: NodeId, b: NodeId, result: &[Dim]) -> Result<NodeId> {
+        let (left, right) = (self.builder.ty(a).dims.clone(), self.builder.ty(b).dims.clone());
+        let missing = || self.bug(id, "a product of scalars");
+        let inner = left.last().cloned().ok_or_else(missing)?;
+        // One axis is one row on the left and one column on the right.
+        let right = match right.as_slice() {
+            [] => return Err(missing()),
+            [_] => vec![inner.clone(), Dim::one()],
+            _ => right,
+        };
+        let b = self.builder.reshape(b, &right);
+        let columns = right[right.len() - 1].clone();
+        let product = if right.len() == 2 {
+            // All rows at once.
+            let rows = Dim::product(&left[..left.len() - 1]);
+            let a = self.builder.reshape(a, &[rows, inner]);
+            self.push(id, Op::MatMul, vec![a, b])?
+        } else {
+            let left = match left.as_slice() {
+                [_] => vec![Dim::one(), inner],
+                _ => left,
+            };
+            let a = self.builder.reshape(a, &left);
+            let (rows, columns) = (left[left.len() - 2].clone(), columns);
+            let leading =
+                self.leading(&left, &right).ok_or_else(|| self.bug(id, "leading axes"))?;
+            let shape =
+                |two: [&Dim; 2]| -> Vec<Dim> { leading.iter().chain(two).cloned().collect() };
+            let inner = &left[left.len() - 1];
+            let (left, right) = (shape([&rows, inner]), shape([inner, &columns]));
+            let a = self.broadcast(id, a, &left)?;
+            let b = self.broadcast(id, b, &right)?;
+            self.push(id, Op::MatMul, vec![a, b])?
+        };
+        Ok(self.builder.reshape(product, result))
+    }
+
+    /// The broadcast of all but the last two axes.
+    fn leading(&self, a: &[Dim], b: &[Dim]) -> Option<Vec<Dim>> {
+        let some =
+            |dims: &[Dim]| dims[..dims.len() - 2].iter().cloned().map(Some).collect::<Vec<_>>();
+        super::shape::join(&some(a), &some(b)).ok()?.into_iter().collect()
+    }
+
+    /// A reduction without `keepdims`.
+    fn reduce(&mut self, id: TermId, op: Reduce, x: NodeId, axes: &[usize]) -> Result<NodeId> {
+        if axes.is_empty() && op != Reduce::Var {
+            return Ok(x);
+        }
+        match op {
+            Reduce::Plain(reduction) => {
+                self.push(id, Op::Reduce(reduction, axes.to_vec()), vec![x])
+            }
+            Reduce::Mean => self.mean(id, x, axes),
+            Reduce::Var => {
+                let mean = self.mean(id, x, axes)?;
+                let mean = self.spread(mean, x, axes);
+                let difference = self.builder.sub(x, mean);
+                let square = self.builder.mul(difference, difference);
+                self.mean(id, square, axes)
+            }
+            Reduce::LogSumExp => self.logsumexp(id, x, axes),
+        }
+    }
+
+    fn mean(&mut self, id: TermId, x: NodeId, axes: &[usize]) -> Result<NodeId> {
+        let dims = &self.builder.ty(x).dims;
+        let count = Dim::product(axes.iter().filter_map(|axis| dims.get(*axis)));
+        let sum = self.builder.reduce(Reduction::Sum, x, axes);
+        let count = self.size(id, count, Elem::F32)?;
+        Ok(self.builder.div(sum, count))
+    }
+
+    /// What was reduced, with the dimensions that it had before.
+    fn spread(&mut self, reduced: NodeId, like: NodeId, axes: &[usize]) -> NodeId {
+        let kept = self.builder.kept_dims(like, axes);
+        let dims = self.builder.ty(like).dims.clone();
+        let reduced = self.builder.reshape(reduced, &kept);
+        self.builder.broadcast(reduced, &dims)
+    }
+
+    /// `m + log(sum(exp(x - m)))`, where m is the maximum without a derivative; 0 where that is infinite,
+    /// so that a row of -inf gives -inf.
+    fn logsumexp(&mut self, id: TermId, x: NodeId, axes: &[usize]) -> Result<NodeId> {
+        let maximum = self.builder.reduce(Reduction::Max, x, axes);
+        let maximum = self.push(id, Op::Sg, vec![maximum])?;
+        let size = self.builder.unary(Pointwise::Abs, maximum);
+        let largest = self.builder.number(f64::from(f32::MAX));
+        let zero = self.builder.number(0.0);
+        let shift = self.builder.choose(Pointwise::Le, size, largest, maximum, zero);
+        let spread = self.spread(shift, x, axes);
+        let difference = self.builder.sub(x, spread);
+        let exp = self.builder.unary(Pointwise::Exp, difference);
+        let sum = self.builder.reduce(Reduction::Sum, exp, axes);
+        let log = self.builder.unary(Pointwise::Log, sum);
+        Ok(self.builder.add(shift, log))
+    }
+
+    fn one_hot(&mut self, id: TermId, index: NodeId, dims: Vec<Dim>) -> Result<NodeId> {
+        let axis = dims.len() - 1;
+        let mut column = self.builder.ty(index).dims.clone();
+        column.push(Dim::one());
+        let index = self.builder.reshape(index, &column);
+        let index = self.broadcast(id, index, &dims)?;
+        let numbers = self.push(id, Op::Iota { axis, dims }, vec![])?;
+        let equal = self.push(id, Op::Map(Pointwise::Eq), vec![index, numbers])?;
+        self.push(id, Op::Map(Pointwise::ToF32), vec![equal])
+    }
+}
+
+/// An axis that is checked, counted from the front.
+fn position(axis: i64, rank: usize) -> usize {
+    let axis = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
+    usize::try_from(axis).unwrap_or(0)
+}

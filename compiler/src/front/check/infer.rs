@@ -1,0 +1,550 @@
+//! Types and clocks: what is known is carried from operands to users until nothing changes, then
+//! everything is checked and what stays unknown is an error.
+
+use std::collections::BTreeSet;
+
+use super::builtins;
+use super::dtypes::Elements;
+use super::report;
+use super::shape::{Rules, Shape, Shapes, spelling};
+use super::term::{
+    FrameId, InputDecl, Kind, OverTime, ParamDecl, Program, Static, TermId, Terms, VarSource,
+};
+use crate::diagnostic::Diagnostic;
+use crate::ir::graph::{Clock, Dim, Elem, Init, Symbol, Type};
+use crate::source::Span;
+
+/// A type that has changed this often never settles: from unknown to known there are fewer steps.
+const MAX_CHANGES: u8 = 64;
+/// More unknown types than this are not reported.
+const MAX_UNKNOWN: usize = 8;
+
+/// The types of all terms, and the parameters' numbers. Complete if nothing was reported.
+pub struct Typed {
+    shapes: Shapes,
+    elements: Elements,
+    pub params: Vec<Option<ParamType>>,
+}
+
+/// What the graph says of a parameter.
+pub struct ParamType {
+    pub dims: Vec<Dim>,
+    pub init: Init,
+    pub bounds: Option<(f64, f64)>,
+}
+
+impl Typed {
+    /// The type of a term; unknown dimensions, which are reported, are left out.
+    pub fn ty(&self, id: TermId) -> Type {
+        let dims = self.shapes.of(id).iter().flatten().flatten().cloned().collect();
+        let clock = if self.shapes.is_stream(id) { Clock::Stream } else { Clock::Static };
+        Type::new(self.elements.of(id), dims, clock)
+    }
+
+    pub fn shapes(&self) -> &Shapes {
+        &self.shapes
+    }
+}
+
+/// Infers and checks all terms of a graph. Of the dimensions that stay open, a parameter's may be none
+/// that counts steps or samples, and if `sized`, none at all.
+pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
+    let inputs: Vec<Vec<Dim>> = graph.inputs.iter().map(|input| input.dims.clone()).collect();
+    let mut shapes =
+        Shapes { shapes: vec![None; graph.terms.len()], streams: vec![false; graph.terms.len()] };
+    settle(graph, &inputs, &mut shapes);
+    let elements = Elements::new(&graph.terms, &graph.inputs);
+    let mut checker = Checker {
+        terms: &graph.terms,
+        inputs: &inputs,
+        decls: &graph.params,
+        shapes,
+        elements,
+        counters: counters(graph),
+        sized,
+        has_time: graph.time.is_some(),
+        tainted: vec![false; graph.terms.len()],
+        timeless: false,
+        problems: Vec::new(),
+    };
+    checker.run();
+    let params = graph.params.iter().map(|param| checker.param(param)).collect();
+    for (name, term) in &graph.outputs {
+        checker.output(name.span, *term);
+    }
+    let Checker { shapes, elements, problems, .. } = checker;
+    (Typed { shapes, elements, params }, problems)
+}
+
+/// Carries what is known from operands to users, in the order of the terms, round by round until
+/// nothing changes. A recurrence that grows with every step has no type: its terms stay unknown.
+fn settle(graph: &mut Program, inputs: &[Vec<Dim>], shapes: &mut Shapes) {
+    let users = users(graph);
+    let mut changes = vec![0; graph.terms.len()];
+    let mut due: BTreeSet<TermId> = graph.terms.ids().collect();
+    let mut next = BTreeSet::new();
+    while !due.is_empty() {
+        while let Some(id) = due.pop_first() {
+            let count: &mut u8 = &mut changes[id.0 as usize];
+            if *count == MAX_CHANGES || !update(graph, inputs, shapes, id) {
+                continue;
+            }
+            *count += 1;
+            if *count == MAX_CHANGES {
+                shapes.shapes[id.0 as usize] = None;
+            }
+            // What stands before is a `prev` of a later binding: it waits for the next round.
+            for user in &users[id.0 as usize] {
+                if *user > id {
+                    due.insert(*user)
+                } else {
+                    next.insert(*user)
+                };
+            }
+        }
+        std::mem::swap(&mut due, &mut next);
+    }
+}
+
+/// The terms whose types depend on a term, for each.
+fn users(graph: &Program) -> Vec<Vec<TermId>> {
+    let terms = &graph.terms;
+    let mut users = vec![Vec::new(); terms.len()];
+    for id in terms.ids() {
+        let mut note = |on: TermId| users[on.0 as usize].push(id);
+        terms[id].args.iter().copied().for_each(&mut note);
+        match &terms[id].kind {
+            Kind::Dimension(var) => match &terms.var(*var).source {
+                VarSource::Fixed(_) => {}
+                VarSource::Given(term) => note(*term),
+                VarSource::Arguments(places) => places.iter().for_each(|(term, ..)| note(*term)),
+            },
+            Kind::Param(index) => {
+                let dims = graph.params.get(*index).map_or(&[][..], |param| &param.dims);
+                dims.iter().copied().for_each(&mut note);
+            }
+            _ => {}
+        }
+    }
+    users
+}
+
+/// What is known of a term from what is known of its operands; true if that is news.
+fn update(graph: &mut Program, inputs: &[Vec<Dim>], shapes: &mut Shapes, id: TermId) -> bool {
+    let mut changed = false;
+    if graph.terms.known(id).is_none() {
+        let known = graph.terms.evaluate(id, |term, (axis, rank)| {
+            let dims = shapes.of(term).as_ref().filter(|dims| dims.len() == rank)?;
+            dims.get(axis).cloned().flatten()
+        });
+        if let Some(known) = known {
+            graph.terms.learn(id, known);
+            changed = true;
+        }
+    }
+    let index = id.0 as usize;
+    let stream = is_stream(&graph.terms, &graph.inputs, shapes, id);
+    let shape = shape(&graph.terms, &graph.params, inputs, shapes, id).unwrap_or(None);
+    if stream != shapes.streams[index] || shape != shapes.shapes[index] {
+        shapes.streams[index] = stream;
+        shapes.shapes[index] = shape;
+        changed = true;
+    }
+    changed
+}
+
+/// The open dimensions of time, and those that come first in the inputs of several dimensions.
+fn counters(graph: &Program) -> BTreeSet<Symbol> {
+    let several = graph.inputs.iter().filter(|input| input.is_stream || input.dims.len() > 1);
+    let first = several.filter_map(|input| input.dims.first());
+    graph.time.iter().chain(first).flat_map(Dim::symbols).cloned().collect()
+}
+
+fn shape(
+    terms: &Terms,
+    params: &[ParamDecl],
+    inputs: &[Vec<Dim>],
+    shapes: &Shapes,
+    id: TermId,
+) -> Result<Shape, Box<Diagnostic>> {
+    let rules = Rules { terms, shapes };
+    let Kind::Param(index) = terms[id].kind else { return rules.shape(id, inputs) };
+    let Some(param) = params.get(index) else { return Ok(None) };
+    let dims =
+        param.dims.iter().map(|dim| super::shape::dimension(terms.known(*dim), terms[*dim].span));
+    rules.size(id, Some(dims.collect::<Result<_, _>>()?))
+}
+
+fn is_stream(terms: &Terms, inputs: &[InputDecl], shapes: &Shapes, id: TermId) -> bool {
+    let term = &terms[id];
+    match term.kind {
+        Kind::Input(index) => inputs.get(index).is_some_and(|input| input.is_stream),
+        Kind::Prev | Kind::TimeIndex => true,
+        Kind::OverTime(_) => false,
+        // The dimensions are static.
+        Kind::Typed(_) => term.args.first().is_some_and(|x| shapes.is_stream(*x)),
+        _ => term.args.iter().any(|arg| shapes.is_stream(*arg)),
+    }
+}
+
+struct Checker<'a> {
+    terms: &'a Terms,
+    inputs: &'a [Vec<Dim>],
+    decls: &'a [ParamDecl],
+    shapes: Shapes,
+    elements: Elements,
+    /// Open dimensions that count steps or samples.
+    counters: BTreeSet<Symbol>,
+    sized: bool,
+    has_time: bool,
+    /// Terms with an error in what they depend on, which is reported.
+    tainted: Vec<bool>,
+    /// Whether it is reported that the graph has no streams.
+    timeless: bool,
+    problems: Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    fn run(&mut self) {
+        for id in self.terms.ids() {
+            if self.depends_on_taint(id) {
+                self.taint(id);
+            } else if let Err(problem) = self.check(id) {
+                self.report(*problem, self.terms[id].frame);
+                self.taint(id);
+            }
+        }
+        for id in self.terms.ids() {
+            if !self.is_tainted(id)
+                && let Err(problem) = self.elements.check_literal(self.terms, id)
+            {
+                self.report(*problem, self.terms[id].frame);
+                self.taint(id);
+            }
+        }
+        self.spread();
+        for param in self.decls {
+            self.check_param_dims(param);
+        }
+        for _ in 0..MAX_UNKNOWN {
+            let Some(id) = self.unknown() else { break };
+            self.report_unknown(id);
+            self.taint(id);
+            self.spread();
+        }
+    }
+
+    fn taint(&mut self, id: TermId) {
+        self.tainted[id.0 as usize] = true;
+    }
+
+    fn is_tainted(&self, id: TermId) -> bool {
+        self.tainted[id.0 as usize]
+    }
+
+    fn depends_on_taint(&self, id: TermId) -> bool {
+        let term = &self.terms[id];
+        match &term.kind {
+            Kind::Error => true,
+            Kind::Forward if term.args.is_empty() => true,
+            Kind::Dimension(var) => match &self.terms.var(*var).source {
+                VarSource::Fixed(_) => false,
+                VarSource::Given(term) => self.is_tainted(*term),
+                VarSource::Arguments(places) => {
+                    places.first().is_some_and(|(term, ..)| self.is_tainted(*term))
+                }
+            },
+            Kind::Param(index) => self
+                .decls
+                .get(*index)
+                .is_some_and(|param| param.dims.iter().any(|dim| self.is_tainted(*dim))),
+            _ => term.args.iter().any(|arg| self.is_tainted(*arg)),
+        }
+    }
+
+    /// Taints all that depends on what is tainted, also through time.
+    fn spread(&mut self) {
+        loop {
+            let mut changed = false;
+            for id in self.terms.ids() {
+                if !self.is_tainted(id) && self.depends_on_taint(id) {
+                    self.taint(id);
+                    changed = true;
+                }
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+
+    fn report(&mut self, problem: Diagnostic, frame: Option<FrameId>) {
+        self.problems.push(in_calls(self.terms, problem, frame));
+    }
+
+    fn check(&mut self, id: TermId) -> Result<(), Box<Diagnostic>> {
+        shape(self.terms, self.decls, self.inputs, &self.shapes, id)?;
+        let term = &self.terms[id];
+        if let (Kind::Prev, [x, init]) = (&term.kind, term.args.as_slice()) {
+            Rules { terms: self.terms, shapes: &self.shapes }.check_init(id, *x, *init)?;
+        }
+        self.check_numbers(id)?;
+        self.elements.check(self.terms, &self.shapes, id)?;
+        self.check_time(id)
+    }
+
+    /// Checks that the dimensions a term is given are numbers at compile time.
+    fn check_numbers(&self, id: TermId) -> Result<(), Box<Diagnostic>> {
+        let term = &self.terms[id];
+        let dims = match term.kind {
+            Kind::Typed(_)
+            | Kind::Reshape
+            | Kind::Broadcast
+            | Kind::Slice { .. }
+            | Kind::Pad(_)
+            | Kind::OneHot => &term.args[1..],
+            _ => &[],
+        };
+        dims.iter().try_for_each(|dim| self.check_number(*dim))
+    }
+
+    fn check_number(&self, dim: TermId) -> Result<(), Box<Diagnostic>> {
+        match self.terms.known(dim) {
+            Some(Static::Never | Static::Bool(_)) => {
+                Err(Box::new(report::not_constant(self.terms[dim].span)))
+            }
+            None => Err(Box::new(
+                Diagnostic::error("E047", "this dimension is not known")
+                    .label(self.terms[dim].span, "nothing says what it is")
+                    .hint("give it in brackets at the call of the layer, or state the type of the argument that has it"),
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn check_time(&mut self, id: TermId) -> Result<(), Box<Diagnostic>> {
+        let term = &self.terms[id];
+        let stream_of = |arg: TermId| self.shapes.is_stream(arg);
+        let name = spelling(&term.kind);
+        let needs_time =
+            matches!(term.kind, Kind::Prev | Kind::TimeIndex | Kind::TimeSteps | Kind::OverTime(_));
+        if needs_time && !self.has_time {
+            if std::mem::replace(&mut self.timeless, true) {
+                return Ok(());
+            }
+            return Err(Box::new(
+                Diagnostic::error("E063", format!("{name} in a graph without streams"))
+                    .label(term.span, "needs time")
+                    .hint("the inputs say what is a stream: `x: [T; B, K]`"),
+            ));
+        }
+        match &term.kind {
+            Kind::Prev if !stream_of(term.args[0]) => Err(Box::new(
+                Diagnostic::error("E060", "`prev` of a static value")
+                    .label(self.terms.place(id, term.args[0]), "the same at every step")
+                    .label(term.span, "so it has no step before")
+                    .expected("a stream")
+                    .found(self.shapes.show(term.args[0]))
+                    .hint("drop the `prev`, or make the input a stream: `x: [T; B, K]`"),
+            )),
+            Kind::Prev if term.args.get(1).is_some_and(|init| stream_of(*init)) => Err(Box::new(
+                Diagnostic::error("E061", "the first value of `prev` is static")
+                    .label(self.terms.place(id, term.args[1]), "this is a stream")
+                    .expected("a static value")
+                    .found(self.shapes.show(term.args[1]))
+                    .hint("`first(x)` is the first step of a stream"),
+            )),
+            Kind::OverTime(over) if !stream_of(term.args[0]) => {
+                let problem = Diagnostic::error("E060", format!("{name} of a static value"))
+                    .label(self.terms.place(id, term.args[0]), "the same at every step")
+                    .expected("a stream")
+                    .found(self.shapes.show(term.args[0]));
+                Err(Box::new(match over {
+                    OverTime::First | OverTime::Last => problem.hint(format!("leave out {name}")),
+                    _ => problem.hint("a reduction over an axis is `sum(x, axis = 0)`"),
+                }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_param_dims(&mut self, param: &ParamDecl) {
+        for dim in &param.dims {
+            if self.is_tainted(*dim) {
+                continue;
+            }
+            if let Err(problem) = self.check_number(*dim) {
+                self.report(*problem, param.frame);
+                self.taint(*dim);
+                self.spread();
+            }
+        }
+    }
+
+    /// The first term with a type that nothing determines.
+    fn unknown(&self) -> Option<TermId> {
+        let is_unknown = |id: &TermId| {
+            let shape = self.shapes.of(*id);
+            let is_known = shape.as_ref().is_some_and(|dims| dims.iter().all(Option::is_some));
+            !is_known && !self.is_tainted(*id)
+        };
+        let is_forward = |id: &TermId| self.terms[*id].kind == Kind::Forward;
+        let first = self.terms.ids().find(|id| is_unknown(id) && !is_forward(id));
+        first.or(self.terms.ids().find(is_unknown))
+    }
+
+    fn report_unknown(&mut self, id: TermId) {
+        let term = &self.terms[id];
+        let name = self.terms.ids().skip(id.0 as usize).find_map(|user| {
+            let user = &self.terms[user];
+            (user.frame == term.frame).then(|| user.name.clone()).flatten()
+        });
+        let name = name.as_ref().and_then(|path| path.rsplit('.').next()).unwrap_or("x");
+        let problem = Diagnostic::error("E047", "the type of this is not known")
+            .label(term.span, format!("this is {}", self.shapes.show(id)))
+            .note("a recurrence that nothing of known type enters has no type of its own")
+            .hint(format!("state it: `let {name}: [B, N] = …;`"));
+        self.report(problem, term.frame);
+    }
+
+    fn output(&mut self, span: Span, id: TermId) {
+        let is_known = self.shapes.of(id).is_some();
+        if !is_known && !self.is_tainted(id) && self.problems.is_empty() {
+            self.report(
+                Diagnostic::error("E047", "the type of this output is not known")
+                    .label(span, "here"),
+                None,
+            );
+        }
+    }
+
+    // Parameters
+
+    fn param(&mut self, param: &ParamDecl) -> Option<ParamType> {
+        if let Some(problem) = self.open_param(param) {
+            self.report(problem, param.frame);
+            return None;
+        }
+        let dims: Option<Vec<Dim>> = param
+            .dims
+            .iter()
+            .map(|dim| match self.terms.known(*dim) {
+                Some(Static::Dim(dim)) => Some(dim.clone()),
+                _ => None,
+            })
+            .collect();
+        let args: Option<Vec<f64>> =
+            param.init_args.iter().map(|arg| self.number(*arg, param.frame)).collect();
+        let bounds = match param.bounds {
+            Some((low, high)) => {
+                let low_high = (self.number(low, param.frame), self.number(high, param.frame));
+                let (Some(low_value), Some(high_value)) = low_high else { return None };
+                if low_value > high_value || low_value.is_nan() || high_value.is_nan() {
+                    let problem = Diagnostic::error("E036", "the bounds are the wrong way round")
+                        .label(self.terms[low].span, format!("this is {low_value}"))
+                        .label(self.terms[high].span, format!("this is {high_value}"))
+                        .expected("`in [low, high]`");
+                    self.report(problem, param.frame);
+                    return None;
+                }
+                Some((low_value, high_value))
+            }
+            None => None,
+        };
+        if param.init.is_empty() {
+            return None;
+        }
+        let (dims, init) = (dims?, builtins::initialiser(&param.init, &args?)?);
+        if let Some(problem) = wrong_init(&init, &dims, param) {
+            self.report(problem, param.frame);
+            return None;
+        }
+        Some(ParamType { dims, init, bounds })
+    }
+
+    /// What is wrong with a parameter whose size is not known before the inputs are.
+    fn open_param(&self, param: &ParamDecl) -> Option<Diagnostic> {
+        param.dims.iter().filter(|dim| !self.is_tainted(**dim)).find_map(|dim| {
+            let Some(Static::Dim(size)) = self.terms.known(*dim) else { return None };
+            let symbol = size.symbols().find(|s| self.sized || self.counters.contains(*s))?;
+            let problem = report::needs(symbol, self.terms[*dim].span);
+            Some(problem.note(format!("it decides the size of the parameter `{}`", param.path)))
+        })
+    }
+
+    fn number(&mut self, id: TermId, frame: Option<FrameId>) -> Option<f64> {
+        if self.is_tainted(id) {
+            return None;
+        }
+        let span = self.terms[id].span;
+        let problem = match self.terms.known(id) {
+            Some(Static::Broken) => return None,
+            Some(Static::Needs(symbol)) => report::needs(symbol, span),
+            Some(Static::Dim(dim)) if dim.as_const().is_none() => {
+                let symbol = dim.symbols().next().cloned();
+                report::needs(&symbol.unwrap_or_default(), span)
+            }
+            known => match known.and_then(Static::number) {
+                Some(number) => return Some(number),
+                None => report::not_constant(span),
+            },
+        };
+        self.report(problem, frame);
+        None
+    }
+}
+
+fn wrong_init(init: &Init, dims: &[Dim], param: &ParamDecl) -> Option<Diagnostic> {
+    let refuse = |what: String| {
+        Some(Diagnostic::error("E036", what).label(param.span, "for this parameter"))
+    };
+    let name = &param.init;
+    match init {
+        Init::Uniform(low, high) if low > high || !(high - low).is_finite() => {
+            refuse(format!("`uniform` from {low} to {high}"))
+        }
+        Init::Normal(mean, deviation)
+            if !mean.is_finite() || !(0.0..f64::INFINITY).contains(deviation) =>
+        {
+            refuse(format!("`normal` with mean {mean} and deviation {deviation}"))
+        }
+        Init::Constant(value) | Init::Orthogonal(value) if !value.is_finite() => {
+            refuse(format!("`{name}` with {value}"))
+        }
+        Init::XavierUniform
+        | Init::XavierNormal
+        | Init::KaimingUniform
+        | Init::KaimingNormal
+        | Init::Orthogonal(_)
+            if dims.len() < 2 =>
+        {
+            refuse(format!("`{name}` needs at least 2 dimensions")).map(|problem| {
+                problem
+                    .note("it scales with the numbers of inputs and outputs of a matrix")
+                    .hint("use `zeros`, `constant`, `uniform` or `normal`")
+            })
+        }
+        _ => None,
+    }
+}
+
+/// A report with the calls that led to its place, the innermost first.
+fn in_calls(terms: &Terms, problem: Diagnostic, frame: Option<FrameId>) -> Diagnostic {
+    let mut problem = problem;
+    let mut next = frame;
+    for _ in 0..3 {
+        let Some(frame) = next.map(|id| terms.frame(id)) else { break };
+        problem = problem.label(frame.span, format!("in this call of `{}`", frame.callee));
+        next = frame.parent;
+    }
+    problem
+}
+
+/// The element type of an input or of a declared type.
+pub fn elem_name(elem: Elem) -> &'static str {
+    match elem {
+        Elem::F32 => "f32",
+        Elem::I32 => "i32",
+        Elem::Bool => "booleans",
+    }
+}

@@ -1,0 +1,198 @@
+//! Syntax tree → [`Graph`]: names and modules, instances of layers, dimensions, types and clocks.
+//!
+//! 1. `modules` reads the files that a program uses and says what a name means in each.
+//! 2. `elaborate` (with `builtins` and `causality`) inlines functions and instantiates layers, into a
+//!    list of untyped operations, the terms of `term`.
+//! 3. `infer` carries dimensions and clocks from operands to users until nothing changes (`shape` has
+//!    the rule of each operation), `elements` unifies element types; then everything is checked.
+//! 4. `emit` writes the graph.
+//!
+//! An error leaves a term behind that is silent, so that one mistake is one report.
+
+mod builtins;
+mod causality;
+mod dtypes;
+mod elaborate;
+mod emit;
+mod infer;
+mod modules;
+mod report;
+mod shape;
+mod signatures;
+mod term;
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::front::syntax::ast::ItemKind;
+use crate::ir::graph::{Dim, Graph, NodeId};
+use crate::source::{Loader, Sources, Span};
+use elaborate::Elaborator;
+use modules::{DefId, ModuleId, Modules};
+pub use modules::{is_standard, standard_module, standard_modules};
+pub use report::closest;
+pub use signatures::{
+    ArgumentHead, DimHead, FunctionHead, GraphHead, Heads, InputHead, OutputHead, bind_dims, heads,
+};
+
+/// What a command says about the program besides its text.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The graph to take; may be left out if there is only one.
+    pub graph: Option<String>,
+    /// `-D NAME=VALUE`
+    pub dims: BTreeMap<String, i64>,
+    /// The program is to run: no parameter may have open dimensions.
+    pub sized: bool,
+}
+
+/// A program that was checked.
+pub struct Checked {
+    /// The program and all that it uses: what the spans of the diagnostics refer to.
+    pub sources: Sources,
+    /// In the order of the sources.
+    pub diagnostics: Vec<Diagnostic>,
+    /// There if, and only if, there is no error.
+    pub graph: Option<Graph>,
+    /// The dimensions of the graph by name, open or not.
+    pub dims: BTreeMap<String, Dim>,
+    /// Where the graph is written; empty if there is none.
+    pub places: Places,
+}
+
+/// Where the graph is written.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Those of the graph's body and of its layers' instances.
+    pub bindings: Vec<Binding>,
+    /// The name of each parameter where it is declared, and the calls around it from the inside out.
+    pub params: Vec<Vec<Span>>,
+    /// For each node, what it was written as, and the calls around it from the inside out.
+    pub nodes: Vec<Vec<Span>>,
+}
+
+/// A name for a value.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// The path of instances and the name: `h.u`.
+    pub path: String,
+    /// `None` where no output needs it.
+    pub node: Option<NodeId>,
+    /// The expression that it is bound to.
+    pub span: Span,
+}
+
+/// Checks a program, called `name` in messages, and translates one of its graphs.
+pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> Checked {
+    let mut modules = Modules::new(loader);
+    let program = modules.add(name, text);
+    let (translated, dims) = match choose(&mut modules, program, options.graph.as_deref()) {
+        Some(id) => translate(&mut modules, program, id, options),
+        None => {
+            check_rest(&mut Elaborator::new(&mut modules), program);
+            (None, BTreeMap::new())
+        }
+    };
+    let Modules { sources, mut diagnostics, .. } = modules;
+    sort(&mut diagnostics);
+    let is_fine = diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
+    let (graph, places) = translated.filter(|_| is_fine).unzip();
+    Checked { sources, diagnostics, graph, dims, places: places.unwrap_or_default() }
+}
+
+fn translate(
+    modules: &mut Modules<'_>,
+    program: ModuleId,
+    id: DefId,
+    options: &Options,
+) -> (Option<(Graph, Places)>, BTreeMap<String, Dim>) {
+    let name = modules.name(id).to_string();
+    let mut elaborator = Elaborator::new(modules);
+    elaborator.graph(id, &options.dims);
+    if elaborator.is_full() {
+        return (None, BTreeMap::new());
+    }
+    let (typed, problems) = infer::infer(&mut elaborator.program, options.sized);
+    elaborator.modules.diagnostics.extend(problems);
+    let is_fine = elaborator.modules.diagnostics.iter().all(|diagnostic| !diagnostic.is_error());
+    let graph = is_fine.then(|| emit::emit(&name, &elaborator.program, &typed));
+    check_rest(&mut elaborator, program);
+    let dims = std::mem::take(&mut elaborator.program.dims);
+    let graph = graph.and_then(|graph| graph.map_err(|e| modules.diagnostics.push(*e)).ok());
+    (graph, dims)
+}
+
+/// Looks for errors in the functions, layers and constants that the graph does not use.
+fn check_rest(elaborator: &mut Elaborator<'_, '_>, program: ModuleId) {
+    for id in elaborator.modules.definitions(program) {
+        let (items, index) = elaborator.modules.definition(id);
+        match &items[index].kind {
+            ItemKind::Const(_) => elaborator.check_constant(id),
+            ItemKind::Fn(_) | ItemKind::Layer(_) if !elaborator.used.contains(&id) => {
+                elaborator.uncalled(id);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The graph that is asked for, or the only one; reports if there is none.
+fn choose(modules: &mut Modules<'_>, program: ModuleId, name: Option<&str>) -> Option<DefId> {
+    let items = modules.items(program);
+    let graphs: Vec<(DefId, String)> = modules
+        .definitions(program)
+        .zip(items.iter())
+        .filter(|(_, item)| matches!(item.kind, ItemKind::Graph(_)))
+        .map(|(id, _)| (id, modules.name(id).to_string()))
+        .collect();
+    let names: Vec<_> = graphs.iter().map(|(_, name)| format!("`{name}`")).collect();
+    let names = names.join(", ");
+    let problem = match (name, graphs.as_slice()) {
+        (None, [(id, _)]) => return Some(*id),
+        (None, []) => {
+            // A file that did not parse may well have one.
+            if modules.diagnostics.iter().any(Diagnostic::is_error) {
+                return None;
+            }
+            Diagnostic::error("E018", "the program has no graph")
+                .hint("an entry point is `graph name(inputs) -> (outputs) { … }`")
+        }
+        (None, _) => Diagnostic::error("E018", "the program has several graphs")
+            .expected("the name of one of them")
+            .note(format!("its graphs are {names}")),
+        (Some(name), graphs) => {
+            if let Some((id, _)) = graphs.iter().find(|(_, graph)| graph == name) {
+                return Some(*id);
+            }
+            if modules.diagnostics.iter().any(Diagnostic::is_error) && graphs.is_empty() {
+                return None;
+            }
+            let likely = report::closest(name, graphs.iter().map(|(_, graph)| graph.as_str()));
+            let problem = Diagnostic::error("E018", format!("the program has no graph `{name}`"));
+            match likely {
+                Some(likely) => problem.hint(format!("did you mean `{likely}`?")),
+                None => problem.note(format!("its graphs are {names}")),
+            }
+        }
+    };
+    let problem =
+        graphs.iter().fold(problem, |problem, (id, _)| problem.label(modules.span(*id), "a graph"));
+    modules.diagnostics.push(problem);
+    None
+}
+
+/// Orders diagnostics by their places, and drops what is said twice of the same places.
+pub(crate) fn sort(diagnostics: &mut Vec<Diagnostic>) {
+    let place = |diagnostic: &Diagnostic| {
+        diagnostic.labels.first().map(|label| (label.span.file, label.span.start))
+    };
+    diagnostics.sort_by_key(place);
+    let mut seen = HashSet::new();
+    diagnostics.retain(|diagnostic| {
+        let spans: Vec<_> = diagnostic.labels.iter().map(|label| label.span).collect();
+        seen.insert((diagnostic.code, spans, diagnostic.message.clone()))
+    });
+}
+
+#[cfg(test)]
+mod tests;

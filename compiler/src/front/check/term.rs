@@ -1,0 +1,417 @@
+//! The instantiated program before types: every function inlined, every layer an instance, each
+//! operation a [`Term`] with operands that are terms.
+//!
+//! Operands come before their users, except through [`Kind::Forward`], which stands for a binding
+//! mentioned inside `prev` before its definition.
+
+use std::collections::BTreeMap;
+use std::ops::Index;
+use std::sync::Arc;
+
+use crate::front::syntax::ast::Name;
+use crate::ir::graph::{Dim, Elem, Pointwise, Reduction, Symbol};
+use crate::source::Span;
+
+/// An index into [`Terms`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TermId(pub u32);
+
+/// A call of a function or layer in which terms were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FrameId(u32);
+
+/// A dimension's name in one instance: an index into the variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VarId(u32);
+
+/// One operation on operands, not typed yet.
+#[derive(Clone, Debug)]
+pub struct Term {
+    pub kind: Kind,
+    pub args: Vec<TermId>,
+    pub span: Span,
+    /// Where the operands are written, for the first of them.
+    pub places: Vec<Span>,
+    pub frame: Option<FrameId>,
+    /// The path of the binding whose value it is.
+    pub name: Option<Arc<str>>,
+}
+
+/// What a term does with its operands. Axes are as written, negative ones from the end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// Something wrong that is reported already.
+    Error,
+    Literal {
+        value: f64,
+        integer: bool,
+    },
+    Bool(bool),
+    Dimension(VarId),
+    Input(usize),
+    Param(usize),
+    TimeIndex,
+    TimeSteps,
+    Map(Pointwise),
+    Sg,
+    /// The binding that is its operand, or [`Kind::Error`] as long as it has none.
+    Forward,
+    /// The first operand, declared to have these elements and the other operands as dimensions.
+    Typed(Elem),
+    /// `prev(x)` or, with a second operand, `prev(x, init)`.
+    Prev,
+    OverTime(OverTime),
+    MatMul,
+    Reduce {
+        op: Reduce,
+        axes: Option<Vec<i64>>,
+        keepdims: bool,
+    },
+    Transpose,
+    Permute(Vec<i64>),
+    /// To the dimensions that are the other operands; one may be -1.
+    Reshape,
+    Broadcast,
+    Concat(i64),
+    /// The other operands are the bounds that are given.
+    Slice {
+        axis: i64,
+        start: bool,
+        end: bool,
+    },
+    /// The other operands are two paddings for each axis.
+    Pad(f64),
+    Flip(i64),
+    Gather(i64),
+    OneHot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverTime {
+    First,
+    Last,
+    Sum,
+    Mean,
+    Max,
+}
+
+/// The reductions of the language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduce {
+    Plain(Reduction),
+    Mean,
+    Var,
+    LogSumExp,
+}
+
+/// The instantiated program.
+pub struct Program {
+    pub terms: Terms,
+    pub params: Vec<ParamDecl>,
+    pub inputs: Vec<InputDecl>,
+    /// The length of streams.
+    pub time: Option<Dim>,
+    /// The graph's dimensions by name, open or not.
+    pub dims: BTreeMap<String, Dim>,
+    pub outputs: Vec<(Name, TermId)>,
+    pub bindings: Vec<BindingDecl>,
+}
+
+impl Program {
+    pub fn new() -> Program {
+        Program {
+            terms: Terms::new(),
+            params: Vec::new(),
+            inputs: Vec::new(),
+            time: None,
+            dims: BTreeMap::new(),
+            outputs: Vec::new(),
+            bindings: Vec::new(),
+        }
+    }
+
+    /// A place, and the calls around it from the inside out.
+    pub fn place(&self, span: Span, mut frame: Option<FrameId>) -> Vec<Span> {
+        let mut spans = vec![span];
+        while let Some(Frame { span, parent, .. }) = frame.map(|frame| self.terms.frame(frame)) {
+            spans.push(*span);
+            frame = *parent;
+        }
+        spans
+    }
+}
+
+/// A binding of a layer's instance or of the graph, with the place of its value.
+pub struct BindingDecl {
+    pub path: String,
+    pub term: TermId,
+    pub span: Span,
+}
+
+/// A parameter of an instance. Dimensions, initialiser and bounds are numbers once types are known.
+pub struct ParamDecl {
+    pub path: String,
+    pub docs: String,
+    pub span: Span,
+    pub frame: Option<FrameId>,
+    pub dims: Vec<TermId>,
+    pub init: String,
+    pub init_args: Vec<TermId>,
+    pub bounds: Option<(TermId, TermId)>,
+}
+
+/// An input of the graph.
+pub struct InputDecl {
+    pub name: String,
+    pub docs: String,
+    pub elem: Elem,
+    pub dims: Vec<Dim>,
+    pub is_stream: bool,
+}
+
+/// What is known of a term as a number at compile time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Static {
+    Dim(Dim),
+    Real(f64),
+    Bool(bool),
+    /// It has no value without the number of this open dimension.
+    Needs(Symbol),
+    /// It is a tensor like any other.
+    Never,
+    /// Something is wrong with it, which is reported.
+    Broken,
+}
+
+impl Static {
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Static::Dim(dim) => dim.as_const().map(|value| value as f64),
+            Static::Real(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+/// A call that was inlined.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    pub callee: String,
+    pub span: Span,
+    pub parent: Option<FrameId>,
+}
+
+/// The name of a dimension in one instance.
+#[derive(Clone, Debug)]
+pub struct Var {
+    pub name: String,
+    pub source: VarSource,
+}
+
+/// Where a dimension's value comes from.
+#[derive(Clone, Debug)]
+pub enum VarSource {
+    Fixed(Dim),
+    /// Given in brackets at the call, or a default.
+    Given(TermId),
+    /// The first that is known of the dimensions at these places: a term, its axis, the number of axes.
+    Arguments(Vec<(TermId, usize, usize)>),
+}
+
+/// The arena of terms. The first one is [`Kind::Error`].
+pub struct Terms {
+    terms: Vec<Term>,
+    statics: Vec<Option<Static>>,
+    vars: Vec<Var>,
+    frames: Vec<Frame>,
+}
+
+impl Terms {
+    pub const ERROR: TermId = TermId(0);
+
+    pub fn new() -> Terms {
+        let mut terms =
+            Terms { terms: Vec::new(), statics: Vec::new(), vars: Vec::new(), frames: Vec::new() };
+        terms.push(Term {
+            kind: Kind::Error,
+            args: Vec::new(),
+            span: Span::default(),
+            places: Vec::new(),
+            frame: None,
+            name: None,
+        });
+        terms
+    }
+
+    pub fn push(&mut self, term: Term) -> TermId {
+        let id = TermId(self.terms.len() as u32);
+        self.terms.push(term);
+        self.statics.push(None);
+        self.statics[id.0 as usize] = self.evaluate(id, |_, _| None);
+        id
+    }
+
+    pub fn len(&self) -> usize {
+        self.terms.len()
+    }
+
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = TermId> + use<> {
+        (0..self.terms.len() as u32).map(TermId)
+    }
+
+    /// Where an operand of a term is written; where its value comes from, if that is all there is.
+    pub fn place(&self, id: TermId, operand: TermId) -> Span {
+        let term = &self[id];
+        let position = term.args.iter().position(|arg| *arg == operand);
+        let place = position.and_then(|position| term.places.get(position));
+        place.copied().unwrap_or(self[operand].span)
+    }
+
+    pub fn get_mut(&mut self, id: TermId) -> &mut Term {
+        &mut self.terms[id.0 as usize]
+    }
+
+    pub fn add_var(&mut self, name: &str, source: VarSource) -> VarId {
+        self.vars.push(Var { name: name.to_string(), source });
+        VarId(self.vars.len() as u32 - 1)
+    }
+
+    pub fn var(&self, id: VarId) -> &Var {
+        &self.vars[id.0 as usize]
+    }
+
+    pub fn var_mut(&mut self, id: VarId) -> &mut Var {
+        &mut self.vars[id.0 as usize]
+    }
+
+    pub fn add_frame(&mut self, frame: Frame) -> FrameId {
+        self.frames.push(frame);
+        FrameId(self.frames.len() as u32 - 1)
+    }
+
+    pub fn frame(&self, id: FrameId) -> &Frame {
+        &self.frames[id.0 as usize]
+    }
+
+    /// The number that a term is, as far as it is known.
+    pub fn known(&self, id: TermId) -> Option<&Static> {
+        self.statics[id.0 as usize].as_ref()
+    }
+
+    pub fn learn(&mut self, id: TermId, value: Static) {
+        self.statics[id.0 as usize] = Some(value);
+    }
+
+    /// The number that a term is, from what is known of its operands; `axis_dim` gives the dimensions of
+    /// tensors that are known. `None` is: not known yet.
+    pub fn evaluate(
+        &self,
+        id: TermId,
+        axis_dim: impl Fn(TermId, (usize, usize)) -> Option<Dim>,
+    ) -> Option<Static> {
+        let term = &self[id];
+        match &term.kind {
+            Kind::Literal { value, integer } => Some(number(*value, *integer)),
+            Kind::Bool(value) => Some(Static::Bool(*value)),
+            Kind::Error => Some(Static::Broken),
+            Kind::Dimension(var) => match &self.var(*var).source {
+                VarSource::Fixed(dim) => Some(Static::Dim(dim.clone())),
+                VarSource::Given(value) => self.known(*value).cloned(),
+                VarSource::Arguments(places) => places
+                    .iter()
+                    .find_map(|(term, axis, rank)| axis_dim(*term, (*axis, *rank)))
+                    .map(Static::Dim),
+            },
+            Kind::Map(op) => {
+                let args: Vec<_> = term.args.iter().map(|arg| self.known(*arg)).collect();
+                if args.contains(&Some(&Static::Broken)) {
+                    return Some(Static::Broken);
+                }
+                if args.iter().any(|arg| matches!(arg, Some(Static::Never | Static::Bool(_)))) {
+                    return Some(Static::Never);
+                }
+                let args: Option<Vec<&Static>> = args.into_iter().collect();
+                Some(arithmetic(*op, &args?))
+            }
+            Kind::Typed(_) if term.args.len() == 1 => self.known(term.args[0]).cloned(),
+            // Its dimensions may be of interest, its value is a tensor's.
+            _ => Some(Static::Never),
+        }
+    }
+}
+
+impl Index<TermId> for Terms {
+    type Output = Term;
+    fn index(&self, id: TermId) -> &Term {
+        &self.terms[id.0 as usize]
+    }
+}
+
+/// Integers above this are no dimensions: arithmetic on smaller ones does not overflow.
+const LARGEST: i64 = 1 << 40;
+
+fn number(value: f64, integer: bool) -> Static {
+    match integer && value <= LARGEST as f64 {
+        true => Static::Dim(Dim::constant(value as i64)),
+        false => Static::Real(value),
+    }
+}
+
+/// An operation on numbers: exact on dimensions where it can be.
+fn arithmetic(op: Pointwise, args: &[&Static]) -> Static {
+    if let [Static::Dim(a), Static::Dim(b)] = args {
+        let result = match op {
+            Pointwise::Add => Some(a + b),
+            Pointwise::Sub => Some(a - b),
+            Pointwise::Mul => Some(a * b),
+            Pointwise::Div => a.exact_div(b),
+            _ => None,
+        };
+        match result {
+            Some(dim) if is_small(&dim) => return Static::Dim(dim),
+            Some(_) => return Static::Real(f64::INFINITY),
+            None => {}
+        }
+    }
+    if let [Static::Dim(a)] = args
+        && op == Pointwise::Neg
+    {
+        return Static::Dim(&Dim::zero() - a);
+    }
+    let mut numbers = Vec::new();
+    for arg in args {
+        match arg {
+            Static::Dim(dim) if dim.as_const().is_none() => {
+                let symbol = dim.symbols().next().cloned();
+                return symbol.map_or(Static::Never, Static::Needs);
+            }
+            Static::Needs(symbol) => return Static::Needs(symbol.clone()),
+            arg => match arg.number() {
+                Some(value) => numbers.push(value),
+                None => return Static::Never,
+            },
+        }
+    }
+    let row = op.row();
+    if row.signature == crate::ir::graph::op::Signature::Compare || numbers.len() != row.arity {
+        return Static::Never;
+    }
+    let value = (row.value)(&numbers);
+    number_of(value, args.iter().all(|arg| matches!(arg, Static::Dim(_))))
+}
+
+/// A power or a minimum of integers is one again.
+fn number_of(value: f64, from_integers: bool) -> Static {
+    let is_integer = value.fract() == 0.0 && value.abs() <= LARGEST as f64;
+    match from_integers && is_integer {
+        true => Static::Dim(Dim::constant(value as i64)),
+        false => Static::Real(value),
+    }
+}
+
+/// Whether later arithmetic with the dimension stays exact and short.
+fn is_small(dim: &Dim) -> bool {
+    let terms = dim.terms();
+    terms.len() <= 16
+        && terms.iter().all(|(factors, value)| factors.len() <= 16 && value.abs() <= LARGEST)
+}

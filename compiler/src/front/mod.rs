@@ -1,0 +1,4 @@
+//! Text → syntax tree → checked graph.
+
+pub mod check;
+pub mod syntax;

@@ -1,0 +1,284 @@
+//! Building graphs node by node: derivatives and the checker's derived operations are written with it.
+
+use std::collections::HashMap;
+
+use super::op::{Number, Op, Pointwise, Reduction};
+use super::{Clock, Dim, Elem, Graph, Node, NodeId, OPEN, Type, TypeError, infer};
+use crate::source::Span;
+
+/// Appends nodes to a graph; a node that is there already is found again.
+///
+/// They are for code that builds well-typed terms by construction: a type
+/// error in them is a bug of the compiler and panics with the operation's name.
+pub struct Builder<'g> {
+    graph: &'g mut Graph,
+    known: HashMap<(Op, Vec<NodeId>), NodeId>,
+    /// Given to the nodes made from here on.
+    pub span: Option<Span>,
+    /// Leaves out what does nothing: `x * 1`, `x / 1`, `x + 0`, `-(-x)`.
+    pub fold: bool,
+}
+
+impl<'g> Builder<'g> {
+    /// Finds again what the graph has already.
+    pub fn new(graph: &'g mut Graph) -> Builder<'g> {
+        let mut known = HashMap::new();
+        for id in graph.ids() {
+            let node = graph.node(id);
+            if !matches!(node.op, Op::Prev | Op::Next) {
+                known.entry((node.op.clone(), node.args.clone())).or_insert(id);
+            }
+        }
+        Builder { graph, known, span: None, fold: false }
+    }
+
+    pub(crate) fn graph(&self) -> &Graph {
+        self.graph
+    }
+
+    pub(crate) fn graph_mut(&mut self) -> &mut Graph {
+        self.graph
+    }
+
+    /// The type of a node's result.
+    pub fn ty(&self, id: NodeId) -> &Type {
+        self.graph.ty(id)
+    }
+
+    /// The node of an operation on operands, or why its types do not fit.
+    pub(crate) fn try_push(&mut self, op: Op, args: Vec<NodeId>) -> Result<NodeId, TypeError> {
+        let key = (op, args);
+        if let Some(&id) = self.known.get(&key) {
+            return Ok(id);
+        }
+        let types: Vec<&Type> = key.1.iter().map(|arg| self.graph.ty(*arg)).collect();
+        let ty = match &key.0 {
+            Op::Input(index) => self.graph.inputs[*index].ty.clone(),
+            Op::Param(index) => {
+                Type::new(Elem::F32, self.graph.params[*index].dims.clone(), Clock::Static)
+            }
+            op => infer(op, &types)?,
+        };
+        let (op, args) = key.clone();
+        let id = self.graph.push(Node { op, args, ty, span: self.span, name: None });
+        if !matches!(key.0, Op::Prev | Op::Next) {
+            self.known.insert(key, id);
+        }
+        Ok(id)
+    }
+
+    /// A static value as a stream that has it at each step.
+    pub(crate) fn as_stream(&mut self, x: NodeId) -> NodeId {
+        if self.ty(x).is_stream() {
+            return x;
+        }
+        let (step, zero) = (self.push(Op::TimeIndex, vec![]), self.number(0.0));
+        self.choose(Pointwise::Ge, step, zero, x, zero)
+    }
+
+    /// The node of an operation on operands that the caller knows to fit; what a user writes goes
+    /// through `try_push`.
+    ///
+    /// # Panics
+    /// If the operands do not fit.
+    #[track_caller]
+    pub fn push(&mut self, op: Op, args: Vec<NodeId>) -> NodeId {
+        let named = op.clone();
+        self.try_push(op, args).unwrap_or_else(|error| panic!("{named:?} {error}"))
+    }
+
+    /// A `prev` or `next` whose first operand is set later by [`Builder::close`].
+    pub fn open_delay(&mut self, op: Op, ty: Type, init: NodeId) -> NodeId {
+        let args = vec![OPEN, init];
+        self.graph.push(Node { op, args, ty, span: self.span, name: None })
+    }
+
+    /// Sets the first operand of a `prev` or `next`.
+    pub fn close(&mut self, delay: NodeId, operand: NodeId) {
+        self.graph.node_mut(delay).args[0] = operand;
+    }
+
+    /// An f32 literal, a scalar.
+    pub fn number(&mut self, value: f64) -> NodeId {
+        self.push(Op::Const(Number(value), Elem::F32), vec![])
+    }
+
+    /// A literal with the dimensions of another node.
+    pub fn full_like(&mut self, value: f64, like: NodeId) -> NodeId {
+        let number = self.number(value);
+        let dims = self.ty(like).dims.clone();
+        self.broadcast(number, &dims)
+    }
+
+    /// `op(x)`.
+    pub fn unary(&mut self, op: Pointwise, x: NodeId) -> NodeId {
+        self.push(Op::Map(op), vec![x])
+    }
+
+    /// A pointwise operation; scalar operands take the dimensions of the others.
+    #[track_caller]
+    pub fn map(&mut self, op: Pointwise, args: &[NodeId]) -> NodeId {
+        let shaped = args.iter().find(|arg| !self.ty(**arg).is_scalar());
+        let dims = shaped.map(|arg| self.ty(*arg).dims.clone()).unwrap_or_default();
+        let args = args
+            .iter()
+            .map(|&arg| if self.ty(arg).is_scalar() { self.broadcast(arg, &dims) } else { arg })
+            .collect();
+        self.push(Op::Map(op), args)
+    }
+
+    /// `op(a, b)`; a scalar operand takes the dimensions of the other.
+    #[track_caller]
+    pub fn binary(&mut self, op: Pointwise, a: NodeId, b: NodeId) -> NodeId {
+        self.map(op, &[a, b])
+    }
+
+    /// `a + b`; a scalar operand takes the dimensions of the other, here and below.
+    #[track_caller]
+    pub fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        match (self.folds(a, 0.0), self.folds(b, 0.0)) {
+            (_, true) => self.broadcast_like(a, b),
+            (true, _) => self.broadcast_like(b, a),
+            _ => self.binary(Pointwise::Add, a, b),
+        }
+    }
+
+    /// `a - b`.
+    #[track_caller]
+    pub fn sub(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        if self.folds(b, 0.0) {
+            return self.broadcast_like(a, b);
+        }
+        self.binary(Pointwise::Sub, a, b)
+    }
+
+    /// `a * b`.
+    #[track_caller]
+    pub fn mul(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        match (self.folds(a, 1.0), self.folds(b, 1.0)) {
+            (_, true) => self.broadcast_like(a, b),
+            (true, _) => self.broadcast_like(b, a),
+            _ => self.binary(Pointwise::Mul, a, b),
+        }
+    }
+
+    /// `a / b`.
+    #[track_caller]
+    pub fn div(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        if self.folds(b, 1.0) {
+            return self.broadcast_like(a, b);
+        }
+        self.binary(Pointwise::Div, a, b)
+    }
+
+    /// `-x`.
+    pub fn neg(&mut self, x: NodeId) -> NodeId {
+        let node = self.graph.node(x);
+        if self.fold && node.op == Op::Map(Pointwise::Neg) {
+            return node.args[0];
+        }
+        self.unary(Pointwise::Neg, x)
+    }
+
+    fn folds(&self, x: NodeId, neutral: f64) -> bool {
+        self.fold && self.graph.as_number(x) == Some(neutral)
+    }
+
+    /// A scalar with the dimensions of another node; anything else as it is.
+    fn broadcast_like(&mut self, x: NodeId, like: NodeId) -> NodeId {
+        if !self.ty(x).is_scalar() {
+            return x;
+        }
+        let dims = self.ty(like).dims.clone();
+        self.broadcast(x, &dims)
+    }
+
+    /// `x * factor`.
+    pub fn scale(&mut self, x: NodeId, factor: f64) -> NodeId {
+        let factor = self.number(factor);
+        self.mul(x, factor)
+    }
+
+    /// `x + number`.
+    pub fn add_number(&mut self, x: NodeId, number: f64) -> NodeId {
+        let number = self.number(number);
+        self.add(x, number)
+    }
+
+    pub(crate) fn one_minus(&mut self, x: NodeId) -> NodeId {
+        let one = self.number(1.0);
+        self.sub(one, x)
+    }
+
+    pub(crate) fn one_minus_square(&mut self, x: NodeId) -> NodeId {
+        let square = self.mul(x, x);
+        self.one_minus(square)
+    }
+
+    pub(crate) fn select(&mut self, condition: NodeId, then: NodeId, otherwise: NodeId) -> NodeId {
+        self.map(Pointwise::Select, &[condition, then, otherwise])
+    }
+
+    /// `if a op b then x else y`
+    pub fn choose(&mut self, op: Pointwise, a: NodeId, b: NodeId, x: NodeId, y: NodeId) -> NodeId {
+        let condition = self.binary(op, a, b);
+        self.select(condition, x, y)
+    }
+
+    /// The part of `dy` that max(a, b) passes to `a`: all if it is greater, half at a tie.
+    pub(crate) fn share(&mut self, a: NodeId, b: NodeId, dy: NodeId) -> NodeId {
+        let zero = self.number(0.0);
+        let half = self.scale(dy, 0.5);
+        let tie = self.choose(Pointwise::Eq, a, b, half, zero);
+        self.choose(Pointwise::Gt, a, b, dy, tie)
+    }
+
+    /// x with these dimensions, by NumPy's rule; x itself if it has them.
+    #[track_caller]
+    pub fn broadcast(&mut self, x: NodeId, dims: &[Dim]) -> NodeId {
+        if self.ty(x).dims == dims {
+            return x;
+        }
+        self.push(Op::Broadcast(dims.to_vec()), vec![x])
+    }
+
+    /// x's elements under these dimensions; x itself if it has them.
+    #[track_caller]
+    pub fn reshape(&mut self, x: NodeId, dims: &[Dim]) -> NodeId {
+        if self.ty(x).dims == dims {
+            return x;
+        }
+        self.push(Op::Reshape(dims.to_vec()), vec![x])
+    }
+
+    /// Exchanges the last two axes.
+    #[track_caller]
+    pub fn transpose(&mut self, x: NodeId) -> NodeId {
+        let rank = self.ty(x).dims.len();
+        let mut order: Vec<usize> = (0..rank).collect();
+        order.swap(rank - 2, rank - 1);
+        self.push(Op::Permute(order), vec![x])
+    }
+
+    /// `a @ b`, with equal leading dimensions.
+    #[track_caller]
+    pub fn matmul(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.push(Op::MatMul, vec![a, b])
+    }
+
+    /// A reduction over some axes, which are removed; x itself if there are none.
+    #[track_caller]
+    pub fn reduce(&mut self, reduction: Reduction, x: NodeId, axes: &[usize]) -> NodeId {
+        if axes.is_empty() {
+            return x;
+        }
+        self.push(Op::Reduce(reduction, axes.to_vec()), vec![x])
+    }
+
+    /// The dimensions of x with the axes kept as 1.
+    pub(crate) fn kept_dims(&self, x: NodeId, axes: &[usize]) -> Vec<Dim> {
+        let dims = self.ty(x).dims.iter().enumerate();
+        dims.map(|(axis, dim)| if axes.contains(&axis) { Dim::one() } else { dim.clone() })
+            .collect()
+    }
+}

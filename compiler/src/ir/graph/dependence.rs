@@ -1,0 +1,57 @@
+//! What depends on what by the chain rule.
+
+use super::{Elem, Graph, Node, NodeId, Op, Pointwise, Reduction};
+
+/// Whether a change of this operand changes the node by the chain rule.
+pub(crate) fn carries_derivative(graph: &Graph, node: &Node, operand: usize) -> bool {
+    let differentiable = match &node.op {
+        Op::Map(Pointwise::Select) => operand != 0,
+        Op::Map(Pointwise::Pow) if graph.as_number(node.args[1]).is_some() => operand == 0,
+        Op::Map(pointwise) => pointwise.row().vjp.is_some(),
+        Op::Sg | Op::Reduce(Reduction::ArgMax, _) => false,
+        Op::Bypass => operand == 1,
+        _ => true,
+    };
+    differentiable && node.ty.elem == Elem::F32 && graph.ty(node.args[operand]).elem == Elem::F32
+}
+
+/// The nodes that depend on any f32 parameter or input by the chain rule.
+pub(crate) fn live(graph: &Graph) -> Vec<bool> {
+    let is_source = |id: &NodeId| {
+        let node = graph.node(*id);
+        matches!(node.op, Op::Input(_) | Op::Param(_)) && node.ty.elem == Elem::F32
+    };
+    depends(graph, graph.ids().filter(is_source).collect())
+}
+
+/// The nodes that depend on the given ones by the chain rule.
+pub(crate) fn depends(graph: &Graph, on: Vec<NodeId>) -> Vec<bool> {
+    let mut users = vec![Vec::new(); graph.len()];
+    for id in graph.ids() {
+        for arg in derivative_operands(graph, id) {
+            users[arg.0 as usize].push(id);
+        }
+    }
+    reachable(graph, on, |id| users[id.0 as usize].clone())
+}
+
+/// The operands that a node's derivative depends on.
+pub(crate) fn derivative_operands(graph: &Graph, id: NodeId) -> impl Iterator<Item = NodeId> {
+    let node = graph.node(id);
+    let operands = node.args.iter().enumerate();
+    operands.filter(move |(i, _)| carries_derivative(graph, node, *i)).map(|(_, arg)| *arg)
+}
+
+pub(crate) fn reachable(
+    graph: &Graph,
+    mut todo: Vec<NodeId>,
+    edges: impl Fn(NodeId) -> Vec<NodeId>,
+) -> Vec<bool> {
+    let mut reached = vec![false; graph.len()];
+    while let Some(id) = todo.pop() {
+        if !std::mem::replace(&mut reached[id.0 as usize], true) {
+            todo.extend(edges(id));
+        }
+    }
+    reached
+}

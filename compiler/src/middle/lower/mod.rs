@@ -1,0 +1,979 @@
+//! Schedule → [`Program`]: the scalar bodies of kernels.
+//!
+//! The value of a node at an index is pulled from its operands: pointwise operations at the same
+//! index, rearranging ones at an index computed from it, reductions in a loop, until a stored value
+//! is loaded. So everything that is not stored is fused into its users.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::schedule::{Schedule, Unit};
+use crate::ir::graph::op::Number;
+use crate::ir::graph::{Dim, Elem, Graph, NodeId, Op, Pointwise, Reduction, Role};
+use crate::ir::kernel::*;
+use crate::source::Span;
+
+/// The kernels of a schedule.
+pub fn lower(schedule: &Schedule) -> Program {
+    let graph = &schedule.graph;
+    let mut lowering = Lowering {
+        schedule,
+        program: Program {
+            name: graph.name.clone(),
+            time: graph.time.clone(),
+            inputs: graph.inputs.clone(),
+            params: graph.params.clone(),
+            ..Program::default()
+        },
+        buffer_of: HashMap::new(),
+        names: BTreeSet::new(),
+    };
+    lowering.declare_buffers();
+    for unit in &schedule.units {
+        let kernel = lowering.kernel(unit);
+        match unit.pass {
+            Pass::Forward => lowering.program.forward.push(kernel),
+            Pass::Backward => lowering.program.backward.push(kernel),
+            Pass::Update => lowering.program.update.push(kernel),
+        }
+    }
+    lowering.program
+}
+
+struct Lowering<'s> {
+    schedule: &'s Schedule,
+    program: Program,
+    /// The buffers of stored nodes, inputs and parameters.
+    buffer_of: HashMap<NodeId, BufferId>,
+    /// Taken identifiers.
+    names: BTreeSet<String>,
+}
+
+impl Lowering<'_> {
+    fn declare_buffers(&mut self) {
+        let graph = &self.schedule.graph;
+        let inputs = graph.inputs.iter().enumerate();
+        let inputs: Vec<BufferId> = inputs
+            .map(|(index, input)| {
+                let ty = &input.ty;
+                let source = BufferSource::Input(index);
+                self.declare(&input.name, ty.elem, &ty.dims, ty.is_stream(), source, false)
+            })
+            .collect();
+        let params: Vec<BufferId> = graph
+            .params
+            .iter()
+            .enumerate()
+            .map(|(index, param)| {
+                let source = BufferSource::Param(index);
+                self.declare(&param.path, Elem::F32, &param.dims, false, source, false)
+            })
+            .collect();
+        for id in graph.ids() {
+            let node = graph.node(id);
+            match node.op {
+                Op::Input(index) => drop(self.buffer_of.insert(id, inputs[index])),
+                Op::Param(index) => drop(self.buffer_of.insert(id, params[index])),
+                _ if self.schedule.is_stored(id) => {
+                    let root = graph.roots.iter().find(|root| root.node == id);
+                    let name = match (&node.name, root) {
+                        (Some(name), _) => name.to_string(),
+                        (None, Some(root)) if root.role == Role::Gradient => {
+                            format!("grad_{}", root.name)
+                        }
+                        (None, Some(root)) => root.name.clone(),
+                        (None, None) => op_name(&node.op).to_string(),
+                    };
+                    let (ty, binary) = (&node.ty, self.schedule.is_binary(id));
+                    let source = BufferSource::Kernel;
+                    let buffer =
+                        self.declare(&name, ty.elem, &ty.dims, ty.is_stream(), source, binary);
+                    self.buffer_of.insert(id, buffer);
+                }
+                _ => {}
+            }
+        }
+        let roots = graph.roots.iter().filter(|root| root.role != Role::Update);
+        let results = roots.map(|root| (root.role, root.name.clone(), self.buffer_of[&root.node]));
+        self.program.results = results.collect();
+    }
+
+    fn declare(
+        &mut self,
+        name: &str,
+        elem: Elem,
+        dims: &[Dim],
+        stream: bool,
+        source: BufferSource,
+        binary: bool,
+    ) -> BufferId {
+        let name = self.unique(name);
+        self.program.buffers.push(Buffer {
+            name,
+            elem,
+            dims: dims.to_vec(),
+            stream,
+            source,
+            binary,
+            bits: false,
+        });
+        BufferId(self.program.buffers.len() as u32 - 1)
+    }
+
+    /// An identifier that nothing else has.
+    fn unique(&mut self, name: &str) -> String {
+        let mut base: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        if !base.starts_with(|c: char| c.is_ascii_alphabetic()) || base.starts_with("fgi") {
+            base.insert_str(0, "v_");
+        }
+        let mut name = base.clone();
+        let mut number = 1;
+        while !self.names.insert(name.clone()) {
+            number += 1;
+            name = format!("{base}_{number}");
+        }
+        name
+    }
+
+    fn kernel(&mut self, unit: &Unit) -> Kernel {
+        let graph = &self.schedule.graph;
+        let members: Vec<NodeId> = unit.stages.iter().flatten().copied().collect();
+        let mut local_axes = self.common_axes(unit);
+        let mut stages = Vec::new();
+        for nodes in &unit.stages {
+            let mut body = BodyBuilder::new(self, unit, &members, &nodes[..1]);
+            body.store_all(nodes);
+            local_axes = local_axes.min(body.local_axes);
+            stages.push(body.stage);
+        }
+        let first = graph.node(members[0]);
+        let what = match unit.updates {
+            true => "update".to_string(),
+            false => self.program.buffer(self.buffer_of[&members[0]]).name.clone(),
+        };
+        let name = match (unit.recurrence, unit.pass) {
+            (Some(_), Pass::Forward) => format!("{what}_forward"),
+            (Some(_), _) => format!("{what}_backward"),
+            _ => what,
+        };
+        Kernel {
+            name: self.unique(&format!("kernel_{name}")),
+            recurrence: unit.recurrence,
+            local_axes,
+            stages,
+            span: first.span,
+        }
+    }
+
+    /// The leading axes that all stages have.
+    fn common_axes(&self, unit: &Unit) -> usize {
+        let dims = |stage: &Vec<NodeId>| &self.schedule.graph.ty(stage[0]).dims;
+        let first = dims(&unit.stages[0]);
+        let common =
+            |stage: &Vec<NodeId>| first.iter().zip(dims(stage)).take_while(|(a, b)| a == b).count();
+        unit.stages.iter().map(common).min().unwrap_or(0)
+    }
+}
+
+fn op_name(op: &Op) -> &'static str {
+    match op {
+        Op::Map(op) => op.row().name,
+        Op::MatMul => "product",
+        Op::Reduce(reduction, _) | Op::TimeReduce(reduction) => reduction.name(),
+        Op::Prev => "prev",
+        Op::Next => "next",
+        Op::Concat { .. } => "concat",
+        Op::Gather { .. } => "gather",
+        _ => "value",
+    }
+}
+
+/// Builds the body of one stage.
+struct BodyBuilder<'b, 's> {
+    lowering: &'b Lowering<'s>,
+    graph: &'s Graph,
+    /// What the kernel stores: their buffers change while it runs.
+    members: &'b [NodeId],
+    is_recurrence: bool,
+    /// The kernel writes new values of parameters.
+    updates: bool,
+    stage: Stage,
+    /// Index values of the stage's axes.
+    axes: Vec<Val>,
+    time: Option<Val>,
+    /// What the values that are being computed were written as.
+    span: Option<Span>,
+    known: HashMap<Inst, Val>,
+    /// The loop that a value is computed in; absent: the body.
+    scope: HashMap<Val, usize>,
+    pulled: HashMap<Point, Val>,
+    /// Values of this stage that later ones may use without loading.
+    computed: BTreeMap<NodeId, Val>,
+    /// Time steps that are known not to be the first, or the last: there a delay needs no choice.
+    inner_steps: BTreeSet<(Val, Edge)>,
+    local_axes: usize,
+}
+
+/// A node at an index and a step, under assumptions about steps.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Point {
+    node: NodeId,
+    index: Vec<Val>,
+    time: Option<Val>,
+    inner_steps: BTreeSet<(Val, Edge)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Edge {
+    First,
+    Last,
+}
+
+impl<'b, 's> BodyBuilder<'b, 's> {
+    fn new(
+        lowering: &'b Lowering<'s>,
+        unit: &Unit,
+        members: &'b [NodeId],
+        like: &[NodeId],
+    ) -> Self {
+        let graph = &lowering.schedule.graph;
+        let ty = graph.ty(like[0]);
+        let mut body = BodyBuilder {
+            lowering,
+            graph,
+            members,
+            is_recurrence: unit.recurrence.is_some(),
+            updates: unit.updates,
+            stage: Stage { axes: ty.dims.clone(), timed: ty.is_stream(), ..Stage::default() },
+            axes: Vec::new(),
+            time: None,
+            span: None,
+            known: HashMap::new(),
+            scope: HashMap::new(),
+            pulled: HashMap::new(),
+            computed: BTreeMap::new(),
+            inner_steps: BTreeSet::new(),
+            local_axes: usize::MAX,
+        };
+        body.axes = (0..ty.dims.len()).map(|axis| body.inst(Inst::Axis(axis))).collect();
+        body.time = ty.is_stream().then(|| body.inst(Inst::Time));
+        body
+    }
+
+    fn store_all(&mut self, nodes: &[NodeId]) {
+        let axes = self.axes.clone();
+        let mut stores = Vec::new();
+        for &id in nodes {
+            let value = self.compute(id, &axes, self.time);
+            for buffer in self.targets(id) {
+                let dims = self.graph.ty(id).dims.clone();
+                let at = self.flat_index(&dims, &axes, self.time);
+                stores.push(Store { buffer, at, value });
+            }
+            if !self.updates {
+                self.computed.insert(id, value);
+            }
+        }
+        stores.dedup_by_key(|store| store.buffer);
+        self.stage.stores = stores;
+    }
+
+    /// The buffers that a node's value goes to.
+    fn targets(&self, id: NodeId) -> Vec<BufferId> {
+        if !self.updates {
+            return vec![self.lowering.buffer_of[&id]];
+        }
+        let roots = self.graph.roots.iter();
+        let updated = roots.filter(|root| root.role == Role::Update && root.node == id);
+        let params = &self.graph.params;
+        updated
+            .filter_map(|root| params.iter().position(|param| param.path == root.name))
+            .filter_map(|index| {
+                let source = BufferSource::Param(index);
+                self.lowering
+                    .program
+                    .buffer_ids()
+                    .find(|buffer| self.lowering.program.buffer(*buffer).source == source)
+            })
+            .collect()
+    }
+
+    // ---- values ----
+
+    fn inst(&mut self, inst: Inst) -> Val {
+        if let Some(&known) = self.known.get(&inst) {
+            return known;
+        }
+        let scope = match &inst {
+            Inst::LoopAxis(index, _) | Inst::LoopTime(index) => Some(*index),
+            Inst::Quotient(arg, _) | Inst::Remainder(arg, _) => self.scope.get(arg).copied(),
+            Inst::Affine(at) | Inst::Load(_, at) => {
+                at.terms.iter().find_map(|(val, _)| self.scope.get(val).copied())
+            }
+            Inst::Map(_, args) => args.iter().find_map(|arg| self.scope.get(arg).copied()),
+            _ => None,
+        };
+        let val = self.push(inst.clone());
+        match scope {
+            Some(index) => {
+                self.scope.insert(val, index);
+                self.stage.loops[index].body.push(val);
+            }
+            None => self.stage.body.push(val),
+        }
+        self.known.insert(inst, val);
+        val
+    }
+
+    fn push(&mut self, inst: Inst) -> Val {
+        self.stage.insts.push(inst);
+        self.stage.spans.push(self.span);
+        Val(self.stage.insts.len() as u32 - 1)
+    }
+
+    fn int(&mut self, value: i32) -> Val {
+        self.inst(Inst::I32(value))
+    }
+
+    fn dim(&mut self, dim: &Dim) -> Val {
+        match dim.as_const().and_then(|value| i32::try_from(value).ok()) {
+            Some(value) => self.int(value),
+            None => self.inst(Inst::Dim(dim.clone())),
+        }
+    }
+
+    fn float(&mut self, value: f64) -> Val {
+        self.inst(Inst::F32((value as f32).to_bits()))
+    }
+
+    /// An i32 value as an affine expression.
+    fn affine_of(&self, val: Val) -> Affine {
+        match self.stage.inst(val) {
+            Inst::Affine(affine) => affine.clone(),
+            Inst::I32(value) => {
+                Affine { terms: vec![], constant: Dim::constant(i64::from(*value)) }
+            }
+            Inst::Dim(dim) => Affine { terms: vec![], constant: dim.clone() },
+            _ => Affine { terms: vec![(val, Dim::one())], constant: Dim::zero() },
+        }
+    }
+
+    /// The sum of values with coefficients, and a constant.
+    fn affine(&self, parts: &[(Val, Dim)], constant: Dim) -> Affine {
+        let mut terms: BTreeMap<Val, Dim> = BTreeMap::new();
+        let mut sum = constant;
+        for (val, factor) in parts {
+            let part = self.affine_of(*val);
+            sum = &sum + &(&part.constant * factor);
+            for (val, coefficient) in part.terms {
+                let term = terms.entry(val).or_insert_with(Dim::zero);
+                *term = &*term + &(&coefficient * factor);
+            }
+        }
+        terms.retain(|_, coefficient| !coefficient.is_zero());
+        Affine { terms: terms.into_iter().collect(), constant: sum }
+    }
+
+    fn affine_val(&mut self, parts: &[(Val, Dim)], constant: Dim) -> Val {
+        let affine = self.affine(parts, constant);
+        match affine.terms.as_slice() {
+            [] => self.dim(&affine.constant),
+            [(val, coefficient)] if coefficient.is_one() && affine.constant.is_zero() => *val,
+            _ => self.inst(Inst::Affine(affine)),
+        }
+    }
+
+    fn flat_index(&self, dims: &[Dim], index: &[Val], time: Option<Val>) -> Affine {
+        let mut parts = Vec::new();
+        let mut stride = Dim::one();
+        for (dim, val) in dims.iter().zip(index).rev() {
+            parts.push((*val, stride.clone()));
+            stride = &stride * dim;
+        }
+        parts.extend(time.map(|time| (time, stride)));
+        self.affine(&parts, Dim::zero())
+    }
+
+    /// A pointwise operation on values, with constants folded and powers expanded.
+    fn map(&mut self, op: Pointwise, args: Vec<Val>) -> Val {
+        if let Some(folded) = self.fold(op, &args) {
+            return folded;
+        }
+        let is = |body: &Self, val: Val, number: f32| matches!(body.stage.inst(val), Inst::F32(bits) if f32::from_bits(*bits) == number);
+        match op {
+            Pointwise::Mul if is(self, args[0], 1.0) => return args[1],
+            Pointwise::Mul | Pointwise::Div if is(self, args[1], 1.0) => return args[0],
+            Pointwise::Add if is(self, args[0], 0.0) => return args[1],
+            Pointwise::Add | Pointwise::Sub if is(self, args[1], 0.0) => return args[0],
+            Pointwise::Select if args[1] == args[2] => return args[1],
+            Pointwise::Div => {
+                if let Some(inverse) = self.exact_inverse(args[1]) {
+                    return self.map(Pointwise::Mul, vec![args[0], inverse]);
+                }
+            }
+            Pointwise::Pow => {
+                if let Inst::F32(bits) = self.stage.inst(args[1]) {
+                    let exponent = f32::from_bits(*bits);
+                    if exponent.fract() == 0.0 && exponent.abs() <= 16.0 {
+                        return self.integer_power(args[0], exponent as i32);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.inst(Inst::Map(op, args))
+    }
+
+    /// The result as a literal, if the operands are literals and the result is finite.
+    fn fold(&mut self, op: Pointwise, args: &[Val]) -> Option<Val> {
+        let literal = |val: &Val| match self.stage.inst(*val) {
+            Inst::F32(bits) => Some(f64::from(f32::from_bits(*bits))),
+            Inst::I32(value) => Some(f64::from(*value)),
+            Inst::Bool(value) => Some(f64::from(u8::from(*value))),
+            _ => None,
+        };
+        if op == Pointwise::Select
+            && let Inst::Bool(condition) = self.stage.inst(args[0])
+        {
+            return Some(args[if *condition { 1 } else { 2 }]);
+        }
+        let numbers: Vec<f64> = args.iter().map(literal).collect::<Option<_>>()?;
+        let value = (op.row().value)(&numbers);
+        // The result's type: make the instruction to ask, without keeping it.
+        self.stage.insts.push(Inst::Map(op, args.to_vec()));
+        let elem = self.stage.elem(Val(self.stage.insts.len() as u32 - 1), &self.lowering.program);
+        self.stage.insts.pop();
+        match elem {
+            Elem::F32 if (value as f32).is_finite() => Some(self.float(value)),
+            Elem::I32 if value == f64::from(value as i32) => Some(self.int(value as i32)),
+            Elem::Bool => Some(self.inst(Inst::Bool(value != 0.0))),
+            _ => None,
+        }
+    }
+
+    /// The inverse of a literal that is a power of two: multiplying with it is the same, but faster.
+    fn exact_inverse(&mut self, val: Val) -> Option<Val> {
+        let Inst::F32(bits) = self.stage.inst(val) else { return None };
+        let inverse = 1.0 / f32::from_bits(*bits);
+        let is_power = bits & 0x007f_ffff == 0 && f32::from_bits(*bits).is_normal();
+        (is_power && inverse.is_normal()).then(|| self.float(f64::from(inverse)))
+    }
+
+    /// x^n by squaring: exact powers of negative numbers, and faster.
+    fn integer_power(&mut self, base: Val, exponent: i32) -> Val {
+        let one = self.float(1.0);
+        if exponent == 0 {
+            return one;
+        }
+        let mut result = None;
+        let (mut square, mut rest) = (base, exponent.unsigned_abs());
+        loop {
+            if rest & 1 == 1 {
+                result = Some(match result {
+                    None => square,
+                    Some(result) => self.map(Pointwise::Mul, vec![result, square]),
+                });
+            }
+            rest >>= 1;
+            if rest == 0 {
+                break;
+            }
+            square = self.map(Pointwise::Mul, vec![square, square]);
+        }
+        let power = result.unwrap_or(one);
+        if exponent < 0 { self.map(Pointwise::Div, vec![one, power]) } else { power }
+    }
+
+    // ---- nodes ----
+
+    /// The value of a node at an index and, for a stream, at a step. Pointwise operations come in long
+    /// chains, so their operands are pulled from a list, not by recursion.
+    fn pull(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
+        let mut open = vec![id];
+        while let Some(&next) = open.last() {
+            match self.open_operand(next, index, time) {
+                Some(operand) => open.push(operand),
+                None => {
+                    self.pull_one(next, index, time);
+                    open.pop();
+                }
+            }
+        }
+        self.pull_one(id, index, time)
+    }
+
+    /// An operand to pull before a pointwise operation: one itself, and not known yet.
+    fn open_operand(&self, id: NodeId, index: &[Val], time: Option<Val>) -> Option<NodeId> {
+        let is_open = |id: NodeId| {
+            let is_at_hand = self.lowering.buffer_of.contains_key(&id)
+                || (self.computed.contains_key(&id) && self.is_here(id, index, time))
+                || self.pulled.contains_key(&self.point(id, index, time));
+            matches!(self.graph.node(id).op, Op::Map(_)) && !is_at_hand
+        };
+        let args = if is_open(id) { &self.graph.node(id).args[..] } else { &[] };
+        args.iter().copied().find(|arg| is_open(*arg))
+    }
+
+    fn pull_one(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
+        let point = self.point(id, index, time);
+        let time = point.time;
+        if let Some(known) = self.pulled.get(&point) {
+            return *known;
+        }
+        let value = match self.computed.get(&id) {
+            Some(value) if self.is_here(id, index, time) => *value,
+            _ => match self.lowering.buffer_of.get(&id) {
+                Some(buffer) => self.load(id, *buffer, index, time),
+                None => self.compute(id, index, time),
+            },
+        };
+        self.pulled.insert(point, value);
+        value
+    }
+
+    fn point(&self, id: NodeId, index: &[Val], time: Option<Val>) -> Point {
+        let time = time.filter(|_| self.graph.ty(id).is_stream());
+        Point { node: id, index: index.to_vec(), time, inner_steps: self.inner_steps.clone() }
+    }
+
+    /// Whether this is the point of the index space that the body is for.
+    fn is_here(&self, id: NodeId, index: &[Val], time: Option<Val>) -> bool {
+        index == self.axes && time.filter(|_| self.graph.ty(id).is_stream()) == self.time
+    }
+
+    fn load(&mut self, id: NodeId, buffer: BufferId, index: &[Val], time: Option<Val>) -> Val {
+        if self.is_recurrence && self.members.contains(&id) {
+            let same = index.iter().zip(&self.axes).take_while(|(a, b)| a == b).count();
+            self.local_axes = self.local_axes.min(same);
+        }
+        let dims = self.graph.ty(id).dims.clone();
+        let at = self.flat_index(&dims, index, time);
+        self.inst(Inst::Load(buffer, at))
+    }
+
+    fn compute(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
+        let span = self.graph.node(id).span;
+        let around = self.span;
+        self.span = span.or(around);
+        let value = self.compute_inside(id, index, time);
+        self.span = around;
+        value
+    }
+
+    fn compute_inside(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
+        let graph = self.graph;
+        let node = graph.node(id);
+        match &node.op {
+            Op::Input(_) | Op::Param(_) => {
+                let buffer = self.lowering.buffer_of[&id];
+                self.load(id, buffer, index, time)
+            }
+            Op::Const(Number(value), elem) => match elem {
+                Elem::F32 => self.float(*value),
+                Elem::I32 => self.int(*value as i32),
+                Elem::Bool => self.inst(Inst::Bool(*value != 0.0)),
+            },
+            Op::Size(dim) => {
+                let dim = self.dim(dim);
+                self.map(Pointwise::ToF32, vec![dim])
+            }
+            Op::TimeIndex => {
+                let step = self.step(time);
+                self.map(Pointwise::ToF32, vec![step])
+            }
+            Op::Iota { axis, .. } => index[*axis],
+            Op::Map(op) => {
+                let args = node.args.iter().map(|arg| self.pull(*arg, index, time)).collect();
+                self.map(*op, args)
+            }
+            Op::Sg | Op::Bypass => self.pull(node.args[0], index, time),
+            Op::Prev | Op::Next => self.delay(id, index, time),
+            Op::First => {
+                let first = self.int(0);
+                self.pull(node.args[0], index, Some(first))
+            }
+            Op::Last => {
+                let steps = self.steps();
+                let last = self.affine_val(&[(steps, Dim::one())], Dim::constant(-1));
+                self.pull(node.args[0], index, Some(last))
+            }
+            Op::MatMul | Op::Reduce(..) | Op::TimeReduce(_) => self.reduction(id, index, time),
+            Op::Concat { axis } => self.concat(id, *axis, index, time),
+            Op::Pad { axis, before, value, .. } => {
+                let arg = node.args[0];
+                let length = graph.ty(arg).dims[*axis].clone();
+                let (inner, inside) = self.inside(index[*axis], before, &length);
+                let mut arg_index = index.to_vec();
+                arg_index[*axis] = inner;
+                let loaded = self.pull(arg, &arg_index, time);
+                let outside = match node.ty.elem {
+                    Elem::F32 => self.float(value.0),
+                    Elem::I32 => self.int(value.0 as i32),
+                    Elem::Bool => self.inst(Inst::Bool(value.0 != 0.0)),
+                };
+                self.map(Pointwise::Select, vec![inside, loaded, outside])
+            }
+            Op::Gather { axis } => self.gather(id, *axis, index, time),
+            Op::Broadcast(_)
+            | Op::Reshape(_)
+            | Op::Permute(_)
+            | Op::Slice { .. }
+            | Op::Flip { .. } => {
+                let arg_index = self.view_index(id, index);
+                self.pull(node.args[0], &arg_index, time)
+            }
+        }
+    }
+
+    fn step(&mut self, time: Option<Val>) -> Val {
+        time.unwrap_or_else(|| self.int(0))
+    }
+
+    fn steps(&mut self) -> Val {
+        let time = self.graph.time.clone().unwrap_or_else(Dim::one);
+        self.dim(&time)
+    }
+
+    /// The operand's index at which a rearranging operation reads.
+    fn view_index(&mut self, id: NodeId, index: &[Val]) -> Vec<Val> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        let from = &graph.ty(node.args[0]).dims;
+        match &node.op {
+            Op::Broadcast(dims) => {
+                let lead = dims.len() - from.len();
+                let aligned = dims[lead..].iter().zip(from).zip(&index[lead..]);
+                let zero = self.int(0);
+                aligned.map(|((to, from), val)| if to == from { *val } else { zero }).collect()
+            }
+            Op::Permute(order) => {
+                let mut arg_index = index.to_vec();
+                order.iter().zip(index).for_each(|(axis, val)| arg_index[*axis] = *val);
+                arg_index
+            }
+            Op::Slice { axis, start, .. } => {
+                let mut arg_index = index.to_vec();
+                arg_index[*axis] = self.affine_val(&[(index[*axis], Dim::one())], start.clone());
+                arg_index
+            }
+            Op::Flip { axis } => {
+                let mut arg_index = index.to_vec();
+                let last = &from[*axis] - &Dim::one();
+                arg_index[*axis] = self.affine_val(&[(index[*axis], Dim::constant(-1))], last);
+                arg_index
+            }
+            Op::Reshape(to) => self.reshape_index(from, to, index),
+            _ => index.to_vec(),
+        }
+    }
+
+    /// Axes are grouped from the left wherever the products of extents meet; only within a group
+    /// are indices flattened and taken apart.
+    fn reshape_index(&mut self, from: &[Dim], to: &[Dim], index: &[Val]) -> Vec<Val> {
+        let mut result = Vec::new();
+        let (mut i, mut j) = (0, 0);
+        while i < from.len() || j < to.len() {
+            let (start_i, start_j) = (i, j);
+            let take = |dims: &[Dim], at: &mut usize| {
+                *at += 1;
+                dims.get(*at - 1).cloned().unwrap_or_else(|| {
+                    *at = dims.len();
+                    Dim::one()
+                })
+            };
+            let (mut left, mut right) = (take(from, &mut i), take(to, &mut j));
+            while left != right && (i < from.len() || j < to.len()) {
+                let left_is_smaller = right.exact_div(&left).is_some();
+                if i < from.len() && (left_is_smaller || j == to.len()) {
+                    left = &left * &take(from, &mut i);
+                } else {
+                    right = &right * &take(to, &mut j);
+                }
+            }
+            let flat = self.flat_index(&to[start_j..j], &index[start_j..j], None);
+            let mut rest = self.affine_val(&flat.terms, flat.constant);
+            let mut group = Vec::new();
+            for axis in (start_i..i).rev() {
+                group.push(match &from[axis] {
+                    dim if dim.is_one() => self.int(0),
+                    _ if axis == start_i => rest,
+                    dim => {
+                        let inner = self.inst(Inst::Remainder(rest, dim.clone()));
+                        rest = self.inst(Inst::Quotient(rest, dim.clone()));
+                        inner
+                    }
+                });
+            }
+            group.reverse();
+            result.extend(group);
+        }
+        result
+    }
+
+    /// `index - before` kept within `0..length`, and whether it was there.
+    fn inside(&mut self, index: Val, before: &Dim, length: &Dim) -> (Val, Val) {
+        let shifted = self.affine_val(&[(index, Dim::one())], &Dim::zero() - before);
+        let zero = self.int(0);
+        let last = self.dim(&(length - &Dim::one()));
+        let low = self.map(Pointwise::Max, vec![shifted, zero]);
+        let kept = self.map(Pointwise::Min, vec![low, last]);
+        let inside = self.map(Pointwise::Eq, vec![kept, shifted]);
+        (kept, inside)
+    }
+
+    fn concat(&mut self, id: NodeId, axis: usize, index: &[Val], time: Option<Val>) -> Val {
+        let graph = self.graph;
+        let args = &graph.node(id).args;
+        let mut start = Dim::zero();
+        let mut result = None;
+        for arg in args {
+            let length = graph.ty(*arg).dims[axis].clone();
+            let (inner, _) = self.inside(index[axis], &start, &length);
+            let mut arg_index = index.to_vec();
+            arg_index[axis] = inner;
+            let value = self.pull(*arg, &arg_index, time);
+            // Operands from here on start at `start`.
+            result = Some(match result {
+                None => value,
+                Some(before) => {
+                    let start = self.dim(&start);
+                    let here = self.map(Pointwise::Ge, vec![index[axis], start]);
+                    self.map(Pointwise::Select, vec![here, value, before])
+                }
+            });
+            start = &start + &length;
+        }
+        match result {
+            Some(value) => value,
+            None => self.float(0.0),
+        }
+    }
+
+    fn gather(&mut self, id: NodeId, axis: usize, index: &[Val], time: Option<Val>) -> Val {
+        let graph = self.graph;
+        let node = graph.node(id);
+        let rank = graph.ty(node.args[1]).dims.len();
+        let position = self.pull(node.args[1], &index[axis..axis + rank], time);
+        let length = graph.ty(node.args[0]).dims[axis].clone();
+        let (kept, inside) = self.inside(position, &Dim::zero(), &length);
+        let mut arg_index = index.to_vec();
+        arg_index.splice(axis..axis + rank, [kept]);
+        let value = self.pull(node.args[0], &arg_index, time);
+        let nan = self.inst(Inst::F32(f32::NAN.to_bits()));
+        self.map(Pointwise::Select, vec![inside, value, nan])
+    }
+
+    /// `prev` or `next`: the operand one step off, the initial value at the edge.
+    fn delay(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
+        let node = self.graph.node(id);
+        let step = self.step(time);
+        let (edge, offset) = match node.op {
+            Op::Next => (Edge::Last, 1),
+            _ => (Edge::First, -1),
+        };
+        let other = self.affine_val(&[(step, Dim::one())], Dim::constant(offset));
+        if self.inner_steps.contains(&(step, edge)) {
+            // A loop's time never is at the edge; a kernel's may be, and is corrected after the loop.
+            let other = match self.stage.inst(step) {
+                Inst::LoopTime(_) => other,
+                _ => self.clamp_step(other, edge),
+            };
+            return self.pull(node.args[0], index, Some(other));
+        }
+        let clamped = self.clamp_step(other, edge);
+        let value = self.pull(node.args[0], index, Some(clamped));
+        let init = self.pull(node.args[1], index, None);
+        let at_edge = self.at_edge(step, edge);
+        self.map(Pointwise::Select, vec![at_edge, init, value])
+    }
+
+    fn clamp_step(&mut self, step: Val, edge: Edge) -> Val {
+        match edge {
+            Edge::First => {
+                let zero = self.int(0);
+                self.map(Pointwise::Max, vec![step, zero])
+            }
+            Edge::Last => {
+                let steps = self.steps();
+                let last = self.affine_val(&[(steps, Dim::one())], Dim::constant(-1));
+                self.map(Pointwise::Min, vec![step, last])
+            }
+        }
+    }
+
+    fn at_edge(&mut self, step: Val, edge: Edge) -> Val {
+        let end = match edge {
+            Edge::First => self.int(0),
+            Edge::Last => {
+                let steps = self.steps();
+                self.affine_val(&[(steps, Dim::one())], Dim::constant(-1))
+            }
+        };
+        self.map(Pointwise::Eq, vec![step, end])
+    }
+
+    // ---- reductions ----
+
+    fn reduction(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
+        let op = &self.graph.node(id).op;
+        let number = self.stage.loops.len();
+        let reduction = match op {
+            Op::Reduce(reduction, _) | Op::TimeReduce(reduction) => *reduction,
+            _ => Reduction::Sum,
+        };
+        self.stage.loops.push(ReduceLoop {
+            reduction,
+            axes: Vec::new(),
+            over_time: false,
+            without_first: false,
+            without_last: false,
+            body: Vec::new(),
+            value: Val(0),
+        });
+        let outside = self.inner_steps.clone();
+        let mut step_edge = None;
+        let value = self.summand(number, id, index, time, &mut step_edge);
+        self.inner_steps = outside;
+        let value = self.in_loop(number, value);
+        self.stage.loops[number].value = value;
+        let result = self.inst(Inst::Reduce(number));
+        match step_edge {
+            None => result,
+            Some((step, edge)) => {
+                let at_edge = self.at_edge(step, edge);
+                let zero = self.float(0.0);
+                self.map(Pointwise::Select, vec![at_edge, zero, result])
+            }
+        }
+    }
+
+    /// A value as one of the loop's own: a loop reduces what it computes.
+    fn in_loop(&mut self, number: usize, value: Val) -> Val {
+        if self.scope.get(&value) == Some(&number) {
+            return value;
+        }
+        // The same at each iteration; a choice that depends on nothing keeps it inside.
+        let val = self.push(Inst::Map(Pointwise::Max, vec![value, value]));
+        self.scope.insert(val, number);
+        self.stage.loops[number].body.push(val);
+        val
+    }
+
+    /// What loop `number` reduces for a node: sums inside a sum become further axes of it.
+    fn summand(
+        &mut self,
+        number: usize,
+        id: NodeId,
+        index: &[Val],
+        time: Option<Val>,
+        step_edge: &mut Option<(Val, Edge)>,
+    ) -> Val {
+        let graph = self.graph;
+        let node = graph.node(id);
+        let sum = self.stage.loops[number].reduction == Reduction::Sum;
+        match &node.op {
+            Op::TimeReduce(_) => {
+                let arg = node.args[0];
+                let step = self.inst(Inst::LoopTime(number));
+                self.stage.loops[number].over_time = true;
+                if sum && self.vanishes(arg, Edge::First) {
+                    self.stage.loops[number].without_first = true;
+                    self.inner_steps.insert((step, Edge::First));
+                }
+                if sum && self.vanishes(arg, Edge::Last) {
+                    self.stage.loops[number].without_last = true;
+                    self.inner_steps.insert((step, Edge::Last));
+                }
+                self.summand_or_value(number, arg, index, Some(step), step_edge)
+            }
+            Op::Reduce(_, axes) => {
+                let arg = node.args[0];
+                let dims = &graph.ty(arg).dims;
+                let mut kept = index.iter();
+                let mut arg_index = Vec::new();
+                for (axis, dim) in dims.iter().enumerate() {
+                    arg_index.push(match axes.contains(&axis) {
+                        true => self.loop_axis(number, dim),
+                        false => kept.next().copied().unwrap_or(Val(0)),
+                    });
+                }
+                self.summand_or_value(number, arg, &arg_index, time, step_edge)
+            }
+            _ => {
+                let (a, b) = (node.args[0], node.args[1]);
+                let rank = index.len();
+                let length = graph.ty(a).dims[rank - 1].clone();
+                let k = self.loop_axis(number, &length);
+                let step = self.step(time);
+                for edge in [Edge::First, Edge::Last] {
+                    let known = self.inner_steps.contains(&(step, edge));
+                    if time.is_some() && !known && self.vanishes(id, edge) {
+                        self.inner_steps.insert((step, edge));
+                        *step_edge = Some((step, edge));
+                    }
+                }
+                let mut left = index.to_vec();
+                left[rank - 1] = k;
+                let mut right = index.to_vec();
+                right[rank - 2] = k;
+                let left = self.pull(a, &left, time);
+                let right = self.pull(b, &right, time);
+                // Not folded: a loop reduces a product even where a factor is a literal.
+                self.inst(Inst::Map(Pointwise::Mul, vec![left, right]))
+            }
+        }
+    }
+
+    fn summand_or_value(
+        &mut self,
+        number: usize,
+        id: NodeId,
+        index: &[Val],
+        time: Option<Val>,
+        step_edge: &mut Option<(Val, Edge)>,
+    ) -> Val {
+        let merges = self.stage.loops[number].reduction == Reduction::Sum
+            && crate::middle::schedule::is_sum(&self.graph.node(id).op)
+            && !self.lowering.buffer_of.contains_key(&id);
+        match merges {
+            true => self.summand(number, id, index, time, step_edge),
+            false => self.pull(id, index, time),
+        }
+    }
+
+    fn loop_axis(&mut self, number: usize, length: &Dim) -> Val {
+        let axes = &mut self.stage.loops[number].axes;
+        axes.push(length.clone());
+        let axis = axes.len() - 1;
+        self.inst(Inst::LoopAxis(number, axis))
+    }
+
+    /// The value is zero at the first (last) step: a factor is a delay from zero.
+    fn vanishes(&self, id: NodeId, edge: Edge) -> bool {
+        if self.lowering.buffer_of.contains_key(&id) {
+            return false;
+        }
+        let node = self.graph.node(id);
+        match (&node.op, edge) {
+            (Op::Prev, Edge::First) | (Op::Next, Edge::Last) => {
+                self.graph.as_number(node.args[1]) == Some(0.0)
+            }
+            (Op::MatMul | Op::Map(Pointwise::Mul), _) => {
+                node.args.iter().any(|arg| self.vanishes(*arg, edge))
+            }
+            (
+                Op::Reduce(Reduction::Sum, _)
+                | Op::Map(Pointwise::Neg)
+                | Op::Permute(_)
+                | Op::Reshape(_)
+                | Op::Broadcast(_)
+                | Op::Slice { .. },
+                _,
+            ) => self.vanishes(node.args[0], edge),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! The optimiser's update, appended to a graph with gradients.
+//!
+//! The update functions are written in the language, in `std/optim.fgi`. A small program that calls one
+//! for each trained parameter is checked, and its nodes are taken over: the parameters, their gradients
+//! and the optimiser's memory in place of the program's inputs.
+
+use std::collections::HashMap;
+
+use crate::front::check;
+use crate::ir::graph::{
+    Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Op, Param, Pointwise, Reduction, Role,
+    Root, Type,
+};
+use crate::source::NoFiles;
+
+/// The input of a program with updates that holds the learning rate, a scalar.
+pub const LEARNING_RATE: &str = "optim.lr";
+/// The input that holds the number of the update, from 1, a scalar f32. Not every optimiser has it.
+pub const STEP: &str = "optim.step";
+
+/// Which optimiser, and its settings. The learning rate is given at run time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Optimizer {
+    /// Stochastic gradient descent.
+    Sgd {
+        /// How much of the last direction is kept; 0 for none.
+        momentum: f64,
+        /// Times the parameter, added to its gradient.
+        weight_decay: f64,
+    },
+    /// Kingma and Ba 2015.
+    Adam {
+        /// The decay of the mean of gradients.
+        beta1: f64,
+        /// The decay of the mean of their squares.
+        beta2: f64,
+        /// Added to the root of that mean.
+        eps: f64,
+        /// Times the parameter, added to its gradient.
+        weight_decay: f64,
+    },
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+    AdamW {
+        /// The decay of the mean of gradients.
+        beta1: f64,
+        /// The decay of the mean of their squares.
+        beta2: f64,
+        /// Added to the root of that mean.
+        eps: f64,
+        /// Times learning rate and parameter, taken off the parameter.
+        weight_decay: f64,
+    },
+    /// Adam with the greatest mean of squares so far (Reddi et al. 2018).
+    AmsGrad {
+        /// The decay of the mean of gradients.
+        beta1: f64,
+        /// The decay of the mean of their squares.
+        beta2: f64,
+        /// Added to the root of the greatest such mean.
+        eps: f64,
+        /// Times the parameter, added to its gradient.
+        weight_decay: f64,
+    },
+}
+
+/// Why there is no update.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptimizerError {
+    /// It has no fixed size, which the optimiser's memory needs.
+    #[error("parameter `{0}` has open dimensions; give them values to train it")]
+    OpenDims(String),
+    /// A bug: the library's own function does not compile.
+    #[error("the update function of std/optim.fgi is not well-formed: {0}")]
+    Function(String),
+}
+
+impl Optimizer {
+    /// Adam with its usual settings.
+    pub const ADAM: Optimizer =
+        Optimizer::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+
+    /// What the function in `std/optim.fgi` is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Optimizer::Sgd { momentum: 0.0, .. } => "sgd",
+            Optimizer::Sgd { .. } => "momentum",
+            Optimizer::Adam { .. } => "adam",
+            Optimizer::AdamW { .. } => "adamw",
+            Optimizer::AmsGrad { .. } => "amsgrad",
+        }
+    }
+
+    /// The memory that it keeps of each parameter.
+    fn memory(&self) -> &'static [&'static str] {
+        match self {
+            Optimizer::Sgd { momentum: 0.0, .. } => &[],
+            Optimizer::Sgd { .. } => &["m"],
+            Optimizer::Adam { .. } | Optimizer::AdamW { .. } => &["m", "v"],
+            Optimizer::AmsGrad { .. } => &["m", "v", "s"],
+        }
+    }
+
+    fn counts_steps(&self) -> bool {
+        !matches!(self, Optimizer::Sgd { .. })
+    }
+
+    fn settings(&self) -> String {
+        match self {
+            Optimizer::Sgd { momentum: 0.0, weight_decay } => {
+                format!("weight_decay = {weight_decay}")
+            }
+            Optimizer::Sgd { momentum, weight_decay } => {
+                format!("momentum = {momentum}, weight_decay = {weight_decay}")
+            }
+            Optimizer::Adam { beta1, beta2, eps, weight_decay }
+            | Optimizer::AdamW { beta1, beta2, eps, weight_decay }
+            | Optimizer::AmsGrad { beta1, beta2, eps, weight_decay } => format!(
+                "beta1 = {beta1}, beta2 = {beta2}, eps = {eps}, weight_decay = {weight_decay}"
+            ),
+        }
+    }
+
+    /// A program whose graph updates tensors of these dimensions: inputs p0, g0, the memory, p1, …, lr
+    /// and t; outputs the same with `_new`.
+    fn program(&self, dims: &[Vec<i64>]) -> String {
+        let (name, settings) = (self.name(), self.settings());
+        let scalars: &[&str] = if self.counts_steps() { &["t", "lr"] } else { &["lr"] };
+        let mut inputs: Vec<String> = scalars.iter().map(|name| format!("{name}: []")).collect();
+        let (mut outputs, mut body) = (Vec::new(), String::new());
+        for (at, dims) in dims.iter().enumerate() {
+            let tensor = |name: &&str| format!("{name}{at}");
+            let tensors = ["p", "g"].iter().chain(self.memory()).map(tensor);
+            inputs.extend(tensors.clone().map(|name| format!("{name}: {dims:?}")));
+            let args = tensors.chain(scalars.iter().map(ToString::to_string));
+            let args = args.collect::<Vec<_>>().join(", ");
+            let new = ["p"].iter().chain(self.memory()).map(|name| format!("{name}{at}_new"));
+            let new = new.collect::<Vec<_>>().join(", ");
+            let pattern = if self.memory().is_empty() { new.clone() } else { format!("({new})") };
+            body += &format!("    let {pattern} = {name}({args}, {settings});\n");
+            outputs.push(new);
+        }
+        let (inputs, outputs) = (inputs.join(", "), outputs.join(", "));
+        format!("use optim::{name};\ngraph update({inputs}) -> ({outputs}) {{\n{body}}}\n")
+    }
+}
+
+/// The graph with the updates of every parameter that has a gradient, and of the optimiser's memory,
+/// as roots of [`Role::Update`]. A parameter with bounds is put back between them. With `clip` the
+/// gradients are made shorter where their common norm is longer than that.
+pub fn attach(
+    graph: &Graph,
+    optimizer: &Optimizer,
+    clip: Option<f64>,
+) -> Result<Graph, OptimizerError> {
+    let mut graph = graph.clone();
+    let trained: Vec<(usize, NodeId)> = (0..graph.params.len())
+        .filter_map(|at| Some((at, graph.root(Role::Gradient, &graph.params[at].path)?)))
+        .collect();
+    let mut builder = Builder::new(&mut graph);
+    let factor = clip.and_then(|limit| clip_factor(&mut builder, &trained, limit));
+    let mut given = HashMap::from([("lr".to_string(), scalar_input(&mut builder, LEARNING_RATE))]);
+    if optimizer.counts_steps() {
+        given.insert("t".into(), scalar_input(&mut builder, STEP));
+    }
+    if trained.is_empty() {
+        return Ok(graph.compact());
+    }
+    let mut all_dims = Vec::new();
+    let mut updated = Vec::new();
+    for (at, (index, gradient)) in trained.into_iter().enumerate() {
+        let param = builder.graph().params[index].clone();
+        let dims: Option<Vec<i64>> = param.dims.iter().map(Dim::as_const).collect();
+        all_dims.push(dims.ok_or_else(|| OptimizerError::OpenDims(param.path.clone()))?);
+        let gradient = factor.map_or(gradient, |factor| builder.mul(gradient, factor));
+        given.insert(format!("g{at}"), gradient);
+        given.insert(format!("p{at}"), builder.push(Op::Param(index), vec![]));
+        updated.push((format!("p{at}_new"), param.path.clone(), param.bounds));
+        for name in optimizer.memory() {
+            let path = format!("{}.{name}/{}", optimizer.name(), param.path);
+            given.insert(format!("{name}{at}"), memory_param(&mut builder, &path, &param.dims));
+            updated.push((format!("{name}{at}_new"), path, None));
+        }
+    }
+    let update = check_update(optimizer, &all_dims)?;
+    let new = splice(&mut builder, &update, &given);
+    for (name, path, bounds) in updated {
+        let node = *new
+            .get(name.as_str())
+            .ok_or_else(|| OptimizerError::Function(format!("it does not return `{name}`")))?;
+        let node = project(&mut builder, node, bounds);
+        builder.graph_mut().roots.push(Root { name: path, role: Role::Update, node });
+    }
+    Ok(graph.compact())
+}
+
+/// What all gradients are multiplied by so that their norm, taken together, is at most `limit`:
+/// limit / max(norm, limit). `None` if no parameter has a gradient.
+fn clip_factor(builder: &mut Builder, trained: &[(usize, NodeId)], limit: f64) -> Option<NodeId> {
+    let squares = trained.iter().map(|(_, gradient)| {
+        let axes: Vec<usize> = (0..builder.ty(*gradient).dims.len()).collect();
+        let square = builder.mul(*gradient, *gradient);
+        builder.reduce(Reduction::Sum, square, &axes)
+    });
+    let squares: Vec<NodeId> = squares.collect();
+    let total = squares.into_iter().reduce(|sum, square| builder.add(sum, square))?;
+    let norm = builder.unary(Pointwise::Sqrt, total);
+    let limit = builder.number(limit);
+    let longer = builder.binary(Pointwise::Max, norm, limit);
+    Some(builder.div(limit, longer))
+}
+
+fn scalar_input(builder: &mut Builder, name: &str) -> NodeId {
+    let inputs = &mut builder.graph_mut().inputs;
+    inputs.push(Input {
+        name: name.into(),
+        ty: Type::new(Elem::F32, vec![], Clock::Static),
+        docs: String::new(),
+    });
+    let index = inputs.len() - 1;
+    builder.push(Op::Input(index), vec![])
+}
+
+fn memory_param(builder: &mut Builder, path: &str, dims: &[Dim]) -> NodeId {
+    let params = &mut builder.graph_mut().params;
+    params.push(Param {
+        path: path.into(),
+        dims: dims.to_vec(),
+        init: Init::Constant(0.0),
+        bounds: None,
+        docs: String::new(),
+        optimizer_state: true,
+    });
+    let index = params.len() - 1;
+    builder.push(Op::Param(index), vec![])
+}
+
+fn check_update(optimizer: &Optimizer, dims: &[Vec<i64>]) -> Result<Graph, OptimizerError> {
+    let program = optimizer.program(dims);
+    let checked = check::check("update.fgi", &program, &NoFiles, &check::Options::default());
+    let problem = checked.diagnostics.iter().find(|diagnostic| diagnostic.is_error());
+    checked.graph.ok_or_else(|| {
+        let message = problem.map_or("no graph", |problem| &problem.message);
+        OptimizerError::Function(message.into())
+    })
+}
+
+/// Copies the nodes of `update` with `given` nodes for its inputs; what its outputs have become.
+fn splice<'u>(
+    builder: &mut Builder,
+    update: &'u Graph,
+    given: &HashMap<String, NodeId>,
+) -> HashMap<&'u str, NodeId> {
+    let mut copies: Vec<NodeId> = Vec::with_capacity(update.len());
+    for id in update.ids() {
+        let node = update.node(id);
+        copies.push(match node.op {
+            Op::Input(index) => given[&update.inputs[index].name],
+            _ => {
+                let args = node.args.iter().map(|arg| copies[arg.0 as usize]).collect();
+                builder.push(node.op.clone(), args)
+            }
+        });
+    }
+    let outputs = update.roots.iter();
+    outputs.map(|root| (root.name.as_str(), copies[root.node.0 as usize])).collect()
+}
+
+fn project(builder: &mut Builder, value: NodeId, bounds: Option<(f64, f64)>) -> NodeId {
+    let Some((low, high)) = bounds else { return value };
+    let mut bounded = value;
+    for (op, bound) in [(Pointwise::Max, low), (Pointwise::Min, high)] {
+        if bound.is_finite() {
+            let bound = builder.number(bound);
+            bounded = builder.binary(op, bounded, bound);
+        }
+    }
+    bounded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::graph::interpret::{Tensor, Values, interpret};
+    use crate::ir::graph::{Bindings, verify};
+    use crate::{Gradients, Options, compile};
+
+    const PROGRAM: &str = "graph g(x: [2]) -> (loss) {
+        param p: [2] = constant(0.5) in [-inf, 0.55];
+        param q: []  = constant(0.5);
+        let loss = sum(p * x) + q * sum(x);
+    }";
+
+    /// p and q after each of three updates with gradients x and sum(x).
+    fn train(optimizer: Optimizer, clip: Option<f64>) -> Vec<[f64; 3]> {
+        let gradients = Some(Gradients { output: "loss".into(), wrt: None });
+        let options = Options { gradients, optimizer: Some(optimizer), clip, ..Options::default() };
+        let compiled = compile("test.fgi", PROGRAM, &NoFiles, &options, &mut |_| {});
+        let compiled = compiled.unwrap_or_else(|error| panic!("{error}"));
+        let (_, graph) = compiled.graphs.last().unwrap();
+        let graph = verify(graph.clone()).unwrap().into_inner();
+        let mut values = Values::new();
+        for param in &graph.params {
+            let dims: Vec<usize> =
+                param.dims.iter().map(|dim| dim.as_const().unwrap() as usize).collect();
+            let start = if param.optimizer_state { 0.0 } else { 0.5 };
+            values.insert(param.path.clone(), Tensor::full(dims, start));
+        }
+        values.insert(LEARNING_RATE.into(), Tensor::scalar(0.1));
+        let mut trace = Vec::new();
+        for (step, x) in GRADIENTS.iter().enumerate() {
+            values.insert("x".into(), Tensor::new([2], *x));
+            if optimizer.counts_steps() {
+                values.insert(STEP.into(), Tensor::scalar(step as f64 + 1.0));
+            }
+            let results = interpret(&graph, &Bindings::new(), &values).unwrap();
+            let updates = results.0.into_iter().filter(|(root, _)| root.role == Role::Update);
+            values.extend(updates.map(|(root, value)| (root.name, value)));
+            trace.push([values["p"].data[0], values["p"].data[1], values["q"].data[0]]);
+        }
+        trace
+    }
+
+    const GRADIENTS: [[f64; 2]; 3] = [[1.0, -2.0], [-3.0, -0.5], [0.25, 1.0]];
+
+    /// The same by hand: `rule` has p, g, the step and two numbers of memory.
+    fn by_hand(rule: impl Fn(f64, f64, i32, &mut [f64; 3]) -> f64) -> Vec<[f64; 3]> {
+        let mut p = [0.5; 3];
+        let mut memory = [[0.0; 3]; 3];
+        let mut trace = Vec::new();
+        for (step, [a, b]) in GRADIENTS.iter().enumerate() {
+            for (i, g) in [*a, *b, a + b].into_iter().enumerate() {
+                p[i] = rule(p[i], g, step as i32 + 1, &mut memory[i]);
+                if i < 2 {
+                    p[i] = p[i].min(0.55);
+                }
+            }
+            trace.push(p);
+        }
+        trace
+    }
+
+    #[track_caller]
+    fn same(optimizer: Optimizer, rule: impl Fn(f64, f64, i32, &mut [f64; 3]) -> f64) {
+        for (found, expected) in train(optimizer, None).iter().zip(by_hand(rule)) {
+            for (a, b) in found.iter().zip(expected) {
+                assert!((a - b).abs() < 1e-6, "{optimizer:?}: {found:?} {expected:?}");
+            }
+        }
+    }
+
+    fn adam(p: f64, g: f64, t: i32, memory: &mut [f64; 3], greatest: bool) -> f64 {
+        let [m, v, s] = memory;
+        *m = 0.9 * *m + 0.1 * g;
+        *v = 0.999 * *v + 0.001 * g * g;
+        *s = s.max(*v);
+        let v = if greatest { *s } else { *v };
+        let m = *m / (1.0 - 0.9f64.powi(t));
+        let v = v / (1.0 - 0.999f64.powi(t));
+        p - 0.1 * m / (v.sqrt() + 1e-8)
+    }
+
+    #[test]
+    fn updates_are_those_of_the_papers() {
+        let (beta1, beta2, eps) = (0.9, 0.999, 1e-8);
+        same(Optimizer::Sgd { momentum: 0.0, weight_decay: 0.01 }, |p, g, _, _| {
+            p - 0.1 * (g + 0.01 * p)
+        });
+        same(Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 }, |p, g, _, memory| {
+            memory[0] = 0.9 * memory[0] + g;
+            p - 0.1 * memory[0]
+        });
+        same(Optimizer::ADAM, |p, g, t, memory| adam(p, g, t, memory, false));
+        same(Optimizer::AdamW { beta1, beta2, eps, weight_decay: 0.1 }, |p, g, t, memory| {
+            adam(p - 0.1 * 0.1 * p, g, t, memory, false)
+        });
+        same(Optimizer::AmsGrad { beta1, beta2, eps, weight_decay: 0.1 }, |p, g, t, memory| {
+            adam(p, g + 0.1 * p, t, memory, true)
+        });
+    }
+
+    /// Gradients that are longer than the limit are made as long, those of all parameters together.
+    #[test]
+    fn clipping_shortens_all_gradients_alike() {
+        let sgd = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
+        for limit in [0.5, 100.0] {
+            let found = train(sgd, Some(limit));
+            let (mut p, mut trace) = ([0.5f64; 3], Vec::new());
+            for [a, b] in GRADIENTS {
+                let gradient = [a, b, a + b];
+                let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+                for (p, g) in p.iter_mut().zip(gradient) {
+                    *p -= 0.1 * g * (limit / norm).min(1.0);
+                }
+                p[..2].iter_mut().for_each(|p| *p = p.min(0.55));
+                trace.push(p);
+            }
+            for (a, b) in found.iter().flatten().zip(trace.iter().flatten()) {
+                assert!((a - b).abs() < 1e-6, "{limit}: {found:?} {trace:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn memory_is_named_after_optimiser_and_parameter() {
+        let gradients = Some(Gradients { output: "loss".into(), wrt: Some(vec!["q".into()]) });
+        let options = Options { gradients, optimizer: Some(Optimizer::ADAM), ..Options::default() };
+        let compiled = compile("test.fgi", PROGRAM, &NoFiles, &options, &mut |_| {}).ok().unwrap();
+        let (_, graph) = compiled.graphs.last().unwrap();
+        let memory = graph.params.iter().filter(|param| param.optimizer_state);
+        let memory: Vec<_> = memory.map(|param| param.path.as_str()).collect();
+        assert_eq!(memory, ["adam.m/q", "adam.v/q"]);
+    }
+}

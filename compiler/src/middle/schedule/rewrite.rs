@@ -1,0 +1,206 @@
+//! Prepares a graph for scheduling.
+//!
+//! A product with a delayed operand that starts from something else than zero is split, so that the
+//! product inside the loop always starts from zero:
+//!
+//! - `prev(x, init) @ w = if first step then init @ w else prev(x, 0) @ w`
+//! - `time_sum(prev(x, init)ᵀ @ y) = time_sum(prev(x, 0)ᵀ @ y) + initᵀ @ first(y)`
+//!
+//! and the same for `next` and the last step. Sums over time are distributed over the terms that are
+//! sums themselves, so that no partial sum of each step is stored:
+//!
+//! - `time_sum(sum(x) - sum(y)) = time_sum(sum(x)) - time_sum(sum(y))`
+//!
+//! At last factors are taken out of products (see `factors.rs`), and products of one term each become
+//! pointwise, so that they need not be stored. Nothing changes but how sums and products are rounded.
+
+use super::factor_hoisting;
+use super::facts::is_sum;
+use crate::ir::graph::{Builder, Dim, Elem, Graph, Node, NodeId, Op, Pointwise, Reduction, Type};
+
+pub fn prepare(graph: &Graph) -> Graph {
+    let mut graph = graph.compact();
+    let mut changed = false;
+    for id in graph.ids() {
+        changed |= fold(&mut graph, id)
+            || split_step_product(&mut graph, id)
+            || split_time_sum(&mut graph, id);
+    }
+    // What is distributed makes sums that may be distributed further.
+    let mut at = 0;
+    while at < graph.len() {
+        changed |= distribute_time_sum(&mut graph, NodeId(at as u32));
+        at += 1;
+    }
+    changed |= factor_hoisting::take_out(&mut graph);
+    for id in graph.ids() {
+        changed |= multiply_single_terms(&mut graph, id);
+    }
+    // Replaced nodes now stand before their operands: put everything in order again.
+    if changed { graph.compact() } else { graph }
+}
+
+/// A pointwise operation on literals is one.
+fn fold(graph: &mut Graph, id: NodeId) -> bool {
+    let node = graph.node(id).clone();
+    let Op::Map(op) = node.op else { return false };
+    let numbers = node.args.iter().map(|arg| match graph.ty(*arg).elem {
+        Elem::F32 => graph.as_number(*arg),
+        _ => None,
+    });
+    let Some(numbers) = numbers.collect::<Option<Vec<f64>>>() else { return false };
+    let value = (op.row().value)(&numbers);
+    if node.ty.elem != Elem::F32 || node.ty.is_stream() || !(value as f32).is_finite() {
+        return false;
+    }
+    let literal = Builder::new(graph).number(value);
+    let ty = Type { clock: graph.ty(literal).clock, ..node.ty.clone() };
+    let op = Op::Broadcast(ty.dims.clone());
+    *graph.node_mut(id) = Node { op, args: vec![literal], ty, ..node };
+    true
+}
+
+/// `[m, 1] @ [1, n]` is a product of two broadcast values.
+fn multiply_single_terms(graph: &mut Graph, id: NodeId) -> bool {
+    let node = graph.node(id).clone();
+    let terms = node.args.first().and_then(|left| graph.ty(*left).dims.last());
+    if node.op != Op::MatMul || !terms.is_some_and(Dim::is_one) {
+        return false;
+    }
+    let mut b = Builder::new(graph);
+    b.span = node.span;
+    let whole = Op::Broadcast(node.ty.dims.clone());
+    let args = node.args.iter().map(|arg| b.push(whole.clone(), vec![*arg]));
+    let args = args.collect();
+    *graph.node_mut(id) = Node { op: Op::Map(Pointwise::Mul), args, ..node };
+    true
+}
+
+/// A sum over time of terms, of which some are sums themselves, is the sum of their sums over time: each
+/// becomes one reduction.
+fn distribute_time_sum(graph: &mut Graph, id: NodeId) -> bool {
+    let node = graph.node(id).clone();
+    if node.op != Op::TimeReduce(Reduction::Sum) {
+        return false;
+    }
+    let inner = graph.node(node.args[0]).clone();
+    let Op::Map(op @ (Pointwise::Neg | Pointwise::Add | Pointwise::Sub)) = inner.op else {
+        return false;
+    };
+    let is_stream = |arg: &NodeId| graph.ty(*arg).is_stream();
+    if !inner.args.iter().all(is_stream) || !inner.args.iter().any(|arg| has_sum(graph, *arg)) {
+        return false;
+    }
+    let mut b = Builder::new(graph);
+    b.span = node.span;
+    let sums = inner.args.iter().map(|arg| b.push(node.op.clone(), vec![*arg]));
+    let args = sums.collect();
+    *graph.node_mut(id) = Node { op: Op::Map(op), args, ..node };
+    true
+}
+
+/// Among the terms that a value is the sum of, some are sums themselves. Only so many are looked at.
+fn has_sum(graph: &Graph, id: NodeId) -> bool {
+    let mut open = vec![id];
+    for _ in 0..MOST_TERMS {
+        let Some(node) = open.pop().map(|id| graph.node(id)) else { return false };
+        match node.op {
+            Op::Map(Pointwise::Neg | Pointwise::Add | Pointwise::Sub) => open.extend(&node.args),
+            _ if is_sum(&node.op) => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+const MOST_TERMS: usize = 32;
+
+/// A delay that does not start from zero, under transpositions.
+struct Delayed {
+    init: NodeId,
+    from_zero: NodeId,
+}
+
+fn delayed(graph: &mut Graph, id: NodeId) -> Option<Delayed> {
+    let node = graph.node(id).clone();
+    match &node.op {
+        Op::Permute(_) => {
+            let inner = delayed(graph, node.args[0])?;
+            let mut permuted = |arg: NodeId| {
+                let ty = Type { clock: graph.ty(arg).clock, ..node.ty.clone() };
+                graph.push(Node { args: vec![arg], ty, ..node.clone() })
+            };
+            Some(Delayed { init: permuted(inner.init), from_zero: permuted(inner.from_zero) })
+        }
+        Op::Prev | Op::Next if graph.as_number(node.args[1]) != Some(0.0) => {
+            let zero = Builder::new(graph).full_like(0.0, node.args[1]);
+            let from_zero = graph.push(Node { args: vec![node.args[0], zero], ..node.clone() });
+            Some(Delayed { init: node.args[1], from_zero })
+        }
+        _ => None,
+    }
+}
+
+/// The delay under an operand runs against time.
+fn is_backward(graph: &Graph, id: NodeId) -> bool {
+    match &graph.node(id).op {
+        Op::Permute(_) => is_backward(graph, graph.node(id).args[0]),
+        op => *op == Op::Next,
+    }
+}
+
+fn split_step_product(graph: &mut Graph, id: NodeId) -> bool {
+    let node = graph.node(id).clone();
+    if node.op != Op::MatMul || graph.ty(node.args[1]).is_stream() {
+        return false;
+    }
+    let backward = is_backward(graph, node.args[0]);
+    let Some(split) = delayed(graph, node.args[0]) else { return false };
+    let edge = edge_step(graph, backward);
+    let mut b = Builder::new(graph);
+    b.span = node.span;
+    let at_edge = b.matmul(split.init, node.args[1]);
+    let elsewhere = b.matmul(split.from_zero, node.args[1]);
+    let edge = b.broadcast(edge, &node.ty.dims);
+    let op = Op::Map(Pointwise::Select);
+    *graph.node_mut(id) = Node { op, args: vec![edge, at_edge, elsewhere], ..node };
+    true
+}
+
+fn split_time_sum(graph: &mut Graph, id: NodeId) -> bool {
+    let node = graph.node(id).clone();
+    if node.op != Op::TimeReduce(Reduction::Sum) || graph.node(node.args[0]).op != Op::MatMul {
+        return false;
+    }
+    let product = graph.node(node.args[0]).clone();
+    let backward = is_backward(graph, product.args[0]);
+    if !graph.ty(product.args[1]).is_stream() {
+        return false;
+    }
+    let Some(split) = delayed(graph, product.args[0]) else { return false };
+    let mut b = Builder::new(graph);
+    b.span = node.span;
+    let end = b.push(if backward { Op::Last } else { Op::First }, vec![product.args[1]]);
+    let at_edge = b.matmul(split.init, end);
+    let elsewhere = b.matmul(split.from_zero, product.args[1]);
+    let sum = b.push(node.op.clone(), vec![elsewhere]);
+    *graph.node_mut(id) = Node { op: Op::Map(Pointwise::Add), args: vec![sum, at_edge], ..node };
+    true
+}
+
+/// The boolean stream that is true at the first step, or at the last.
+fn edge_step(graph: &mut Graph, last: bool) -> NodeId {
+    let time = graph.time.clone();
+    let mut b = Builder::new(graph);
+    let step = b.push(Op::TimeIndex, vec![]);
+    let edge = match time {
+        Some(time) if last => {
+            let steps = b.push(Op::Size(time), vec![]);
+            b.add_number(steps, -1.0)
+        }
+        _ => b.number(0.0),
+    };
+    let edge = b.binary(Pointwise::Eq, step, edge);
+    debug_assert_eq!(b.ty(edge).elem, Elem::Bool);
+    edge
+}

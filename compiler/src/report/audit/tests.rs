@@ -1,0 +1,345 @@
+use std::path::Path;
+
+use super::*;
+use crate::front::check::{Options, check, heads};
+use crate::source::NoFiles;
+
+fn audited(text: &str) -> (Checked, Audit) {
+    let checked = check("program.fgi", text, &NoFiles, &Options::default());
+    assert!(checked.graph.is_some(), "{:#?}", checked.diagnostics);
+    let found = audit(&checked);
+    (checked, found)
+}
+
+/// Each warning with the text that it points at.
+fn warnings(text: &str) -> Vec<String> {
+    let (checked, audit) = audited(text);
+    let one = |warning: &Diagnostic| {
+        format!("{} {}", warning.code, checked.sources.text(warning.labels[0].span))
+    };
+    audit.warnings.iter().map(one).collect()
+}
+
+/// The warnings of a spiking layer with this body and a loss on its spikes.
+fn layer(body: &str) -> Vec<String> {
+    warnings(&format!(
+        "layer cells[N](x: [B, K], theta = 1.0) {{
+            param w: [K, N] = kaiming_uniform();
+            {body}
+            z
+        }}
+        graph net(x: [T; B, K], target: [B, 3]) -> (loss, rate) {{
+            let h    = cells[3](x);
+            let rate = time_mean(h);
+            let loss = mean((rate - target)^2);
+        }}"
+    ))
+}
+
+/// The warnings of `loss = mean(…)` of this expression in a parameter w.
+fn loss(y: &str) -> Vec<String> {
+    warnings(&format!(
+        "graph net(x: [N]) -> (loss) {{ param w: [N] = ones(); let loss = mean({y}); }}"
+    ))
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn parameters_that_get_no_gradient() {
+    let net = |uses: &str, outputs: &str| {
+        warnings(&format!(
+            "graph net(x: [N]) -> ({outputs}) {{
+                param a: [N] = ones();
+                param b: [N] = ones();
+                {uses}
+            }}"
+        ))
+    };
+    let both = "let y = a * x + b; let loss = sum(y);";
+    assert_eq!(net(both, "loss, y"), NONE);
+    assert_eq!(net("let y = a * x; let loss = sum(y);", "loss, y"), ["W001 b"]);
+    assert_eq!(net("let y = a * x + sg(b); let loss = sum(y);", "loss, y"), ["W001 b"]);
+    assert_eq!(net("let y = b * x; let loss = sum(a * x);", "loss, y"), ["W001 b"]);
+    assert_eq!(net("let y = a * x * (b * 0); let loss = sum(y);", "loss"), NONE);
+    // Without a scalar there is no gradient, but what is not used is not used.
+    assert_eq!(net("let y = step(a * x + b);", "y"), NONE);
+    assert_eq!(net("let y = step(a * x);", "y"), ["W001 b"]);
+    // What only the gradient needs is trained as well.
+    assert_eq!(
+        net("let y = bypass(step(a * x), tanh(b * a * x)); let loss = sum(y);", "loss"),
+        NONE
+    );
+}
+
+#[test]
+fn a_parameter_of_the_library_is_shown_at_its_call() {
+    let text = "graph net(x: [T; B, 3]) -> (loss, h) {
+        let h = neuron::lif(x);
+        let loss = time_mean(mean(sg(h)));
+    }";
+    assert_eq!(warnings(text), ["W001 neuron::lif(x)"]);
+}
+
+#[test]
+fn the_places_that_cut_are_labelled() {
+    let (checked, audit) = audited(
+        "graph net(x: [N]) -> (loss) {
+            param a: [N] = ones(); // fgic: allow(W002)
+            let loss = sum(round(a * x)) + sum(sg(a) * x);
+        }",
+    );
+    let warning = audit.warnings.iter().find(|warning| warning.code == "W001").unwrap();
+    let texts: Vec<_> = warning.labels.iter().map(|l| checked.sources.text(l.span)).collect();
+    assert_eq!(texts, ["a", "round(a * x)", "sg(a)"]);
+}
+
+#[test]
+fn decisions_without_a_surrogate() {
+    let lif = "let u = 0.9 * prev(u) + x @ w - theta * prev(z);";
+    let with = |z: &str| layer(&format!("{lif} let z = {z};"));
+    for z in
+        ["step(u - theta)", "if u > theta then 1 else 0", "f32(u > theta)", "round(u)", "sign(u)"]
+    {
+        assert_eq!(with(z), ["W001 w".to_string(), format!("W002 {z}")], "{z}");
+    }
+    for z in [
+        "bypass(step(u - theta), sigmoid(u - theta))",
+        "inject(u - theta, step(u - theta), exp(-(u - theta)^2))",
+        "surrogate::round_ste(u)",
+        "sg(step(u - theta)) + u",
+        "relu(u) - theta",
+        "if u > theta then u else 0",
+        "u * f32(u > 0)",
+        "u - floor(u)",
+        "sign(u) * log(abs(u) + 1)",
+        "if time_index() > 3 then u else 0",
+        "u + f32(time_index() > 3)",
+    ] {
+        assert_eq!(with(z), NONE, "{z}");
+    }
+    // The gradient of the spike goes on, but not that of the reset.
+    let reset = "let u = 0.9 * prev(u) + x @ w - prev(step(u - theta));
+        let z = inject(u - theta, step(u - theta), exp(-(u - theta)^2));";
+    assert_eq!(layer(reset), ["W002 step(u - theta)"]);
+    // Encoders of inputs, and what no loss depends on.
+    let encoded = "graph net(x: [T; B, K], label: i32[B]) -> (loss, right) {
+        param w: [K, 3] = xavier_uniform();
+        let y     = time_mean(encode::rate(x)) @ w;
+        let right = mean(f32(argmax(y) == label));
+        let loss  = loss::cross_entropy(y, label);
+    }";
+    assert_eq!(warnings(encoded), NONE);
+}
+
+#[test]
+fn surrogates_that_are_zero() {
+    let with = |v: &str, d: &str| loss(&format!("inject({v}, step({v}), {d})"));
+    // A literal zero is meant.
+    assert_eq!(with("w * x", "0"), ["W001 w"]);
+    let low = "sigmoid(w * x) - 3";
+    assert_eq!(with(low, &format!("surrogate::triangle({low})")).len(), 2);
+    assert_eq!(with(low, &format!("surrogate::rect({low})")).len(), 2);
+    assert_eq!(with(low, &format!("surrogate::triangle({low}, k = 0.1)")), NONE);
+    assert_eq!(with("w * x", "surrogate::triangle(w * x)"), NONE);
+    let clipped = loss("bypass(step(w), clamp(abs(w) + 2, -1, 1))");
+    assert_eq!(clipped, ["W001 w", "W003 bypass(step(w), clamp(abs(w) + 2, -1, 1))"]);
+}
+
+#[test]
+fn surrogates_that_overflow() {
+    let with = |z: &str| {
+        warnings(&format!(
+            "graph net(x: [N]) -> (loss) {{
+                param w: [N] = ones();
+                let u    = w * x;
+                let z    = {z};
+                let loss = mean(z);
+            }}"
+        ))
+    };
+    let injected = |d: &str| format!("inject(u, step(u), {d})");
+    for d in ["exp(u^2)", "exp(-u) / (1 + exp(-u))^2", "1 / u", "u^-2"] {
+        assert_eq!(with(&injected(d)), [format!("W004 {}", injected(d))], "{d}");
+    }
+    let harmless =
+        ["exp(-u^2)", "1 / (1 + exp(-u))", "min(1 / abs(u), 1)", "if u > 1 then 1 / u else 1"];
+    for d in harmless {
+        assert_eq!(with(&injected(d)), NONE, "{d}");
+    }
+    let root = "bypass(step(u), sqrt(abs(u)))";
+    assert_eq!(with(root), [format!("W004 {root}")]);
+    assert_eq!(with("bypass(step(u), if u > 1 then log(u) else 0)"), NONE);
+    // One operand follows from the other.
+    assert_eq!(with("bypass(step(u), exp(u - logsumexp(u)))"), NONE);
+}
+
+#[test]
+fn derivatives_that_are_infinite_where_that_is_known() {
+    for y in [
+        "sqrt(sum((w * x)^2))",
+        "x / abs(w)",
+        "log(relu(w))",
+        "rsqrt(w^2)",
+        "acos(clamp(w, -1, 1))",
+        "sqrt(1 - tanh(w)^2)",
+        "(w^2)^0.5",
+    ] {
+        assert_eq!(loss(y), [format!("W004 {y}")], "{y}");
+    }
+    for y in [
+        "sqrt(sum((w * x)^2) + 1e-6)",
+        "x / (abs(w) + 1)",
+        "x / w",
+        "sqrt(w)",
+        "exp(w) / sum(exp(w))",
+        "log(sigmoid(w))",
+        "logsumexp(w)",
+        "w / abs(x)",
+        "if w > 0 then log(relu(w)) else 0",
+        "acos(clamp(w, -0.9, 0.9))",
+        "sqrt(relu(w) + 1)",
+        "sqrt(relu(x)) * w",
+    ] {
+        assert_eq!(loss(y), NONE, "{y}");
+    }
+}
+
+#[test]
+fn comments_silence_one_by_one() {
+    let text = |before: &str, on: &str| {
+        warnings(&format!(
+            "graph net(x: [N]) -> (loss) {{
+                param w: [N] = ones(); // fgic: allow(W001)
+                {before}
+                let loss = mean(round(w * x)); {on}
+            }}"
+        ))
+    };
+    assert_eq!(text("", ""), ["W002 round(w * x)"]);
+    assert_eq!(text("", "// fgic: allow(W002)"), NONE);
+    assert_eq!(text("// fgic: allow(W001, W002)", ""), NONE);
+    assert_eq!(text("/* fgic: allow(w002) */", ""), NONE);
+    assert_eq!(text("// fgic: allow(W003)", ""), ["W002 round(w * x)"]);
+    assert_eq!(text("// fgic: allow(W002)\n", ""), ["W002 round(w * x)"]);
+    for comment in
+        ["// fgic: allow(W999)", "// fgic: allow(E040)", "// fgic: quiet", "// fgic: allow()"]
+    {
+        assert_eq!(text("", comment), ["W002 round(w * x)".to_string(), format!("W005 {comment}")]);
+    }
+    assert!(warning_code("W01").unwrap_err().contains("did you mean W001?"));
+    assert!(warning_code("e040").unwrap_err().contains("E040 is an error"));
+}
+
+#[test]
+fn every_warning_is_listed() {
+    for Warning { code, .. } in &WARNINGS {
+        assert!(crate::codes::find(code).is_some(), "{code}");
+    }
+}
+
+/// Programs that are known to be good, and one for each item of the standard library.
+#[test]
+fn good_programs_have_no_warnings() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |folder: &str| std::fs::read_dir(workspace.join(folder)).unwrap();
+    let files = ["dsl-examples", "runtime/web/demo"].map(read).into_iter().flatten();
+    let files = files.map(|entry| entry.unwrap().path());
+    let golden = read("tests/golden").map(|case| case.unwrap().path().join("program.fgi"));
+    let is_program = |file: &std::path::PathBuf| file.extension().is_some_and(|e| e == "fgi");
+    let mut count = 0;
+    for file in files.chain(golden).filter(|file| is_program(file) && file.is_file()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for graph in heads("program.fgi", &text, &NoFiles).graphs {
+            let options = Options { graph: Some(graph.name), ..Options::default() };
+            let checked = check("program.fgi", &text, &NoFiles, &options);
+            assert_eq!(audit(&checked).warnings, [], "{}", file.display());
+            count += 1;
+        }
+    }
+    assert!(count > 8, "{count}");
+}
+
+#[test]
+fn the_library_has_no_warnings() {
+    let module = |name: &str| crate::front::check::standard_module(name).unwrap();
+    let neurons = items(module("neuron"), "layer ");
+    let surrogates = items(module("surrogate"), "fn ");
+    let spikes = items(module("spike"), "fn ");
+    assert!(neurons.len() > 15 && surrogates.len() > 50 && spikes.len() > 12);
+    for name in &neurons {
+        let given = match name.as_str() {
+            "leaky" | "lif_norse" | "izhikevich" => "(z, u)",
+            "synaptic" => "(z, i, u)",
+            _ => "z",
+        };
+        let text = format!(
+            "graph net(x: [T; B, 3]) -> (loss) {{
+                param w: [3, 4] = kaiming_uniform();
+                let {given} = neuron::{name}(x @ w);
+                let loss = time_mean(mean(z));
+            }}"
+        );
+        assert_eq!(warnings(&text), NONE, "{name}");
+    }
+    let one = |y: &str| {
+        warnings(&format!("graph net(x: [N]) -> (loss) {{ let y = {y}; let loss = sum(y); }}"))
+    };
+    for name in spikes.iter().filter(|name| *name != "at_least") {
+        assert_eq!(one(&format!("spike::{name}(x)")), NONE, "{name}");
+    }
+    for name in &surrogates {
+        let used = match name.strip_suffix("_integral") {
+            Some(_) => format!("bypass(step(x), surrogate::{name}(x))"),
+            None if name == "harmonic" => continue,
+            None if is_quantiser(name) => format!("surrogate::{name}(x)"),
+            None => format!("inject(x, step(x), surrogate::{name}(x))"),
+        };
+        assert_eq!(one(&used), NONE, "{name}");
+    }
+}
+
+fn is_quantiser(name: &str) -> bool {
+    name.ends_with("_ste") || name.contains("quantize")
+}
+
+/// The names of a module's items of a kind.
+fn items(text: &str, kind: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let rest = line.strip_prefix(kind)?;
+        Some(rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_')?].to_string())
+    };
+    text.lines().filter_map(name).collect()
+}
+
+#[test]
+fn a_program_is_listed_in_its_order() {
+    let (checked, audit) = audited(
+        "layer cells[N](x: [B, K]) {
+            param w: [K, N] = kaiming_uniform();
+            param v: [N, N] = zeros();
+            let u = 0.9 * prev(u) + x @ w + sg(prev(z)) @ v - prev(z);
+            let z = inject(u - 1, step(u - 1), exp(-(u - 1)^2));
+            z
+        }
+        layer hard[N](x: [B, K]) {
+            param w: [K, N] = kaiming_uniform();
+            let u = 0.9 * prev(u) * (1 - sg(prev(z))) + x @ w;
+            let z = bypass(step(u - 1), tanh(u - 1));
+            z
+        }
+        graph net(x: [T; B, K], target: [B, 3]) -> (loss, rate) {
+            let h    = cells[3](x);
+            let g    = hard[3](h);
+            let rate = time_mean(g);
+            let loss = mean((rate - target)^2);
+        }",
+    );
+    let line = |entry: &Entry| {
+        let (line, _) = checked.sources.line_column(entry.place);
+        format!("{line} {} {}", entry.kind, entry.text)
+    };
+    let lines: Vec<_> = audit.entries.iter().map(line).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    assert_eq!(audit.warnings, []);
+}

@@ -1,0 +1,10 @@
+//! Readers of the compiler's forms: what they say of a program, and how it is checked.
+
+pub mod activity;
+pub mod audit;
+#[cfg(feature = "wgsl")]
+pub mod cost;
+pub mod curve;
+pub mod explain;
+pub mod gradcheck;
+pub mod op_counts;
