@@ -22,6 +22,7 @@
 //! is in the streams. A long reduction runs over a range of its iterations and carries partial results
 //! in a scratch buffer; what follows it is stored by the last dispatch.
 
+mod device_model;
 pub mod dispatch;
 mod rows;
 mod storage;

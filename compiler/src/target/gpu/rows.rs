@@ -1,6 +1,7 @@
 //! How many rows of the batch a workgroup computes in a recurrence with matrix products.
 
 use super::Limits;
+use super::device_model::{PROCESSOR_SUMS, READ, sums};
 use super::tile::{self, RowProduct};
 use crate::ir::graph::Dim;
 use crate::ir::kernel::{Kernel, Program};
@@ -10,11 +11,6 @@ pub const ROWS: [u32; 5] = [16, 8, 4, 2, 1];
 
 /// Where a kernel is told how many rows the batch has only when it runs, they are taken to be so many.
 const BATCH: i64 = 128;
-
-/// A weight read from the cache takes as long as so many multiplications with it. A core of a large GPU
-/// reads 16 numbers a cycle from the cache that all cores share, and multiplies 128. Mesa's software
-/// driver takes about 13.
-pub(super) const READ: i64 = 8;
 
 /// The rows of a workgroup: one, unless they share products.
 pub(super) fn rows(program: &Program, kernel: &Kernel, limits: &Limits) -> i64 {
@@ -55,30 +51,6 @@ fn time(rows: i64, batch: i64, limits: &Limits) -> i64 {
 pub(super) fn columns(rows: i64, limits: &Limits) -> i64 {
     let most = if sums(limits) == PROCESSOR_SUMS { 16 } else { 4 };
     if rows == 1 { 1 } else { most }
-}
-
-/// How many sums an invocation keeps at most. What it reads for them is the less the more there are, as
-/// long as they stay in fast memory: the registers of a GPU; the cache of a processor that imitates one,
-/// which is told from a GPU by the few workgroups that it computes at once.
-pub(super) fn sums(limits: &Limits) -> i64 {
-    if limits.parallel_workgroups < 8 { PROCESSOR_SUMS } else { 64 }
-}
-
-const PROCESSOR_SUMS: i64 = 256;
-
-impl RowProduct {
-    /// The workgroup memory that it takes: a number for each row; or a bit, and one for all rows.
-    fn bytes(&self, rows: i64) -> i64 {
-        4 * match self.is_binary {
-            true => self.length + self.words(),
-            false => self.length * rows,
-        }
-    }
-
-    /// The words that hold a bit for each iteration.
-    pub fn words(&self) -> i64 {
-        (self.length + 31) / 32
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Limits, rows};
+use super::Limits;
+use super::device_model::{READ, sums};
 use crate::ir::graph::{Dim, Elem};
 use crate::ir::kernel::{Affine, BufferId, Inst, Kernel, Program, Stage, Val};
 
@@ -111,7 +112,7 @@ fn tiled([shared, own]: [Side; 2], factors: [Val; 2], limits: &Limits) -> Option
         return None;
     }
     let product = Product { shared, own, factors };
-    let fitting = TILES.into_iter().filter(|most| most * most <= rows::sums(limits));
+    let fitting = TILES.into_iter().filter(|most| most * most <= sums(limits));
     fitting.map(|most| product.with_tiles(most)).min_by_key(|product| product.time(limits))
 }
 
@@ -130,7 +131,7 @@ impl Product {
         let tiles = |side: &Side| side.tiles().unwrap_or(OPEN / side.tile);
         let workgroups = ceil_div(tiles(&self.shared) * tiles(&self.own), LANES);
         let rounds = ceil_div(workgroups, i64::from(limits.parallel_workgroups.max(1)));
-        rounds * (rows::READ * (rows + columns) + rows * columns)
+        rounds * (READ * (rows + columns) + rows * columns)
     }
 }
 
@@ -229,6 +230,21 @@ impl Stage {
         let is_float = |(buffer, _): (BufferId, &Affine)| program.buffer(buffer).elem == Elem::F32;
         let (left, right) = (contraction.left, contraction.right);
         (is_float(left) && is_float(right)).then_some([(args[0], left.1), (args[1], right.1)])
+    }
+}
+
+impl RowProduct {
+    /// The workgroup memory that it takes: a number for each row; or a bit, and one for all rows.
+    pub fn bytes(&self, rows: i64) -> i64 {
+        4 * match self.is_binary {
+            true => self.length + self.words(),
+            false => self.length * rows,
+        }
+    }
+
+    /// The words that hold a bit for each iteration.
+    pub fn words(&self) -> i64 {
+        (self.length + 31) / 32
     }
 }
 
