@@ -123,9 +123,8 @@ impl Elements {
                 self.result(here, if is_index { Elem::I32 } else { Elem::F32 })
             }
             Kind::Gather(_) => {
-                self.expect(here, args[0], Elem::F32)?;
                 self.expect(here, args[1], Elem::I32)?;
-                self.result(here, Elem::F32)
+                self.same(here, &args[..1], Some(id))
             }
             Kind::OneHot => {
                 self.expect(here, args[0], Elem::I32)?;

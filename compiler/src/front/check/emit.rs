@@ -181,13 +181,13 @@ impl<'a> Emitter<'a, '_> {
             Kind::Literal { value, .. } => self.constant(id, *value, ty.elem),
             Kind::Bool(value) => self.constant(id, f64::from(u8::from(*value)), Elem::Bool),
             Kind::Dimension(_) => match self.program.terms.known(id) {
-                Some(Static::Dim(dim)) => self.size(id, dim.clone(), ty.elem),
+                Some(Static::Dim(dim)) => Ok(self.builder.size(dim.clone(), ty.elem)),
                 Some(Static::Real(value)) => self.constant(id, *value, ty.elem),
                 _ => Err(self.bug(id, "a dimension without value")),
             },
             Kind::TimeSteps => {
                 let time = self.program.time.clone().unwrap_or_else(Dim::one);
-                self.size(id, time, Elem::F32)
+                Ok(self.builder.size(time, Elem::F32))
             }
             Kind::Input(index) => self.push(id, Op::Input(*index), vec![]),
             Kind::Param(index) => self.push(id, Op::Param(*index), vec![]),
@@ -250,18 +250,6 @@ impl<'a> Emitter<'a, '_> {
 
     fn constant(&mut self, id: TermId, value: f64, elem: Elem) -> Result<NodeId> {
         self.push(id, Op::Const(Number(value), elem), vec![])
-    }
-
-    /// A dimension as a number.
-    fn size(&mut self, id: TermId, dim: Dim, elem: Elem) -> Result<NodeId> {
-        if let Some(value) = dim.as_const() {
-            return self.constant(id, value as f64, elem);
-        }
-        let size = self.push(id, Op::Size(dim), vec![])?;
-        match elem {
-            Elem::I32 => self.push(id, Op::Map(Pointwise::ToI32), vec![size]),
-            _ => Ok(size),
-        }
     }
 
     fn pair(&self, id: TermId, pair: &[TermId]) -> Result<[Dim; 2]> {
@@ -332,7 +320,7 @@ impl<'a> Emitter<'a, '_> {
             OverTime::Mean => {
                 let sum = self.push(id, Op::TimeReduce(Reduction::Sum), vec![x])?;
                 let time = self.program.time.clone().unwrap_or_else(Dim::one);
-                let steps = self.size(id, time, Elem::F32)?;
+                let steps = self.builder.size(time, Elem::F32);
                 Ok(self.builder.div(sum, steps))
             }
         }
@@ -392,24 +380,24 @@ impl<'a> Emitter<'a, '_> {
             Reduce::Plain(reduction) => {
                 self.push(id, Op::Reduce(reduction, axes.to_vec()), vec![x])
             }
-            Reduce::Mean => self.mean(id, x, axes),
+            Reduce::Mean => Ok(self.mean(x, axes)),
             Reduce::Var => {
-                let mean = self.mean(id, x, axes)?;
+                let mean = self.mean(x, axes);
                 let mean = self.spread(mean, x, axes);
                 let difference = self.builder.sub(x, mean);
                 let square = self.builder.mul(difference, difference);
-                self.mean(id, square, axes)
+                Ok(self.mean(square, axes))
             }
             Reduce::LogSumExp => self.logsumexp(id, x, axes),
         }
     }
 
-    fn mean(&mut self, id: TermId, x: NodeId, axes: &[usize]) -> Result<NodeId> {
+    fn mean(&mut self, x: NodeId, axes: &[usize]) -> NodeId {
         let dims = &self.builder.ty(x).dims;
         let count = Dim::product(axes.iter().filter_map(|axis| dims.get(*axis)));
         let sum = self.builder.reduce(Reduction::Sum, x, axes);
-        let count = self.size(id, count, Elem::F32)?;
-        Ok(self.builder.div(sum, count))
+        let count = self.builder.size(count, Elem::F32);
+        self.builder.div(sum, count)
     }
 
     /// What was reduced, with the dimensions that it had before.

@@ -72,8 +72,9 @@ impl<'g> Builder<'g> {
         if self.ty(x).is_stream() {
             return x;
         }
-        let (step, zero) = (self.push(Op::TimeIndex, vec![]), self.number(0.0));
-        self.choose(Pointwise::Ge, step, zero, x, zero)
+        let (step, first) = (self.push(Op::TimeIndex, vec![]), self.number(0.0));
+        let zero = self.full_like(0.0, x);
+        self.choose(Pointwise::Ge, step, first, x, zero)
     }
 
     /// The node of an operation on operands that the caller knows to fit; what a user writes goes
@@ -103,11 +104,20 @@ impl<'g> Builder<'g> {
         self.push(Op::Const(Number(value), Elem::F32), vec![])
     }
 
-    /// A literal with the dimensions of another node.
+    /// A literal with the elements and dimensions of another node.
     pub fn full_like(&mut self, value: f64, like: NodeId) -> NodeId {
-        let number = self.number(value);
-        let dims = self.ty(like).dims.clone();
+        let Type { elem, dims, .. } = self.ty(like).clone();
+        let number = self.push(Op::Const(Number(value), elem), vec![]);
         self.broadcast(number, &dims)
+    }
+
+    /// A dimension as a scalar.
+    pub fn size(&mut self, dim: Dim, elem: Elem) -> NodeId {
+        if let Some(value) = dim.as_const() {
+            return self.push(Op::Const(Number(value as f64), elem), vec![]);
+        }
+        let size = self.push(Op::Size(dim), vec![]);
+        if elem == Elem::I32 { self.unary(Pointwise::ToI32, size) } else { size }
     }
 
     /// `op(x)`.

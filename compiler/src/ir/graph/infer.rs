@@ -145,7 +145,6 @@ pub fn infer(op: &Op, args: &[&Type]) -> Result<Type, TypeError> {
         Op::Gather { axis } => {
             arity(2)?;
             axis_of(*axis, args[0])?;
-            expect_elem(0, args[0], Elem::F32)?;
             expect_elem(1, args[1], Elem::I32)?;
             let mut dims = args[0].dims.clone();
             dims.splice(axis..=axis, args[1].dims.iter().cloned());

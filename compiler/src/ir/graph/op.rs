@@ -99,7 +99,8 @@ pub enum Op {
         axis: usize,
     },
     /// NumPy's `take(x, i, axis)`: `axis` of x is replaced by the dimensions of the i32 tensor i.
-    /// An index outside of the axis gives NaN.
+    /// An index from -n to -1 counts from the end of the n elements; one outside of that gives NaN
+    /// (0 and false in tables of i32 and booleans), and no gradient.
     Gather {
         /// The axis that is replaced.
         axis: usize,

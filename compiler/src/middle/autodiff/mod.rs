@@ -433,14 +433,19 @@ fn at_step(b: &mut Builder, step: Dim, dy: NodeId) -> NodeId {
     b.choose(Pointwise::Eq, now, step, dy, zero)
 }
 
-/// The adjoint of `gather(x, i)`: each place of x sums what the positions of i that name it get.
+/// The adjoint of `gather(x, i)`: each place of x sums what the positions of i that name it get. A
+/// place outside of x is named by none.
 fn gather(b: &mut Builder, args: &[NodeId], axis: usize, dy: NodeId) -> NodeId {
     let (dims, index_dims) = (b.ty(args[0]).dims.clone(), b.ty(args[1]).dims.clone());
     let (before, after) = (&dims[..axis], &dims[axis + 1..]);
     let (one, ones) = ([Dim::one()], vec![Dim::one(); after.len()]);
     let all = [before, &dims[axis..=axis], &index_dims, after].concat();
     let place = b.push(Op::Iota { axis, dims: all.clone() }, vec![]);
-    let index = b.reshape(args[1], &[&one, &index_dims[..], &ones].concat());
+    let zero = b.full_like(0.0, args[1]);
+    let length = b.size(dims[axis].clone(), Elem::I32);
+    let from_end = b.add(args[1], length);
+    let index = b.choose(Pointwise::Lt, args[1], zero, from_end, args[1]);
+    let index = b.reshape(index, &[&one, &index_dims[..], &ones].concat());
     let index = b.broadcast(index, &all);
     let dy = b.reshape(dy, &[before, &one, &index_dims, after].concat());
     let (dy, zero) = (b.broadcast(dy, &all), b.number(0.0));

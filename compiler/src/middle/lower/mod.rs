@@ -758,12 +758,20 @@ impl<'b, 's> BodyBuilder<'b, 's> {
         let rank = graph.ty(node.args[1]).dims.len();
         let position = self.pull(node.args[1], &index[axis..axis + rank], time);
         let length = graph.ty(node.args[0]).dims[axis].clone();
+        let zero = self.int(0);
+        let from_end = self.affine_val(&[(position, Dim::one())], length.clone());
+        let is_from_end = self.map(Pointwise::Lt, vec![position, zero]);
+        let position = self.map(Pointwise::Select, vec![is_from_end, from_end, position]);
         let (kept, inside) = self.inside(position, &Dim::zero(), &length);
         let mut arg_index = index.to_vec();
         arg_index.splice(axis..axis + rank, [kept]);
         let value = self.pull(node.args[0], &arg_index, time);
-        let nan = self.inst(Inst::F32(f32::NAN.to_bits()));
-        self.map(Pointwise::Select, vec![inside, value, nan])
+        let outside = match node.ty.elem {
+            Elem::F32 => self.inst(Inst::F32(f32::NAN.to_bits())),
+            Elem::I32 => self.int(0),
+            Elem::Bool => self.inst(Inst::Bool(false)),
+        };
+        self.map(Pointwise::Select, vec![inside, value, outside])
     }
 
     /// `prev` or `next`: the operand one step off, the initial value at the edge.

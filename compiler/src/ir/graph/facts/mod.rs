@@ -179,9 +179,13 @@ pub fn transfer(op: &Op, args: &[Fact], place: Place) -> Fact {
         Op::Pad { value, .. } => args[0].or(&Fact::literal(value.0)),
         Op::Prev | Op::Next => Fact { invariant: false, ..args[0].or(&args[1]) },
         Op::Gather { .. } => {
-            let inside = place.count.is_some_and(|count| args[1].high < count);
-            let not_nan = args[0].not_nan && inside && args[1].low >= 0.0;
-            Fact { not_nan, constant: None, ..args[0] }
+            let fact = Fact { constant: None, invariant, ..args[0] };
+            let is_inside = |count: f64| args[1].low >= -count && args[1].high < count;
+            match place.elem {
+                _ if place.count.is_some_and(is_inside) => fact,
+                Elem::F32 => Fact { not_nan: false, ..fact },
+                _ => Fact { invariant, ..fact.or(&Fact::literal(0.0)) },
+            }
         }
         Op::MatMul => {
             let product = range::mul(args);

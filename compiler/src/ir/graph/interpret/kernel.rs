@@ -1,6 +1,6 @@
 //! What one operation does at one step, with its dimensions known.
 
-use super::super::{Dim, NodeId, Op, Pointwise, Reduction, op::Row};
+use super::super::{Dim, Elem, NodeId, Op, Pointwise, Reduction, op::Row};
 use super::{Fault, Mode, Run, Slot, View, at};
 
 pub(super) enum Kernel<'a> {
@@ -18,11 +18,12 @@ pub(super) enum Kernel<'a> {
     },
     /// Each element is one of an operand's, or a number.
     Pick(Vec<Source>),
-    /// `[outer, length, inner]` at indices of the middle axis.
+    /// `[outer, length, inner]` at indices of the middle axis, or what there is outside of it.
     Gather {
         outer: usize,
         length: usize,
         inner: usize,
+        outside: f64,
     },
     Map(&'static Row),
     /// The value of the first operand, the tangent of the second.
@@ -132,7 +133,8 @@ impl<'a> Kernel<'a> {
             }
             Op::Gather { axis } => {
                 let (outer, length, inner) = around(operand(0), *axis);
-                Kernel::Gather { outer, length, inner }
+                let outside = if node.ty.elem == Elem::F32 { f64::NAN } else { 0.0 };
+                Kernel::Gather { outer, length, inner, outside }
             }
             Op::MatMul => {
                 let (a, columns) = (operand(0), dims[dims.len() - 1]);
@@ -193,13 +195,14 @@ impl<'a> Kernel<'a> {
                     }));
                 });
             }
-            Kernel::Gather { outer, length, inner } => {
+            Kernel::Gather { outer, length, inner, outside } => {
                 for row in 0..*outer {
                     for &index in x[1].value {
-                        let is_inside = index >= 0.0 && index < *length as f64;
+                        let from_front = if index < 0.0 { *length as f64 } else { 0.0 } + index;
+                        let is_inside = from_front >= 0.0 && from_front < *length as f64;
                         for column in 0..*inner {
-                            let from = (row * length + index as usize) * inner + column;
-                            y.push(if is_inside { x[0].value[from] } else { f64::NAN });
+                            let from = (row * length + from_front as usize) * inner + column;
+                            y.push(if is_inside { x[0].value[from] } else { *outside });
                             derive(&mut |dy| {
                                 dy.push(if is_inside { x[0].tangent(from) } else { 0.0 })
                             });

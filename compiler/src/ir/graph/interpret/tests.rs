@@ -189,9 +189,14 @@ fn gather_concat_iota_size() {
     let x = tensor(&[2, 3], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     let y = p.run(&[("x", x.clone()), ("i", tensor(&[2], [2.0, 0.0]))]);
     assert_eq!(y, tensor(&[2, 5], [3.0, 1.0, 0.0, 1.0, 5.0, 6.0, 4.0, 0.0, 1.0, 5.0]));
-    let (y, dy) =
-        p.dual(&[("x", x), ("i", tensor(&[2], [3.0, -1.0]))], &[("x", Tensor::full([2, 3], 1.0))]);
-    assert!(y.data[0].is_nan() && y.data[1].is_nan() && y.data[5].is_nan());
+    let dx = tensor(&[2, 3], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let at =
+        |i: [f64; 2]| p.dual(&[("x", x.clone()), ("i", tensor(&[2], i))], &[("x", dx.clone())]);
+    let (y, dy) = at([-1.0, -3.0]);
+    assert_eq!(y, tensor(&[2, 5], [3.0, 1.0, 0.0, 1.0, 5.0, 6.0, 4.0, 0.0, 1.0, 5.0]));
+    assert_eq!(dy, tensor(&[2, 5], [3.0, 1.0, 0.0, 0.0, 0.0, 6.0, 4.0, 0.0, 0.0, 0.0]));
+    let (y, dy) = at([3.0, -4.0]);
+    assert!([0, 1, 5, 6].iter().all(|place| y.data[*place].is_nan()), "{y:?}");
     assert_eq!(dy, Tensor::full([2, 5], 0.0));
 }
 

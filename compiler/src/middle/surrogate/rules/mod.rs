@@ -19,6 +19,7 @@ use egg::{
 
 use super::analysis::{Facts, Terms};
 use super::language::{Operation, Term, is_commutative, linear_in};
+use crate::ir::graph::op::Signature;
 use crate::ir::graph::{Elem, Fact, Number, Op, Pointwise, facts};
 
 /// Where laws are put to use.
@@ -1009,8 +1010,20 @@ fn literals(terms: &mut Terms, term: &Term) -> Vec<Id> {
     let Some(number) = facts::transfer(&Op::Map(pointwise), &args, place).constant else {
         return vec![];
     };
-    let elem = if pointwise.row().is_boolean() { Elem::Bool } else { Elem::F32 };
-    vec![literal(terms, number.0, elem)]
+    let elem = match pointwise.row().signature {
+        Signature::Compare | Signature::Logic => Some(Elem::Bool),
+        Signature::Choice => elem_of_literal(terms, term.children()[1]),
+        _ => Some(Elem::F32),
+    };
+    elem.map(|elem| literal(terms, number.0, elem)).into_iter().collect()
+}
+
+/// A class of terms is of one type; a literal among them knows which.
+fn elem_of_literal(terms: &Terms, id: Id) -> Option<Elem> {
+    terms[id].nodes.iter().find_map(|term| match term {
+        Term::Operation(Operation { op: Op::Const(_, elem), .. }, _) => Some(*elem),
+        _ => None,
+    })
 }
 
 /// The operands of a binary operation.
