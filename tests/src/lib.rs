@@ -23,6 +23,7 @@ pub enum Engine {
     /// The f64 interpreter.
     Reference,
     Cpu,
+    CpuInOrder,
     Gpu,
 }
 
@@ -108,12 +109,13 @@ pub fn run(engine: Engine, compiled: &Compiled, values: &Arrays) -> Result<Array
             evaluate_reference(&compiled.graphs[compiled.graphs.len() - 1].1, values, 0)
         }
         Engine::Cpu => Ok(evaluate(program(), &Device::cpu(), values, 0)?.0),
+        Engine::CpuInOrder => Ok(evaluate(program(), &Device::cpu_in_order(), values, 0)?.0),
         Engine::Gpu => Ok(evaluate(program(), &gpu(), values, 0)?.0),
     }
 }
 
 /// The GPU, or Mesa's imitation of one; without any, the test fails.
-fn gpu() -> Device {
+pub fn gpu() -> Device {
     assert!(!fgi::adapters().is_empty(), "no Vulkan driver was found; tests/run.sh installs one");
     Device::gpu()
 }
@@ -198,6 +200,7 @@ pub fn config(cases: u32) -> Config {
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = cases;
     }
+    config.max_global_rejects = config.max_global_rejects.max(config.cases);
     if config.rng_seed == RngSeed::Random {
         config.rng_seed = RngSeed::Fixed(1);
     }

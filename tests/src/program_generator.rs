@@ -18,6 +18,8 @@ pub struct Recipe {
     /// Time steps; 0 for a program without time.
     pub steps: u8,
     pub batch: u8,
+    /// The sizes are known when the program is compiled.
+    pub is_sized: bool,
     /// Of a sample in the graph's inputs `x` and `y`.
     features: u8,
     layers: Vec<Layer>,
@@ -48,10 +50,13 @@ struct Line {
 /// Values beyond this are squashed.
 const LARGE: f64 = 8.0;
 
-/// One vector, and several.
-const FEATURES: [u8; 2] = [4, 16];
-/// Of layers: with rests of vectors and without, of one vector and of several.
-const WIDTHS: [u8; 9] = [1, 2, 3, 4, 5, 8, 16, 24, 36];
+/// Of samples and layers: with rests of vectors and without, of one vector and of several, and of one
+/// panel and of several. The small ones are more likely.
+const WIDTHS: [u8; 18] = [1, 2, 3, 4, 8, 1, 2, 3, 4, 5, 8, 16, 24, 31, 33, 36, 64, 130];
+/// So many steps or rows are run at once by none, by one and by several tiles, chunks and tasks.
+const COUNTS: [u8; 7] = [1, 2, 3, 5, 31, 33, 100];
+/// Of steps and rows together, so that no program runs for long.
+const MOST: usize = 310;
 /// The number of labels; of rows of tables that labels index.
 pub const LABELS: usize = 3;
 
@@ -66,12 +71,15 @@ pub fn recipe() -> impl Strategy<Value = Recipe> {
         returns,
         width,
     });
-    let steps = prop_oneof![1 => Just(0), 6 => 1..=20u8];
-    let sizes = (steps, 1..=5u8, select(&FEATURES[..]));
+    let steps = prop_oneof![1 => Just(0), 6 => select(&COUNTS[..])];
+    let few = |(steps, batch): &(u8, u8)| usize::from(*steps) * usize::from(*batch) <= MOST;
+    let counts = (steps, select(&COUNTS[..])).prop_filter("too large", few);
+    let sizes = (counts, any::<bool>(), select(&WIDTHS[..]));
     (sizes, vec(layer, 0..3), vec(line, 1..8), any::<u64>()).prop_map(
-        |((steps, batch, features), layers, lines, seed)| Recipe {
+        |(((steps, batch), is_sized, features), layers, lines, seed)| Recipe {
             steps,
             batch,
+            is_sized,
             features,
             layers,
             lines,
@@ -136,9 +144,11 @@ impl Layer {
             body.know("prev(z)", &["B", "N"], true, 1.0);
         }
         self.lines.iter().for_each(|line| body.line(line));
-        let fits = |value: &&Value| value.dims == ["B", "N"] || value.dims == ["N"];
-        let drive: Vec<_> =
-            body.values.iter().filter(fits).map(|value| value.text.clone()).collect();
+        let drive = body.values.iter().map(|value| match value.fits(&["B", "N"]) {
+            true => value.text.clone(),
+            false => format!("mean({})", value.text),
+        });
+        let drive: Vec<_> = drive.collect();
         let resets = [
             "0.5 * prev(u) + ",
             "0.7 * prev(u) * (1 - prev(z)) + ",
@@ -178,6 +188,14 @@ struct Value {
     dims: Vec<String>,
     stream: bool,
     bound: f64,
+}
+
+impl Value {
+    /// It broadcasts to these dimensions.
+    fn fits(&self, dims: &[&str]) -> bool {
+        let dims: Vec<_> = dims.iter().map(|dim| dim.to_string()).collect();
+        broadcast(&dims, &self.dims).as_ref() == Some(&dims)
+    }
 }
 
 /// A body of a layer or graph in the making.
@@ -248,6 +266,8 @@ impl<'a> Body<'a> {
             Body::indexed,
             Body::binary,
             Body::product,
+            Body::correlation,
+            Body::correlation,
         ];
         operations[usize::from(line.operation) % operations.len()](self, line);
     }
@@ -341,20 +361,69 @@ impl<'a> Body<'a> {
     fn product(&mut self, line: &Line) {
         let matrix = |value: &Value| value.dims.len() == 2;
         let Some(a) = self.pick(line.operands[0], matrix) else { return };
-        if line.option.is_multiple_of(3) {
-            let fits = |b: &Value| matrix(b) && b.dims[1] == a.dims[1];
-            let Some(b) = self.pick(line.operands[1], fits) else { return };
-            let text = format!("0.2 * ({} @ transpose({}))", a.text, b.text);
-            let bound = a.bound * b.bound * 2.0;
-            return self.define(text, &[&a.dims[0], &b.dims[0]], a.stream || b.stream, bound);
-        }
-        if a.dims[1].contains('B') {
-            return; // a parameter's dimensions are fixed
-        }
+        let pair = |text: &str, b: &Value| {
+            let text = fill(text, &a.text, &b.text);
+            (text, a.stream || b.stream, a.bound * b.bound * 2.0)
+        };
         let to = if self.labels { "3" } else { "N" };
-        let w = self.param(&[&a.dims[1], to]);
-        let text = format!("0.2 * ({} @ {w})", a.text);
-        self.define(text, &[&a.dims[0], to], a.stream, a.bound * 2.0);
+        // A parameter's dimensions are fixed.
+        let is_fixed = !a.dims[1].contains('B');
+        match line.option % 6 {
+            0 => {
+                let fits = |b: &Value| matrix(b) && b.dims[1] == a.dims[1];
+                let Some(b) = self.pick(line.operands[1], fits) else { return };
+                let (text, stream, bound) = pair("0.2 * (P @ transpose(Q))", &b);
+                self.define(text, &[&a.dims[0], &b.dims[0]], stream, bound);
+            }
+            1 => {
+                let fits = |b: &Value| matrix(b) && b.dims[0] == a.dims[1];
+                let Some(b) = self.pick(line.operands[1], fits) else { return };
+                let (text, stream, bound) = pair("0.2 * (P @ Q)", &b);
+                self.define(text, &[&a.dims[0], &b.dims[1]], stream, bound);
+            }
+            2 if is_fixed => {
+                let w = self.param(&[to, &a.dims[1]]);
+                let text = format!("0.2 * ({w} @ transpose({}))", a.text);
+                self.define(text, &[to, &a.dims[0]], a.stream, a.bound * 2.0);
+            }
+            _ if is_fixed => {
+                let w = self.param(&[&a.dims[1], to]);
+                let text = format!("0.2 * ({} @ {w})", a.text);
+                self.define(text, &[&a.dims[0], to], a.stream, a.bound * 2.0);
+            }
+            _ => {}
+        }
+    }
+
+    /// A product that sums over the rows of both sides, or over none, one of them perhaps of a step
+    /// before; in a graph often summed over time.
+    fn correlation(&mut self, line: &Line) {
+        let matrix = |value: &Value| value.dims.len() == 2;
+        let Some(a) = self.pick(line.operands[0], matrix) else { return };
+        let fits = |b: &Value| matrix(b) && b.dims[0] == a.dims[0];
+        let Some(b) = self.pick(line.operands[1], fits) else { return };
+        let [rows, m, n] = [&a.dims[0], &a.dims[1], &b.dims[1]];
+        let earlier = ["P", "prev(P)", "prev(P, init = 1)", "delay(P, 2)"];
+        let p = match a.stream {
+            true => earlier[usize::from(line.operands[2] / 8) % earlier.len()],
+            false => "P",
+        };
+        let outer = format!("reshape({p}, [{rows}, {m}, 1]) * reshape(Q, [{rows}, 1, {n}])");
+        let (text, dims) = match line.option % 4 {
+            0 => (format!("transpose(Q) @ {p}"), vec![n, m]),
+            1 => (format!("sum({outer}, axis = 0)"), vec![m, n]),
+            2 if rows == "1" => (format!("reshape({outer}, [{m}, {n}])"), vec![m, n]),
+            _ => (format!("transpose({p}) @ Q"), vec![m, n]),
+        };
+        let (mut stream, bound) = (a.stream || b.stream, 2.0 * a.bound.max(1.0) * b.bound);
+        let mut text = format!("0.2 * ({})", fill(&text, &a.text, &b.text));
+        let sums = ["time_sum", "time_mean", "last"];
+        if let Some(sum) = sums.get(usize::from(line.operands[2] % 4))
+            && (stream && self.labels)
+        {
+            (text, stream) = (format!("{sum}({text})"), false);
+        }
+        self.define(text, &dims, stream, bound);
     }
 
     fn reduction(&mut self, line: &Line) {
@@ -425,12 +494,18 @@ impl<'a> Body<'a> {
         let start = self.pick(line.operands[1], |value| {
             !value.stream && broadcast(&a.dims, &value.dims).as_ref() == Some(&a.dims)
         });
-        let (text, bound) = match (line.option % 4, start) {
+        let steps = 2 + line.operands[2] % 4;
+        let (text, bound) = match (line.option % 6, start) {
             (0, _) => (format!("prev({})", a.text), a.bound),
-            (1, _) => (format!("delay({}, 2)", a.text), a.bound),
+            (1, _) => (format!("delay({}, {steps})", a.text), a.bound),
             (2, Some(start)) => {
                 (format!("prev({}, init = {})", a.text, start.text), a.bound.max(start.bound))
             }
+            (3, Some(start)) => {
+                let text = format!("prev(prev({}, init = 0.5), init = {})", a.text, start.text);
+                (text, a.bound.max(start.bound).max(0.5))
+            }
+            (4, _) => (format!("prev(prev({}))", a.text), a.bound),
             _ => (format!("{} * sin(time_index())", a.text), a.bound),
         };
         self.define(text, &a.dims, true, bound);

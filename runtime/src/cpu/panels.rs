@@ -9,7 +9,7 @@ use super::rows::Rows;
 pub(super) struct Panels {
     memory: Memory,
     /// Columns of a panel.
-    pub width: usize,
+    width: usize,
     columns: usize,
     rows: usize,
 }
@@ -46,10 +46,39 @@ impl Panels {
     }
 
     /// The panel that begins with a column.
-    pub fn at(&self, first: usize) -> Rows {
+    fn at(&self, first: usize) -> Rows {
         let start = self.memory.floats()[first * self.rows..].as_ptr();
         let width = self.width.min(self.columns - first);
         Rows { start, stride: stride(width) as isize }
+    }
+
+    /// Without so many rows at the start.
+    pub fn without(&self, skipped: usize) -> PanelRows<'_> {
+        PanelRows { panels: self, skipped }
+    }
+}
+
+/// The rows of panels from some on.
+#[derive(Clone, Copy)]
+pub(super) struct PanelRows<'a> {
+    panels: &'a Panels,
+    skipped: usize,
+}
+
+impl PanelRows<'_> {
+    /// Columns of a panel.
+    pub fn width(self) -> usize {
+        self.panels.width
+    }
+
+    /// Of the panel that begins with a column.
+    pub fn at(self, first: usize) -> Rows {
+        self.panels.at(first).starting_at_row(self.skipped)
+    }
+
+    /// Without so many more.
+    pub fn without(self, skipped: usize) -> Self {
+        PanelRows { skipped: self.skipped + skipped, ..self }
     }
 }
 
@@ -135,6 +164,9 @@ mod tests {
                         // SAFETY: the panel has that row and column.
                         assert_eq!(unsafe { *at.wrapping_add(n) }, element(k, first + n));
                     }
+                    let later = panels.without(2).without(3).at(first);
+                    // SAFETY: there are more than five rows.
+                    assert_eq!(unsafe { *later.start }, element(5, first));
                 }
             }
         }

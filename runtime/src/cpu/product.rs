@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::elements::Elements;
 use super::memory::LINE;
-use super::panels::{Matrix, Panel, Panels};
+use super::panels::{Matrix, Panel, PanelRows, Panels};
 use super::row_indices::{self, Choices};
 use super::rows::{
     BLOCK, Left, Rows, Sizes, Target, add_chosen, add_products, columns_of_panels, columns_of_sums,
@@ -207,12 +207,14 @@ impl BoundProduct {
     }
 
     /// The right operand rearranged, where that pays: it stays the same through many calls, and has
-    /// rows and columns, and there is memory for it.
+    /// rows and columns, and there is memory for it. Of the steps of a loop over time those that it
+    /// sums: there may be no others.
     pub fn pack(&self, buffers: &[*mut u8]) -> Option<Panels> {
         let start = buffers[self.right.buffer.0 as usize].cast::<f32>();
         let (column, depth) = self.packed_axes().filter(|_| !self.right.bits)?;
+        let first = self.time_loop.map_or(0, |(first, ..)| first);
         let matrix = Matrix {
-            start: start.wrapping_offset(self.fixed_right?),
+            start: start.wrapping_offset(self.fixed_right? + first * depth.right),
             rows: depth.extent as usize,
             columns: column.extent as usize,
             row: depth.right,
@@ -236,9 +238,12 @@ impl BoundProduct {
         if column.right == 0 || rows.iter().any(|axis| axis.right != 0) {
             return None;
         }
-        let [depth] = self.loops.as_slice() else { return None };
+        let [mut depth] = *self.loops.as_slice() else { return None };
+        if let Some((first, end, _)) = self.time_loop {
+            depth.extent = (end - first).max(0);
+        }
         let is_thin = depth.extent <= FEW_TERMS && column.right == 1;
-        (column.left == 0 && depth.right != 0 && !is_thin).then_some((*column, *depth))
+        (column.left == 0 && depth.right != 0 && !is_thin).then_some((*column, depth))
     }
 
     /// The left side selects rows of the right side.
@@ -298,6 +303,7 @@ impl BoundProduct {
                 (&of_ranges.0, of_ranges.1)
             }
         };
+        let packed = packed.and_then(|panels| self.packed_rows(panels, ranges));
         let left = context.start(self.left, starts.0 + moved.0);
         let right = context.start(self.right, starts.1 + moved.1);
         // SAFETY: by the contract, for all.
@@ -310,6 +316,25 @@ impl BoundProduct {
                 _ => plan.run(out, (left, right), packed, accumulate),
             }
         }
+    }
+
+    /// The rows of the rearranged right operand that ranges need, if it is in panels that begin where
+    /// their columns do.
+    fn packed_rows<'p>(&self, panels: &'p Panels, ranges: Ranges) -> Option<PanelRows<'p>> {
+        let are_rows_columns = self.axes.len() <= 1 + usize::from(self.over_steps);
+        let has_all = !are_rows_columns || ranges.rows == (0, self.rows());
+        let of_all = self.time_loop.map_or(0, |(first, ..)| first);
+        let skipped = self.summed_steps(ranges).map_or(0, |(from, _)| from - of_all);
+        has_all.then(|| panels.without(skipped as usize))
+    }
+
+    /// The steps that the loop over time sums.
+    fn summed_steps(&self, ranges: Ranges) -> Option<(isize, isize)> {
+        let (mut from, mut to, in_parts) = self.time_loop?;
+        if in_parts {
+            (from, to) = (from.max(ranges.steps.0 as isize), to.min(ranges.steps.1 as isize));
+        }
+        Some((from, to.max(from)))
     }
 
     fn has_all_rows(&self, ranges: Ranges) -> bool {
@@ -326,11 +351,8 @@ impl BoundProduct {
             moved.0 += axis.left * step(self.left.steps);
             moved.1 += axis.right * step(self.right.steps);
         };
-        if let Some((mut from, mut to, in_parts)) = self.time_loop {
-            if in_parts {
-                (from, to) = (from.max(first), to.min(end));
-            }
-            restrict(&mut loops[0], from, to.max(from), true);
+        if let Some((from, to)) = self.summed_steps(ranges) {
+            restrict(&mut loops[0], from, to, true);
         }
         let (time, rows) = axes.split_at_mut(usize::from(self.over_steps));
         time.iter_mut().for_each(|axis| restrict(axis, first, end, true));
@@ -401,7 +423,7 @@ impl Plan {
     ///
     /// # Safety
     /// As for [`BoundProduct::run`].
-    unsafe fn run_packed(&self, out: *mut f32, left: Side, packed: &Panels, accumulate: bool) {
+    unsafe fn run_packed(&self, out: *mut f32, left: Side, packed: PanelRows, accumulate: bool) {
         let Plan { rows, columns, depth, .. } = *self;
         let mut unpacked = Vec::new();
         for_each(&self.outer, |l, _, o| {
@@ -427,7 +449,7 @@ impl Plan {
         &self,
         out: *mut f32,
         (left, right): (Side, Side),
-        packed: Option<&Panels>,
+        packed: Option<PanelRows>,
         accumulate: bool,
     ) {
         for_each(&self.outer, |l, r, o| {
@@ -550,7 +572,7 @@ thread_local! {
 impl Matrices {
     /// # Safety
     /// The operands and the result have elements at all indices; `packed` is what the right side is.
-    unsafe fn multiply(&self, left_binary: bool, right_binary: bool, packed: Option<&Panels>) {
+    unsafe fn multiply(&self, left_binary: bool, right_binary: bool, packed: Option<PanelRows>) {
         let transposed = self.transposed();
         // SAFETY: by the contract, for all.
         unsafe {
@@ -624,7 +646,7 @@ impl Matrices {
     ///
     /// # Safety
     /// As for [`Matrices::multiply`]; `right` and `packed` are what `self.right` is.
-    unsafe fn sum_rows(&self, right: *const f32, packed: Option<&Panels>) {
+    unsafe fn sum_rows(&self, right: *const f32, packed: Option<PanelRows>) {
         // So that the lists of a part stay in the cache.
         let is_column_wise = self.rows.left == 1 && self.depth.left != 1;
         let (rows, depth) = if is_column_wise { (1024, 256) } else { (row_indices::ROWS, 1024) };
@@ -633,7 +655,7 @@ impl Matrices {
                 for first in (0..self.depth.extent).step_by(depth) {
                     let part = self.part((first_row, rows), (first, depth));
                     let right = right.wrapping_offset(first * self.depth.right);
-                    let packed = packed.map(|panels| (panels, first as usize));
+                    let packed = packed.map(|rows| rows.without(first as usize));
                     // SAFETY: by the contract.
                     unsafe { part.sum_rows_of_part(right, packed, choices, panel) }
                 }
@@ -642,11 +664,11 @@ impl Matrices {
     }
 
     /// # Safety
-    /// As for [`Matrices::sum_rows`]; the rows are those of the panels from some on.
+    /// As for [`Matrices::sum_rows`]; `packed` is what `right` is.
     unsafe fn sum_rows_of_part(
         &self,
         right: *const f32,
-        packed: Option<(&Panels, usize)>,
+        packed: Option<PanelRows>,
         choices: &mut Choices,
         panel: &mut Panel,
     ) {
@@ -662,12 +684,12 @@ impl Matrices {
         let row = self.depth.right;
         let right = Matrix { start: right, rows: depth, columns, row, column: 1 };
         // SAFETY: nothing is asked for.
-        let width = packed.map_or_else(|| unsafe { columns_of_sums() }, |(panels, _)| panels.width);
+        let width = packed.map_or_else(|| unsafe { columns_of_sums() }, PanelRows::width);
         for first in (0..columns).step_by(width) {
             let block = right.columns(first, width);
             let plain = Rows { start: block.start, stride: row };
             let rows = match packed {
-                Some((panels, skipped)) => Some(panels.at(first).starting_at_row(skipped)),
+                Some(packed) => Some(packed.at(first)),
                 // SAFETY: by the contract.
                 None if count > depth * SELECTED => unsafe { panel.fill(block) },
                 None => None,
