@@ -1,10 +1,20 @@
 //! What tests build graphs and values with.
 
+use crate::front::check;
 use crate::ir::graph::interpret::{Tensor, Values};
 use crate::ir::graph::{
     Bindings, Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Op, Param, Reduction, Role,
-    Root, Type,
+    Root, Type, verify,
 };
+use crate::source::NoFiles;
+
+/// The only graph of a program without faults.
+#[track_caller]
+pub fn graph(text: &str) -> Graph {
+    let checked = check::check("test.fgi", text, &NoFiles, &check::Options::default());
+    assert_eq!(checked.diagnostics, [], "{text}");
+    verify(checked.graph.unwrap()).unwrap().into_inner()
+}
 
 /// A graph under construction: inputs and parameters by name.
 #[derive(Default)]

@@ -77,6 +77,21 @@ pub enum Error {
     /// The interpreter cannot run the program.
     #[error("{0}")]
     Reference(String),
+    /// A sample only fits if its numbers leave their axes.
+    #[error(
+        "a sample of `{field}` is {found}, the program reads {wanted}: {}--reshape takes the numbers in their order",
+        transposed.as_ref().map(|text| format!("in Python, `{text}` makes it so; ")).unwrap_or_default()
+    )]
+    Layout {
+        /// Of the data.
+        field: String,
+        /// The shape of a sample.
+        found: String,
+        /// The shape that it would have to have.
+        wanted: String,
+        /// How NumPy makes it so, where that only takes another order of the axes.
+        transposed: Option<String>,
+    },
     /// The data does not fit the program.
     #[error("{0}")]
     Data(String),

@@ -1,5 +1,6 @@
 //! How parameters start, and every other random choice of a run.
 
+use fgi_compiler::ir::fingerprint;
 use fgi_compiler::ir::graph::{Dim, Init, Param};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -26,11 +27,7 @@ pub fn fixed_dims(param: &Param) -> Result<Vec<usize>, Error> {
 /// The random numbers of one purpose in a run: each purpose has its own.
 pub(crate) fn stream(seed: u64, purpose: &str) -> ChaCha8Rng {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    // FNV-1a: stable for all time, which the standard library's hashes are not.
-    let hash = purpose.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    random.set_stream(hash);
+    random.set_stream(fingerprint::of_text(purpose));
     random
 }
 

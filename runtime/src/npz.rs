@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use half::f16;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -16,7 +17,7 @@ use crate::{Array, Data, Error};
 /// The arrays of an archive by name.
 pub type Arrays = BTreeMap<String, Array>;
 
-/// Reads all arrays of a `.npz` file: floats of 4 or 8 bytes, integers, booleans, in C or Fortran
+/// Reads all arrays of a `.npz` file: floats of 2, 4 or 8 bytes, integers, booleans, in C or Fortran
 /// order.
 pub fn read(path: &Path) -> Result<Arrays, Error> {
     let bytes = read_file(path)?;
@@ -106,6 +107,9 @@ fn parse_npy(bytes: &[u8]) -> Result<Array, String> {
     let big_endian = order == ">";
     let data =
         match kind {
+            "f2" => {
+                elements(data, &shape, big_endian, |word| f16::from_le_bytes(word).to_f32())?.into()
+            }
             "f4" => elements(data, &shape, big_endian, f32::from_le_bytes)?.into(),
             "f8" => elements(data, &shape, big_endian, f64::from_le_bytes)?.into(),
             "i1" => elements(data, &shape, big_endian, |byte| i32::from(i8::from_le_bytes(byte)))?
@@ -256,6 +260,10 @@ mod tests {
         assert_eq!(array, Array::new([1], vec![1.5f32]));
         let array = parse_npy(&npy("<i2", "False", "()", &(-2i16).to_le_bytes())).unwrap();
         assert_eq!(array, Array::new([], vec![-2i32]));
+        // 1.5, the least subnormal number, -infinity.
+        let halves = [0x3e00u16, 0x0001, 0xfc00].map(u16::to_le_bytes).concat();
+        let array = parse_npy(&npy("<f2", "False", "(3,)", &halves)).unwrap();
+        assert_eq!(array, Array::new([3], vec![1.5f32, 2f32.powi(-24), f32::NEG_INFINITY]));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fgi_compiler::ir::graph::{Clock, Elem, Role};
+use fgi_compiler::ir::graph::{Clock, Elem, Indexed, Role};
 use fgi_compiler::ir::kernel::{Pass, Program};
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, STEP};
 
@@ -159,6 +159,9 @@ impl Trainer {
             program.inputs.iter().filter(|input| ![LEARNING_RATE, STEP].contains(&&*input.name));
         let fed: Vec<_> = fed.cloned().collect();
         let feed = Feed::new(&fed, program.time.as_ref(), &data.train, &options.binds)?;
+        let ranges = Indexed::ranges(&program.indexed, &feed.bindings);
+        feed.check(&data.train, &ranges)?;
+        feed.check(&data.test, &ranges)?;
         let progress = Progress {
             graph: program.name.clone(),
             optimizer: options.optimizer.clone(),
@@ -235,7 +238,7 @@ impl Trainer {
     /// [`Session::tune`] with the first samples, as many as a batch has.
     pub fn tune(&mut self) -> Result<Tuning, Error> {
         let samples: Vec<usize> = (0..self.options.batch.min(self.data.train.len())).collect();
-        let batch = self.feed.batch(&self.data.train, &samples);
+        let batch = self.feed.batch(&self.data.train, &samples)?;
         self.set_inputs(&batch)?;
         self.session.tune()
     }
@@ -260,6 +263,12 @@ impl Trainer {
         &self.data
     }
 
+    /// How the data's numbers become elements of the inputs, where they are not already:
+    /// `pixels: u8 / 255`.
+    pub fn conversions(&self) -> Vec<String> {
+        self.feed.conversions(&self.data.train)
+    }
+
     /// How far it has come.
     pub fn progress(&self) -> &Progress {
         &self.progress
@@ -270,7 +279,7 @@ impl Trainer {
         let mut sums = Sums::default();
         let samples: Vec<usize> = (0..self.data.test.len()).collect();
         for chosen in samples.chunks(self.options.batch) {
-            let batch = self.feed.batch(&self.data.test, chosen);
+            let batch = self.feed.batch(&self.data.test, chosen)?;
             self.set_inputs(&batch)?;
             self.session.run(Pass::Forward)?;
             let (loss, correct) = self.outcome(&batch)?;
@@ -281,7 +290,7 @@ impl Trainer {
 
     fn train(&mut self, start: usize, end: usize) -> Result<(f32, usize), Error> {
         let samples: &Samples = &self.data.train;
-        let batch = self.feed.batch(samples, &self.order[start..end]);
+        let batch = self.feed.batch(samples, &self.order[start..end])?;
         self.progress.step += 1;
         self.set_inputs(&batch)?;
         self.session.run_gradients()?;

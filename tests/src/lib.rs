@@ -78,7 +78,7 @@ pub fn digits(program: &Program, size: usize) -> Vec<Vec<(String, Array)>> {
     let inputs: Vec<_> = inputs.cloned().collect();
     let feed = Feed::new(&inputs, program.time.as_ref(), &data, &[]).unwrap();
     let samples: Vec<usize> = (0..data.len()).collect();
-    samples.chunks_exact(size).map(|chosen| feed.batch(&data, chosen)).collect()
+    samples.chunks_exact(size).map(|chosen| feed.batch(&data, chosen).unwrap()).collect()
 }
 
 /// What to compile: a graph with the gradients of `loss` for all parameters.

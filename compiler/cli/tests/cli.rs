@@ -612,6 +612,106 @@ fn fields_are_bound_by_name_by_fit_or_as_told() {
     done(&directory, "train net.fgi --data other.npz -D K=4 --epochs 1");
 }
 
+/// [`place`] with other arrays.
+fn place_with(x: Array, label: impl Into<Data>) -> TempDir {
+    let directory = place();
+    let label = Array::new([x.shape[0]], label);
+    npz::write(&directory.path().join("data.npz"), &arrays([("x", x), ("label", label)])).unwrap();
+    directory
+}
+
+#[test]
+fn every_conversion_of_data_is_said() {
+    let events: Vec<u8> = (0..24 * 6).map(|i| u8::from(i % 5 == 0)).collect();
+    let labels: Vec<i64> = (0..24).map(|i| i % 3).collect();
+    let train = "train net.fgi --data data.npz --epochs 2 --json";
+    let loss = |directory: &TempDir, options: &str, said: &str| {
+        let (code, out, err) = run(directory, &format!("{train} {options}"));
+        assert_eq!((code, err.as_str()), (0, format!("note: {said}\n").as_str()));
+        let line: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+        line["train_loss"].to_string()
+    };
+    let of = |x: Data| place_with(Array::new([24, 2, 3], x), labels.clone());
+    // Whatever their type, the numbers are the same.
+    let bytes = of(events.clone().into());
+    let expected = loss(&bytes, "", "x: u8 as f32; label: i64 as i32");
+    let floats: Vec<f32> = events.iter().map(|event| f32::from(*event)).collect();
+    assert_eq!(loss(&of(floats.into()), "", "label: i64 as i32"), expected);
+    let doubles: Vec<f64> = events.iter().map(|event| f64::from(*event)).collect();
+    assert_eq!(loss(&of(doubles.into()), "", "x: f64 as f32; label: i64 as i32"), expected);
+    let integers: Vec<i64> = events.iter().map(|event| i64::from(*event)).collect();
+    assert_eq!(loss(&of(integers.into()), "", "x: i64 as f32; label: i64 as i32"), expected);
+    let booleans: Vec<bool> = events.iter().map(|event| *event == 1).collect();
+    assert_eq!(loss(&of(booleans.into()), "", "x: bool as f32; label: i64 as i32"), expected);
+    // Those that are to be scaled are.
+    let scaled = loss(&bytes, "--scale x=1/255", "x: u8 / 255; label: i64 as i32");
+    assert_ne!(scaled, expected);
+    let pixels: Vec<f32> = events.iter().map(|event| f32::from(*event) / 255.0).collect();
+    assert_eq!(loss(&of(pixels.into()), "", "label: i64 as i32"), scaled);
+    let digits = "train net.fgi --data digits -D T=8 -D K=8 --epochs 0";
+    write(&bytes, "net.fgi", &NET.replace("spiking[3]", "spiking[10]"));
+    assert!(run(&bytes, digits).2.contains("note: pixels: u8 / 16\n"));
+    // Floats become no classes by themselves.
+    let directory = place_with(Array::new([24, 6], vec![0.5f32; 144]), vec![1.0f32; 24]);
+    let message = fails(&directory, train, 3);
+    assert!(message.contains("`label.astype(\"int32\")`"), "{message}");
+    for (option, code, expected) in [
+        ("--scale y=2", 3, "no data field named `y`"),
+        ("--scale x=1/0", 2, "`0` is no factor"),
+        ("--scale x=nan", 2, "`nan` is no factor"),
+        ("--scale x", 2, "FIELD=FACTOR"),
+        ("--scale label=2", 3, "elements of type i32"),
+    ] {
+        let message = fails(&of(events.clone().into()), &format!("{train} {option}"), code);
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn data_are_looked_at_before_training() {
+    let x = |last: f32| {
+        let mut x = vec![0.5f32; 144];
+        x[143] = last;
+        Array::new([24, 2, 3], x)
+    };
+    let labels =
+        |last: i64| (0..24).map(|i| if i == 23 { last } else { i % 3 }).collect::<Vec<_>>();
+    let train = "train net.fgi --data data.npz --epochs 1 --checkpoint a.st";
+    for (x, label, expected) in [
+        (x(f32::NAN), labels(0), "sample 23 of `x` is NaN at [1, 2]"),
+        (x(f32::INFINITY), labels(0), "sample 23 of `x` is inf at [1, 2]"),
+        (x(0.5), labels(3), "sample 23 of `label` is 3; expected 0 … 2"),
+        (x(0.5), labels(-1), "sample 23 of `label` is -1; expected 0 … 2"),
+        (x(0.5), labels(1 << 40), "sample 23 of `label` is 1099511627776"),
+    ] {
+        let directory = place_with(x, label);
+        let message = fails(&directory, train, 3);
+        assert!(message.contains(expected) && !message.contains("--lr"), "{message}");
+        assert_eq!(names(&directory), ["data.npz", "net.fgi"]);
+    }
+}
+
+#[test]
+fn samples_keep_their_axes_unless_told() {
+    let data = |shape: [usize; 3]| {
+        let x: Vec<f32> = (0..shape.iter().product()).map(|i| (i % 7) as f32 / 7.0).collect();
+        place_with(Array::new(shape, x), (0..24).map(|i| i % 3).collect::<Vec<i64>>())
+    };
+    let train = "train net.fgi --data data.npz --epochs 1 --quiet";
+    // The data say what T and K are, whatever the defaults of the program.
+    done(&data([24, 5, 4]), train);
+    done(&data([24, 5, 4]), &format!("{train} -D T=5"));
+    let transposed = data([24, 4, 5]);
+    let message = fails(&transposed, &format!("{train} -D T=5 -D K=4"), 3);
+    let parts = ["is [4, 5]", "[5, 4] (5 steps)", "`x.transpose(0, 2, 1)`", "--reshape"];
+    assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    assert!(!message.contains("-D "), "{message}");
+    done(&transposed, &format!("{train} -D T=5 -D K=4 --reshape"));
+    let message = fails(&data([24, 5, 4]), &format!("{train} -D T=10 -D K=2"), 3);
+    assert!(message.contains("-D T=5 -D K=4") && !message.contains("transpose"), "{message}");
+    done(&data([24, 5, 4]), &format!("{train} -D T=10 -D K=2 --reshape"));
+}
+
 #[test]
 fn programs_that_cannot_be_trained_say_why() {
     let directory = place();

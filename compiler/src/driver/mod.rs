@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::Diagnostic;
 use crate::front::check;
-use crate::ir::graph::{Dim, Graph, Violation, verify};
-use crate::ir::kernel;
+use crate::ir::graph::{Dim, Graph, Indexed, Violation, verify};
+use crate::ir::{fingerprint, kernel};
 use crate::middle::optimizer::{self, Optimizer, OptimizerError};
 use crate::middle::schedule::{Schedule, schedule};
 use crate::middle::{autodiff, lower, simplify, surrogate};
@@ -173,6 +173,9 @@ pub fn compile_graph(
     after("schedule");
     let mut program = lower::lower(&schedule);
     program.fast_math = options.fast_math;
+    let (_, written) = &graphs[0];
+    program.fingerprint = fingerprint::of_graph(written);
+    program.indexed = Indexed::inputs(written);
     after("lower");
     let (sources, warnings, dims) = (Sources::default(), Vec::new(), BTreeMap::new());
     Ok(Compiled { sources, warnings, dims, graphs, reports, schedule, program })

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 use fgi::checkpoint::Checkpoint;
-use fgi::data::{DataSource, Dataset};
-use fgi::{BatchReport, Device, EpochReport, Schedule, Step, TrainOptions, Trainer};
+use fgi::data::{DataSource, Dataset, Scale};
+use fgi::{Array, BatchReport, Data, Device, EpochReport, Schedule, Step, TrainOptions, Trainer};
 use fgi_compiler::front::check::{self, GraphHead};
 use fgi_compiler::{Gradients, Options};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -36,6 +36,13 @@ pub struct Args {
     /// Fills an input from a field of the data, where names and sizes do not say it (repeatable)
     #[arg(long, value_name = "INPUT=FIELD", value_parser = bind)]
     bind: Vec<(String, String)>,
+    /// Multiplies the numbers of a field, as in pixels=1/255 or x=0.5 (repeatable). Those of digits and
+    /// mnist become brightness between 0 and 1; in a FILE.npz every number is what it is
+    #[arg(long, value_name = "FIELD=FACTOR", value_parser = scale)]
+    scale: Vec<(String, Scale)>,
+    /// Lets a sample be cut across its axes, or read as if they were in another order
+    #[arg(long)]
+    reshape: bool,
     /// How many times the samples are gone through, with those before --resume
     #[arg(long, default_value_t = 20)]
     epochs: u64,
@@ -96,17 +103,25 @@ pub fn run(args: &Args) -> Outcome {
         can_tune(&args.device)?;
     }
     let program = args.program.read()?;
+    let mut data = Dataset::load(&args.data)?;
+    for (field, scale) in &args.scale {
+        data.scale(field, *scale)?;
+    }
+    if args.reshape {
+        data.reshape();
+    }
+    let heads = check::heads(&program.name, &program.text, &program);
+    let head = heads.graphs.iter().find(|g| args.program.graph().is_none_or(|n| *n == g.name));
+    let mut dims = args.program.dims()?;
+    head.into_iter().for_each(|head| bind_dims(head, &data, &args.bind, &mut dims));
     let options = Options {
         graph: args.program.graph().cloned(),
-        dims: args.program.dims()?,
+        dims,
         gradients: Some(Gradients { output: "loss".into(), wrt: None }),
         optimizer: Some(args.settings.optimizer(args.optimizer)),
         clip: args.settings.clip(),
         fast_math: args.numeric.fast_math,
     };
-    let data = Dataset::load(&args.data)?;
-    let heads = check::heads(&program.name, &program.text, &program);
-    let head = heads.graphs.iter().find(|g| args.program.graph().is_none_or(|n| *n == g.name));
     let advice = || head.and_then(|head| fitting_dims(head, &data, &args.bind, &options.dims));
     let compiled =
         fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |_| {});
@@ -117,7 +132,14 @@ pub fn run(args: &Args) -> Outcome {
     let graph = compiled.program.name.clone();
     let trainer =
         Trainer::new(Arc::new(compiled.program), &device, data, args.train_options(&options));
-    let mut trainer = trainer.map_err(|error| advise(error.into(), advice))?;
+    let mut trainer = trainer.map_err(|error| match error {
+        fgi::Error::Layout { transposed: Some(_), .. } => error.into(),
+        _ => advise(error.into(), advice),
+    })?;
+    let conversions = trainer.conversions();
+    if !conversions.is_empty() {
+        render::note(&conversions.join("; "));
+    }
     if trainer.session().is_software_gpu() {
         render::note(&format!("{} runs on the processor", trainer.session().device_name()));
     }
@@ -300,6 +322,53 @@ fn fitting_dims(
         ));
     }
     None
+}
+
+/// Adds to `dims` what the samples say of the dimensions that the types of inputs name: those of fields with as
+/// many axes as their input, where all that is given agrees. How long streams are is left open where the program
+/// leaves it open.
+fn bind_dims(
+    head: &GraphHead,
+    data: &Dataset,
+    binds: &[(String, String)],
+    dims: &mut BTreeMap<String, i64>,
+) {
+    let fields = data.train.fields();
+    for input in &head.inputs {
+        let mut names: Vec<&str> = input.dims.iter().map(String::as_str).collect();
+        let batch = usize::from(input.is_stream);
+        if batch >= names.len() {
+            continue;
+        }
+        names.remove(batch);
+        let bound = binds.iter().find(|(name, _)| *name == input.name).map(|(_, field)| field);
+        let is_fit = |array: &&Array| {
+            let is_float = matches!(array.data, Data::F32(_) | Data::F64(_));
+            array.shape.len() == names.len() + 1 && !(input.is_i32 && is_float)
+        };
+        let mut fitting = fields.values().filter(is_fit);
+        let field = match fields.get(bound.unwrap_or(&input.name)) {
+            Some(field) => Some(field).filter(is_fit),
+            None => fitting.next().filter(|_| fitting.next().is_none()),
+        };
+        let Some(field) = field else { continue };
+        let sizes = || names.iter().zip(field.shape[1..].iter().map(|size| *size as i64));
+        if sizes().any(|(name, size)| dims.get(*name).is_some_and(|given| *given != size)) {
+            continue;
+        }
+        for (at, (name, size)) in sizes().enumerate() {
+            let is_open_time =
+                input.is_stream && at == 0 && head.dims.iter().all(|dim| dim.name != *name);
+            if head.has_dim(name) && !is_open_time {
+                dims.insert((*name).into(), size);
+            }
+        }
+    }
+}
+
+fn scale(text: &str) -> Result<(String, Scale), String> {
+    let (field, factor) = text.split_once('=').ok_or("expected FIELD=FACTOR")?;
+    Ok((field.into(), factor.parse()?))
 }
 
 fn bind(text: &str) -> Result<(String, String), String> {

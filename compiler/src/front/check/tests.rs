@@ -4,18 +4,11 @@ use crate::front::syntax::parse;
 use crate::ir::graph::interpret::{Tensor, Values, interpret, interpret_dual};
 use crate::ir::graph::{Bindings, Init, Op, verify};
 use crate::source::NoFiles;
-use crate::testing::assert_close;
+use crate::testing::{assert_close, graph};
 
 fn run(text: &str, dims: &[(&str, i64)]) -> Checked {
     let dims = dims.iter().map(|(name, value)| (name.to_string(), *value)).collect();
     check("test.fgi", text, &NoFiles, &Options { dims, ..Options::default() })
-}
-
-#[track_caller]
-fn graph(text: &str) -> Graph {
-    let checked = run(text, &[]);
-    assert_eq!(checked.diagnostics, [], "{text}");
-    verify(checked.graph.unwrap()).unwrap().into_inner()
 }
 
 /// The types of the outputs.

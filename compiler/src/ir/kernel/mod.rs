@@ -25,7 +25,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ir::graph::op::Signature;
-use crate::ir::graph::{Bindings, Dim, DimError, Elem, Input, Param, Pointwise, Reduction, Role};
+use crate::ir::graph::{
+    Bindings, Dim, DimError, Elem, Indexed, Input, Param, Pointwise, Reduction, Role,
+};
 use crate::source::Span;
 
 /// The number of a buffer.
@@ -101,6 +103,10 @@ pub struct Program {
     pub update: Vec<Kernel>,
     /// Sums and products may be rounded in another order than the program has them.
     pub fast_math: bool,
+    /// Of the graph as it was checked ([`crate::ir::fingerprint`]); 0 where that is not known.
+    pub fingerprint: u64,
+    /// The inputs that index an axis.
+    pub indexed: Vec<Indexed>,
 }
 
 /// The passes of a program, in the order in which a training step runs them.
