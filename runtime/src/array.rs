@@ -62,6 +62,12 @@ impl Array {
         Ok(Array { shape: self.shape.clone(), data })
     }
 
+    /// What [`Array::convert`] does to every number, `u8 as f32`, unless nothing.
+    pub fn conversion(&self, elem: Elem) -> Option<String> {
+        let (found, elem) = (self.data.type_name(), elem.name());
+        (found != elem).then(|| format!("{found} as {elem}"))
+    }
+
     /// Every element as an f64; booleans as 0 and 1.
     pub fn to_f64(&self) -> Vec<f64> {
         self.data.to_f64()

@@ -21,6 +21,9 @@ pub(crate) trait Backend: Send {
     /// Copies a buffer out.
     fn read(&mut self, buffer: BufferId) -> Result<Vec<u8>, Error>;
 
+    /// The first of these buffers of f32 with an element that is infinite or NaN, and that element.
+    fn not_finite(&mut self, buffers: &[BufferId]) -> Result<Option<(BufferId, f32)>, Error>;
+
     /// Runs passes after each other. What only these passes use need not be there afterwards. The
     /// device may still be at work when this returns.
     fn run(&mut self, passes: &[Pass]) -> Result<(), Error>;
@@ -37,6 +40,16 @@ pub(crate) trait Backend: Send {
         let name = self.device_name();
         Err(Error::Device(format!("{name} has no variants of a program to measure: use a GPU")))
     }
+}
+
+/// The first element that is infinite or NaN, of f32 as a device stores them.
+pub(crate) fn first_not_finite(bytes: &[u8]) -> Option<f32> {
+    let element = |word: &[u8; 4]| f32::from_le_bytes(*word);
+    // Without a way out in a block, it is done in vectors.
+    let is_bad =
+        |block: &&[[u8; 4]]| block.iter().fold(false, |bad, word| bad | !element(word).is_finite());
+    let block = bytes.as_chunks::<4>().0.chunks(1024).find(is_bad)?;
+    block.iter().map(element).find(|element| !element.is_finite())
 }
 
 /// The memory of a program on a device.

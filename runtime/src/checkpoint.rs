@@ -26,6 +26,9 @@ pub struct Checkpoint {
 pub struct Progress {
     /// The graph's name.
     pub graph: String,
+    /// The graph's fingerprint; unknown in checkpoints of earlier versions.
+    #[serde(default)]
+    pub program: Option<u64>,
     /// The optimiser's name.
     pub optimizer: String,
     /// Of the initial parameters and the order of samples.

@@ -401,12 +401,13 @@ impl Feed {
     pub fn conversions(&self, samples: &Samples) -> Vec<String> {
         let mut said = Vec::new();
         for Source { field, elem, scale, .. } in &self.sources {
-            let found = samples.fields[field].data.type_name();
-            let text = match scale {
-                Some(scale) => format!("{field}: {found} {scale}"),
-                None if found != elem.name() => format!("{field}: {found} as {}", elem.name()),
-                None => continue,
+            let array = &samples.fields[field];
+            let how = match scale {
+                Some(scale) => Some(format!("{} {scale}", array.data.type_name())),
+                None => array.conversion(*elem),
             };
+            let Some(how) = how else { continue };
+            let text = format!("{field}: {how}");
             if !said.contains(&text) {
                 said.push(text);
             }

@@ -134,7 +134,8 @@ impl Model {
 
     pub fn save(&mut self, path: &Path) -> Result<(), Error> {
         let graph = self.program.name.clone();
-        let progress = Progress { graph, step: self.steps, ..Progress::default() };
+        let program = Some(self.program.fingerprint);
+        let progress = Progress { graph, program, step: self.steps, ..Progress::default() };
         Checkpoint { params: self.session.params()?, progress }.save(path)
     }
 

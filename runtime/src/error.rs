@@ -107,14 +107,18 @@ pub enum Error {
         step: u64,
     },
     /// Training has lost its numbers.
-    #[error("the loss is {loss} at step {step} (epoch {epoch}); try a smaller --lr")]
+    #[error("{what} is {value} at step {step} (epoch {epoch}); {advice}")]
     Diverged {
+        /// The loss, a gradient or a parameter.
+        what: String,
         /// Infinite or no number.
-        loss: f32,
+        value: f32,
         /// From 1.
         step: u64,
         /// From 1.
         epoch: u64,
+        /// What may help.
+        advice: &'static str,
     },
 }
 

@@ -156,4 +156,4 @@ pub use file::{WriteSeek, write_whole};
 #[cfg(feature = "gpu")]
 pub use gpu::{AdapterChoice, AdapterInfo, AdapterKind, adapters};
 pub use session::Session;
-pub use trainer::{BatchReport, EpochReport, Schedule, Step, TrainOptions, Trainer};
+pub use trainer::{BatchReport, EpochReport, Schedule, Step, TrainOptions, Trainer, Whose};

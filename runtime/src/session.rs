@@ -219,6 +219,14 @@ impl Session {
         Ok(())
     }
 
+    /// The first of these buffers of f32 with an element that is infinite or NaN, and that element.
+    pub(crate) fn not_finite(
+        &mut self,
+        buffers: impl Iterator<Item = BufferId>,
+    ) -> Result<Option<(BufferId, f32)>, Error> {
+        self.backend.not_finite(&buffers.collect::<Vec<_>>())
+    }
+
     /// Waits until the device has done all that it was asked for.
     pub fn wait(&mut self) -> Result<(), Error> {
         self.backend.wait()

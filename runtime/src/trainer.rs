@@ -1,11 +1,12 @@
 //! Training: epochs of shuffled batches, and a test after each.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fgi_compiler::ir::graph::{Clock, Elem, Indexed, Role};
-use fgi_compiler::ir::kernel::{Pass, Program};
+use fgi_compiler::ir::kernel::{BufferId, BufferSource, Pass, Program};
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, STEP};
 
 use crate::bench::Tuning;
@@ -81,10 +82,22 @@ pub struct Trainer {
     options: TrainOptions,
     /// The input that holds the classes.
     label: Option<String>,
+    /// Gradients of parameters, and the parameters, by their buffers.
+    gradients: BTreeMap<BufferId, String>,
+    params: BTreeMap<BufferId, String>,
     progress: Progress,
     /// The order of the current epoch's samples.
     order: Vec<usize>,
     clock: Clockwork,
+}
+
+/// Which checkpoints [`Trainer::resume`] takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Those of the same program.
+    Own,
+    /// Those whose parameters have the same names and shapes.
+    Any,
 }
 
 /// What [`Trainer::step`] has done.
@@ -164,22 +177,42 @@ impl Trainer {
         feed.check(&data.test, &ranges)?;
         let progress = Progress {
             graph: program.name.clone(),
+            program: Some(program.fingerprint),
             optimizer: options.optimizer.clone(),
             seed: options.seed,
             batch: options.batch,
             ..Progress::default()
         };
         let label = label(&program);
+        let gradients = program.results.iter().filter(|(role, ..)| *role == Role::Gradient);
+        let gradients = gradients.map(|(_, path, buffer)| (*buffer, path.clone())).collect();
+        let params = program.buffer_ids().filter_map(|id| match program.buffer(id).source {
+            BufferSource::Param(at) => Some((id, program.params[at].path.clone())),
+            _ => None,
+        });
+        let params = params.collect();
         let mut session = Session::without_values(program, device)?;
         session.initialise(options.seed)?;
         let clock = Clockwork::start();
         let order = Vec::new();
-        Ok(Trainer { session, data, feed, options, label, progress, order, clock })
+        Ok(Trainer {
+            session,
+            data,
+            feed,
+            options,
+            label,
+            gradients,
+            params,
+            progress,
+            order,
+            clock,
+        })
     }
 
-    /// Goes on where a checkpoint was saved. It must be of the same program, optimiser, seed and
-    /// batch size.
-    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
+    /// Goes on where a checkpoint was saved. It must be of the same optimiser, seed and batch size, and
+    /// of the same program unless `whose` says otherwise. One that does not say of which program it is
+    /// must have the same parameters.
+    pub fn resume(&mut self, checkpoint: &Checkpoint, whose: Whose) -> Result<(), Error> {
         let (own, saved) = (&self.progress, &checkpoint.progress);
         let same = |what: &str, own: &dyn ToString, saved: &dyn ToString| {
             let (own, saved) = (own.to_string(), saved.to_string());
@@ -190,7 +223,16 @@ impl Trainer {
                 ))),
             }
         };
-        same("the graph", &own.graph, &saved.graph)?;
+        if whose == Whose::Own {
+            same("the graph", &own.graph, &saved.graph)?;
+            if saved.program.is_some() && saved.program != own.program {
+                return Err(Error::Data(
+                    "the checkpoint is of another program: the graph is not the same; --force goes on \
+                     nevertheless, if the parameters fit"
+                        .into(),
+                ));
+            }
+        }
         same("the optimiser", &own.optimizer, &saved.optimizer)?;
         same("the seed", &own.seed, &saved.seed)?;
         same("batches of", &own.batch, &saved.batch)?;
@@ -198,7 +240,8 @@ impl Trainer {
             return Err(Error::Data("the checkpoint was trained with more samples".into()));
         }
         self.session.set_params(&checkpoint.params)?;
-        self.progress = saved.clone();
+        let (graph, program) = (own.graph.clone(), own.program);
+        self.progress = Progress { graph, program, ..saved.clone() };
         self.order.clear();
         self.clock = Clockwork::start();
         Ok(())
@@ -296,11 +339,28 @@ impl Trainer {
         self.session.run_gradients()?;
         let (loss, correct) = self.outcome(&batch)?;
         if !loss.is_finite() {
-            let (step, epoch) = (self.progress.step, self.progress.epoch + 1);
-            return Err(Error::Diverged { loss, step, epoch });
+            let advice = match self.progress.step {
+                1 => "the data are finite, so the program makes it of its initial parameters",
+                _ => "try a smaller --lr",
+            };
+            return Err(self.not_finite("the loss".into(), loss, advice));
+        }
+        if let Some((bad, value)) = self.session.not_finite(self.gradients.keys().copied())? {
+            let advice = "`fgic check` warns of derivatives that are infinite or NaN";
+            let what = format!("the gradient of `{}`", self.gradients[&bad]);
+            return Err(self.not_finite(what, value, advice));
         }
         self.session.run(Pass::Update)?;
+        if let Some((bad, value)) = self.session.not_finite(self.params.keys().copied())? {
+            let what = format!("the parameter `{}`", self.params[&bad]);
+            return Err(self.not_finite(what, value, "try a smaller --lr"));
+        }
         Ok((loss, correct))
+    }
+
+    fn not_finite(&self, what: String, value: f32, advice: &'static str) -> Error {
+        let (step, epoch) = (self.progress.step, self.progress.epoch + 1);
+        Error::Diverged { what, value, step, epoch, advice }
     }
 
     fn set_inputs(&mut self, batch: &[(String, Array)]) -> Result<(), Error> {

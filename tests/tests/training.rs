@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fgi::data::{DataSource, Dataset};
-use fgi::{Device, Schedule, Step, TrainOptions, Trainer};
+use fgi::{Device, Schedule, Step, TrainOptions, Trainer, Whose};
 use fgi_compiler::middle::optimizer::Optimizer;
 use fgi_compiler::{Gradients, Options};
 use fgi_tests::{compiled, workspace};
@@ -59,7 +59,7 @@ fn a_trainer_that_resumes_goes_on_to_the_bit() {
     losses(&mut stopped, 4);
     let checkpoint = stopped.checkpoint().unwrap();
     let mut resumed = trainer(&Device::cpu());
-    resumed.resume(&checkpoint).unwrap();
+    resumed.resume(&checkpoint, Whose::Own).unwrap();
     assert_eq!(losses(&mut resumed, 3), expected[4..]);
     assert_eq!(resumed.checkpoint().unwrap(), whole.checkpoint().unwrap());
     while !matches!(whole.step().unwrap(), Step::Epoch(_)) {}

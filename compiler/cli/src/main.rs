@@ -8,6 +8,7 @@ mod optimizer;
 mod paper;
 mod program;
 mod render;
+mod warnings;
 
 use std::process::ExitCode;
 

@@ -23,6 +23,13 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}{text}", heading("note"));
 }
 
+/// Says how numbers of files become elements of a program, where they do.
+pub fn conversions(said: &[String]) {
+    if !said.is_empty() {
+        note(&said.join("; "));
+    }
+}
+
 /// `error: `, in colour where standard error shows it.
 pub fn heading(level: &str) -> String {
     match styled(&io::stderr()) {

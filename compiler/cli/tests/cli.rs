@@ -539,7 +539,26 @@ fn a_checkpoint_of_another_run_is_refused() {
     // A parameter more.
     write(&directory, "net.fgi", &NET.replace("let u =", "param b: [N] = zeros(); let u = b +"));
     let message = fails(&directory, &format!("{TRAIN} --resume a.st"), 3);
+    assert!(message.contains("a.st: the checkpoint is of another program"), "{message}");
+    let message = fails(&directory, &format!("{TRAIN} --resume a.st --force"), 3);
     assert!(message.contains("`h.b` is missing"), "{message}");
+    // The same parameters, but another threshold.
+    write(&directory, "net.fgi", &NET.replace("0.5", "0.25"));
+    let message = fails(&directory, &format!("{TRAIN} --resume a.st --epochs 2"), 3);
+    assert!(message.contains("of another program") && message.contains("--force"), "{message}");
+    let resume = format!("{TRAIN} --resume a.st --force --epochs 2 --checkpoint b.st");
+    done(&directory, &resume);
+    // It is a checkpoint of that program now.
+    done(&directory, &format!("{TRAIN} --resume b.st --epochs 3"));
+    fails(&directory, "train net.fgi --data data.npz --force", 2);
+    // The same program in another layout, from a checkpoint that says nothing of it.
+    write(&directory, "net.fgi", &NET.replace("let h      =", "/* neurons */ let h ="));
+    done(&directory, &format!("{TRAIN} --resume a.st --epochs 2"));
+    let mut old = Checkpoint::load(&directory.path().join("a.st")).unwrap();
+    old.progress.program = None;
+    old.save(&directory.path().join("old.st")).unwrap();
+    let (code, _, err) = run(&directory, &format!("{TRAIN} --resume old.st --epochs 2"));
+    assert!(code == 0 && err.contains("old.st does not say of which program it is"), "{err}");
 }
 
 #[test]
@@ -578,6 +597,79 @@ fn an_interrupt_saves_a_checkpoint_that_goes_on() {
     done(&directory, &format!("{train} --epochs {epochs} --checkpoint whole.st"));
     assert_eq!(bits(&directory.path().join("rest.st")), bits(&directory.path().join("whole.st")));
     assert_ne!(stopped, bits(&directory.path().join("rest.st")).0);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_overwrites_nothing() {
+    let directory = place();
+    write(&directory, "net.safetensors", "mine");
+    let mut command = fgic(&directory, &format!("{TRAIN} --json --epochs 1000000"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut String::new()).unwrap();
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    std::io::copy(&mut out, &mut std::io::sink()).unwrap();
+    let (code, _, err) = finished(child.wait_with_output().unwrap());
+    assert!(code == 130 && err.contains("--resume net-2.safetensors"), "{err}");
+    let files = ["data.npz", "net-2.safetensors", "net.fgi", "net.safetensors"];
+    assert_eq!(names(&directory), files);
+    assert_eq!(std::fs::read_to_string(directory.path().join("net.safetensors")).unwrap(), "mine");
+}
+
+/// The loss stays finite where w is below 0, but its derivative is that of a square root.
+const ROOT: &str = "\
+graph root(x: [B, 6]) -> (loss) {
+    param w: [] = constant(1);
+    let loss = mean(sum(x, axis = -1)) * 0 + w + bypass(0 * w, sqrt(w));
+}
+";
+
+#[test]
+fn a_gradient_without_value_stops_at_its_step() {
+    let directory = place();
+    write(&directory, "root.fgi", ROOT);
+    let train = "train root.fgi --data data.npz --bind x=x --batch 5 --optimizer sgd --lr 0.1 \
+                 --schedule constant --json --checkpoint a.st --allow W004";
+    let (code, out, err) = run(&directory, train);
+    assert_eq!((code, out.lines().count()), (3, 2), "{out}{err}");
+    assert!(err.contains("the gradient of `w` is NaN at step 11 (epoch 3); `fgic check`"), "{err}");
+    let last = Checkpoint::load(&directory.path().join("a.st")).unwrap();
+    assert_eq!(last.progress.epoch, 2);
+    assert!(last.params["w"].scalar().is_some_and(f32::is_finite), "{:?}", last.params);
+    // Adam's memory takes an infinite square, which stops the parameter without a sound.
+    let steep = ROOT.replace("bypass(0 * w, sqrt(w))", "1e30 * w");
+    write(&directory, "root.fgi", &steep);
+    let train = "train root.fgi --data data.npz --bind x=x --clip inf";
+    let message = fails(&directory, train, 3);
+    assert!(message.contains("the parameter `adam.v/w` is inf at step 1"), "{message}");
+}
+
+#[test]
+fn train_and_build_warn_as_check_does() {
+    let directory = place();
+    write(
+        &directory,
+        "dead.fgi",
+        &DEAD.replace("[N]", "[B, 6]").replace("param w: [B, 6]", "param w: [6]"),
+    );
+    npz::write(
+        &directory.path().join("data.npz"),
+        &arrays(["x", "y"].map(|name| (name, Array::new([24, 6], vec![0.5f32; 144])))),
+    )
+    .unwrap();
+    for command in
+        ["train dead.fgi --data data.npz --epochs 0", "build dead.fgi -o out --grad loss"]
+    {
+        let checked = run(&directory, "check dead.fgi").2;
+        let (code, _, err) = run(&directory, command);
+        assert!(code == 0 && err.contains("warning[W002]"), "{err}");
+        assert!(err.contains(&checked), "{err}");
+        let (code, _, err) = run(&directory, &format!("{command} --allow W001 --allow W002"));
+        assert!(code == 0 && !err.contains("warning"), "{err}");
+        let err = fails(&directory, &format!("{command} --deny warnings"), 1);
+        assert!(err.contains("error[W002]"), "{err}");
+    }
 }
 
 #[test]

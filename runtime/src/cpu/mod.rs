@@ -28,7 +28,7 @@ use fgi_compiler::target::cpu::plan::ring_buffers::short_windows;
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::backend::{Backend, Footprint};
+use crate::backend::{Backend, Footprint, first_not_finite};
 use bound_kernel::{Launch, Sizes};
 use denormals::FlushDenormals;
 #[cfg(feature = "object")]
@@ -255,6 +255,12 @@ impl Backend for CpuBackend {
 
     fn read(&mut self, buffer: BufferId) -> Result<Vec<u8>, Error> {
         Ok(self.buffers[buffer.0 as usize].bytes().to_vec())
+    }
+
+    fn not_finite(&mut self, buffers: &[BufferId]) -> Result<Option<(BufferId, f32)>, Error> {
+        let bad =
+            |id: &BufferId| Some((*id, first_not_finite(self.buffers[id.0 as usize].bytes())?));
+        Ok(buffers.iter().find_map(bad))
     }
 
     fn run(&mut self, passes: &[Pass]) -> Result<(), Error> {

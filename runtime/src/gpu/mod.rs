@@ -21,7 +21,7 @@ use fgi_compiler::target::gpu::{Group, Limits, Memory, Shader, Shaders, emit};
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::backend::{Backend, Footprint};
+use crate::backend::{Backend, Footprint, first_not_finite};
 use crate::bench::Tuning;
 pub use adapter::{AdapterChoice, AdapterInfo, AdapterKind, adapters};
 use cache::PipelineCache;
@@ -345,6 +345,32 @@ impl GpuBackend {
         })
     }
 
+    /// The bytes of buffers, one after the other.
+    fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<u8>, Error> {
+        let places = buffers.iter().map(|buffer| self.place(*buffer));
+        let places = places.collect::<Result<Vec<_>, _>>()?;
+        let size = places.iter().map(|(.., size)| size).sum();
+        if size == 0 {
+            return Ok(Vec::new());
+        }
+        let staging = self.checked("reading a buffer", || {
+            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            let staging = self.buffer("staging", size, usage);
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            let mut at = 0;
+            for (memory, offset, size) in places.into_iter().filter(|(.., size)| *size > 0) {
+                encoder.copy_buffer_to_buffer(memory, offset, &staging, at, size);
+                at += size;
+            }
+            self.queue.submit([encoder.finish()]);
+            staging.map_async(wgpu::MapMode::Read, .., |_| {});
+            staging
+        })?;
+        self.wait()?;
+        let view = staging.get_mapped_range(..).map_err(|error| self.error(&error.to_string()))?;
+        Ok(view.to_vec())
+    }
+
     /// Where a buffer is: the GPU buffer, the offset and the size in bytes.
     fn place(&self, buffer: BufferId) -> Result<(&wgpu::Buffer, u64, u64), Error> {
         let bound = self.bound()?;
@@ -495,22 +521,20 @@ impl Backend for GpuBackend {
     }
 
     fn read(&mut self, buffer: BufferId) -> Result<Vec<u8>, Error> {
-        let (memory, offset, size) = self.place(buffer)?;
-        if size == 0 {
-            return Ok(Vec::new());
+        self.read_all(&[buffer])
+    }
+
+    fn not_finite(&mut self, buffers: &[BufferId]) -> Result<Option<(BufferId, f32)>, Error> {
+        let bytes = self.read_all(buffers)?;
+        let mut rest = bytes.as_slice();
+        for id in buffers {
+            let (own, others) = rest.split_at(self.place(*id)?.2 as usize);
+            if let Some(value) = first_not_finite(own) {
+                return Ok(Some((*id, value)));
+            }
+            rest = others;
         }
-        let staging = self.checked("reading a buffer", || {
-            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-            let staging = self.buffer("staging", size, usage);
-            let mut encoder = self.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(memory, offset, &staging, 0, size);
-            self.queue.submit([encoder.finish()]);
-            staging.map_async(wgpu::MapMode::Read, .., |_| {});
-            staging
-        })?;
-        self.wait()?;
-        let view = staging.get_mapped_range(..).map_err(|error| self.error(&error.to_string()))?;
-        Ok(view.to_vec())
+        Ok(None)
     }
 
     fn run(&mut self, passes: &[Pass]) -> Result<(), Error> {

@@ -19,7 +19,7 @@ use fgi_compiler::{CompileError, Compiled, Gradients, Options, PASSES};
 use crate::failure::{Failure, Outcome};
 use crate::optimizer::{OptimizerArgs, OptimizerName};
 use crate::program::{NumericArgs, ProgramArgs, ProgramText};
-use crate::render;
+use crate::warnings::WarningArgs;
 
 /// Writes a program's shaders and their manifest, or prints a stage of the compiler
 #[derive(clap::Args)]
@@ -61,6 +61,8 @@ pub struct Args {
     /// Adds the parameters of this checkpoint (safetensors)
     #[arg(long, value_name = "FILE", requires = "output", conflicts_with = "seed")]
     checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    warnings: WarningArgs,
     /// Prints how long each pass took
     #[arg(long)]
     time_passes: bool,
@@ -122,6 +124,7 @@ pub fn run(args: &Args) -> Outcome {
     if args.emit == [Stage::Ast] && args.output.is_none() {
         return print_ast(&program);
     }
+    args.warnings.print(&program, &options)?;
     let mut times: Vec<(&str, Duration)> = Vec::new();
     let mut start = Instant::now();
     let compiled =
@@ -129,7 +132,6 @@ pub fn run(args: &Args) -> Outcome {
             times.push((pass, start.elapsed()));
             start = Instant::now();
         })?;
-    render::to_stderr(&compiled.sources, &compiled.warnings);
     for stage in &args.emit {
         print(*stage, &program, &compiled, &args.profile.1)?;
     }

@@ -1,13 +1,12 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use fgi_compiler::diagnostic::Severity;
 use fgi_compiler::front::check;
-use fgi_compiler::report::audit::{audit, warning_code};
 
 use crate::failure::{Failure, Outcome};
 use crate::program::{GraphArgs, ProgramArgs};
 use crate::render;
+use crate::warnings::WarningArgs;
 
 /// Reports all errors and warnings of programs, those of all their graphs
 ///
@@ -22,21 +21,11 @@ pub struct Args {
     files: Vec<PathBuf>,
     #[command(flatten)]
     taken: GraphArgs,
-    /// Silences warnings of this code (repeatable)
-    #[arg(long, value_name = "CODE", value_parser = warning_code)]
-    allow: Vec<&'static str>,
-    /// Makes warnings errors
-    #[arg(long, value_name = "warnings")]
-    deny: Option<Deny>,
+    #[command(flatten)]
+    warnings: WarningArgs,
     /// Prints one JSON object a line for each diagnostic
     #[arg(long)]
     json: bool,
-}
-
-/// What counts as an error.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Deny {
-    Warnings,
 }
 
 pub fn run(args: &Args) -> Outcome {
@@ -58,12 +47,7 @@ fn one(args: &Args, file: &Path) -> Outcome {
     let mut said = Vec::new();
     for options in program.of_each_graph(&text)? {
         let checked = check::check(&text.name, &text.text, &text, &options);
-        let mut warnings = audit(&checked).warnings;
-        warnings.retain(|warning| !args.allow.contains(&warning.code));
-        for mut diagnostic in checked.diagnostics.into_iter().chain(warnings) {
-            if args.deny.is_some() {
-                diagnostic.severity = Severity::Error;
-            }
+        for diagnostic in args.warnings.diagnostics(&checked) {
             if said.contains(&diagnostic) {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fgi::Device;
 use fgi::npz::{self, Arrays};
 use fgi_compiler::front::check;
-use fgi_compiler::ir::graph::Graph;
+use fgi_compiler::ir::graph::{Elem, Graph};
 use fgi_compiler::{Gradients, Options};
 
 use crate::failure::{Failure, Outcome};
@@ -121,8 +121,22 @@ pub fn run(args: &Args) -> Outcome {
     let checked = check::check(&program.name, &program.text, &program, &asked);
     render::to_stderr(&checked.sources, &checked.diagnostics);
     let graph = checked.graph.ok_or(Failure::Reported)?;
+    let conversions = conversions(&graph, &arrays);
     let results = device.evaluate(graph, &options, &arrays, args.seed)?;
+    if let EvalDevice::Device(_) = device {
+        render::conversions(&conversions);
+    }
     Ok(npz::write(&args.output, &results)?)
+}
+
+/// Which arrays become elements of another type on a device.
+fn conversions(graph: &Graph, arrays: &Arrays) -> Vec<String> {
+    let inputs = graph.inputs.iter().map(|input| (&input.name, input.ty.elem));
+    let params = graph.params.iter().map(|param| (&param.path, Elem::F32));
+    let said = inputs.chain(params).filter_map(|(name, elem)| {
+        Some(format!("{name}: {}", arrays.get(name)?.conversion(elem)?))
+    });
+    said.collect()
 }
 
 /// The dimensions of the command line, with those that the shapes of inputs decide.

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::ValueEnum;
 use fgi::checkpoint::Checkpoint;
 use fgi::data::{DataSource, Dataset, Scale};
-use fgi::{Array, BatchReport, Data, Device, EpochReport, Schedule, Step, TrainOptions, Trainer};
+use fgi::{
+    Array, BatchReport, Data, Device, EpochReport, Schedule, Step, TrainOptions, Trainer, Whose,
+};
 use fgi_compiler::front::check::{self, GraphHead};
 use fgi_compiler::{Gradients, Options};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -17,12 +19,13 @@ use crate::failure::{Failure, Outcome};
 use crate::optimizer::{OptimizerArgs, OptimizerName};
 use crate::program::{LimitArgs, NumericArgs, ProgramArgs};
 use crate::render;
+use crate::warnings::WarningArgs;
 
 /// Trains a program on data
 ///
 /// The program has an output `loss`, the mean over the batch; its other outputs are free. With an
 /// output `logits` of type `[B, C]` and one input of type `i32[B]` the accuracy is measured. Ctrl-C
-/// saves a checkpoint and ends; a second one ends at once.
+/// saves a checkpoint, to a new file if --checkpoint names none, and ends; a second one ends at once.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -77,9 +80,14 @@ pub struct Args {
     /// Where to save the parameters and all that --resume needs, after each epoch (safetensors)
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
-    /// Goes on where a checkpoint was saved, to the bit
+    /// Goes on where a checkpoint of the same program was saved, to the bit
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
+    /// Resumes a checkpoint of another program, too, if the parameters fit
+    #[arg(long, requires = "resume")]
+    force: bool,
+    #[command(flatten)]
+    warnings: WarningArgs,
     /// Prints one JSON object a line for each epoch
     #[arg(long)]
     json: bool,
@@ -123,10 +131,10 @@ pub fn run(args: &Args) -> Outcome {
         fast_math: args.numeric.fast_math,
     };
     let advice = || head.and_then(|head| fitting_dims(head, &data, &args.bind, &options.dims));
+    args.warnings.print(&program, &options).map_err(|error| advise(error, advice()))?;
     let compiled =
         fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |_| {});
     let compiled = compiled.map_err(|error| advise(error.into(), advice()))?;
-    render::to_stderr(&compiled.sources, &compiled.warnings);
     let device = args.limits.on(&args.device);
     let advice = advice();
     let graph = compiled.program.name.clone();
@@ -136,10 +144,7 @@ pub fn run(args: &Args) -> Outcome {
         fgi::Error::Layout { transposed: Some(_), .. } => error.into(),
         _ => advise(error.into(), advice),
     })?;
-    let conversions = trainer.conversions();
-    if !conversions.is_empty() {
-        render::note(&conversions.join("; "));
-    }
+    render::conversions(&trainer.conversions());
     if trainer.session().is_software_gpu() {
         render::note(&format!("{} runs on the processor", trainer.session().device_name()));
     }
@@ -148,9 +153,17 @@ pub fn run(args: &Args) -> Outcome {
         note_tuning(&graph, &tuning);
     }
     if let Some(path) = &args.resume {
+        let checkpoint = Checkpoint::load(path)?;
+        let whose = if args.force { Whose::Any } else { Whose::Own };
         trainer
-            .resume(&Checkpoint::load(path)?)
+            .resume(&checkpoint, whose)
             .map_err(|error| Failure::Run(format!("{}: {error}", path.display())))?;
+        if checkpoint.progress.program.is_none() {
+            let path = path.display();
+            render::note(&format!(
+                "{path} does not say of which program it is: only its parameters were compared"
+            ));
+        }
     }
     train(&mut trainer, args, &graph)
 }
@@ -162,8 +175,7 @@ fn train(trainer: &mut Trainer, args: &Args, graph: &str) -> Outcome {
     loop {
         if interrupted.load(Ordering::Relaxed) {
             bar.finish_and_clear();
-            let path =
-                args.checkpoint.clone().unwrap_or_else(|| format!("{graph}.safetensors").into());
+            let path = args.checkpoint.clone().unwrap_or_else(|| unused_name(graph));
             trainer.save(&path)?;
             let path = path.display();
             render::note(&format!("interrupted; `--resume {path}` goes on from here"));
@@ -193,6 +205,19 @@ fn train(trainer: &mut Trainer, args: &Args, graph: &str) -> Outcome {
         }
         _ => Ok(()),
     }
+}
+
+/// `GRAPH.safetensors`, or with a number where there is such a file: what was not named is not overwritten.
+fn unused_name(graph: &str) -> PathBuf {
+    let name = |number: u32| match number {
+        1 => PathBuf::from(format!("{graph}.safetensors")),
+        _ => PathBuf::from(format!("{graph}-{number}.safetensors")),
+    };
+    let mut number = 1;
+    while name(number).symlink_metadata().is_ok() {
+        number += 1;
+    }
+    name(number)
 }
 
 fn print(report: &EpochReport, args: &Args) -> Outcome {
