@@ -145,7 +145,8 @@ impl Optimizer {
 }
 
 /// The graph with the updates of every parameter that has a gradient, and of the optimiser's memory,
-/// as roots of [`Role::Update`]. A parameter with bounds is put back between them. With `clip` the
+/// as roots of [`Role::Update`]. A parameter that the loss does not depend on has none: it is left
+/// alone, without decay and without memory. A parameter with bounds is put back between them. With `clip` the
 /// gradients are made shorter where their common norm is longer than that.
 pub fn attach(
     graph: &Graph,
@@ -155,6 +156,7 @@ pub fn attach(
     let mut graph = graph.clone();
     let trained: Vec<(usize, NodeId)> = (0..graph.params.len())
         .filter_map(|at| Some((at, graph.root(Role::Gradient, &graph.params[at].path)?)))
+        .filter(|(_, gradient)| graph.as_number(*gradient) != Some(0.0))
         .collect();
     let mut builder = Builder::new(&mut graph);
     let factor = clip.and_then(|limit| clip_factor(&mut builder, &trained, limit));
@@ -397,6 +399,33 @@ mod tests {
             for (a, b) in found.iter().flatten().zip(trace.iter().flatten()) {
                 assert!((a - b).abs() < 1e-6, "{limit}: {found:?} {trace:?}");
             }
+        }
+    }
+
+    /// What the loss does not reach, or only through a stop, has no gradient: no decay, no memory.
+    #[test]
+    fn what_the_loss_does_not_reach_is_left_alone() {
+        let text = "graph g(x: [2]) -> (loss, other) {
+            param p: [2] = constant(0.5);
+            param q: []  = constant(0.5);
+            param r: [2] = constant(0.5);
+            let other = sum(r * x);
+            let loss  = sum(p * x) * sg(q) + sum(step(q + x));
+        }";
+        let (beta1, beta2, eps, weight_decay) = (0.9, 0.999, 1e-8, 0.1);
+        for optimizer in [
+            Optimizer::Sgd { momentum: 0.9, weight_decay },
+            Optimizer::AdamW { beta1, beta2, eps, weight_decay },
+            Optimizer::AmsGrad { beta1, beta2, eps, weight_decay },
+        ] {
+            let gradients = Some(Gradients { output: "loss".into(), wrt: None });
+            let options = Options { gradients, optimizer: Some(optimizer), ..Options::default() };
+            let compiled = compile("test.fgi", text, &NoFiles, &options, &mut |_| {}).ok().unwrap();
+            let (_, graph) = compiled.graphs.last().unwrap();
+            let updated: Vec<_> =
+                graph.roots.iter().filter(|root| root.role == Role::Update).collect();
+            assert!(updated.iter().all(|root| root.name.ends_with('p')), "{updated:?}");
+            assert_eq!(updated.len(), 1 + optimizer.memory().len());
         }
     }
 

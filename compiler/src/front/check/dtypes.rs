@@ -93,6 +93,10 @@ impl Elements {
         let here = Here { terms, shapes, id };
         match &term.kind {
             Kind::Map(op) => self.check_map(here, op.row().signature, args),
+            Kind::If => match terms.taken(id) {
+                Some(branch) => self.same(here, &[branch], Some(id)),
+                None => self.check_map(here, Signature::Choice, args),
+            },
             Kind::Sg | Kind::Prev | Kind::Concat(_) => self.same(here, args, Some(id)),
             Kind::Transpose
             | Kind::Permute(_)

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::modules::{DefId, ModuleId, Modules, PRELUDE, Unresolved};
 use super::term::{
-    BindingDecl, Frame, FrameId, InputDecl, Kind, ParamDecl, Program, Static, Term, TermId, Terms,
-    VarId, VarSource,
+    BindingDecl, Choice, Frame, FrameId, InputDecl, Kind, ParamDecl, Program, Static, Term, TermId,
+    Terms, VarId, VarSource,
 };
 use super::{builtins, report};
 use crate::diagnostic::Diagnostic;
@@ -647,10 +647,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             ExprKind::Unary(op, inner) => self.unary(scope, *op, inner, expr.span),
             ExprKind::Binary(..) => self.binary(scope, expr),
             ExprKind::If { condition, then, otherwise } => {
-                let args = [condition, then, otherwise].map(|part| self.term(scope, part));
-                let kind = Kind::Map(Pointwise::Select);
-                let places = [condition, then, otherwise].map(|part| part.span);
-                Value::Term(self.push_at(scope, kind, args.to_vec(), places.to_vec(), expr.span))
+                Value::Term(self.choice(scope, [condition, then, otherwise], expr.span))
             }
             ExprKind::Call { callee, dims, arguments } => {
                 self.call(scope, &Call { callee, dims, arguments, span: expr.span }, name)
@@ -665,6 +662,23 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         };
         self.depth -= 1;
         value
+    }
+
+    /// Both branches, for the errors in them and the calls that are numbered.
+    fn choice(&mut self, scope: &mut Scope, parts: [&Expr; 3], span: Span) -> TermId {
+        let mut ends = [0; 3];
+        let mut args = Vec::new();
+        for (part, end) in parts.into_iter().zip(&mut ends) {
+            args.push(self.term(scope, part));
+            *end = self.program.terms.len() as u32;
+        }
+        let places = parts.iter().map(|part| part.span).collect();
+        let term = self.push_at(scope, Kind::If, args, places, span);
+        if !self.is_full {
+            let branches = [ends[0]..ends[1], ends[1]..ends[2]];
+            self.program.choices.push(Choice { term, branches });
+        }
+        term
     }
 
     fn report_depth(&mut self, span: Span) {

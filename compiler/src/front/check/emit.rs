@@ -130,6 +130,11 @@ impl<'a> Emitter<'a, '_> {
             | Kind::Slice { .. }
             | Kind::Pad(_)
             | Kind::OneHot => &term.args[..1],
+            Kind::If => match self.program.terms.taken(id) {
+                Some(branch) if branch == term.args[1] => &term.args[1..2],
+                Some(_) => &term.args[2..],
+                None => &term.args,
+            },
             _ => &term.args,
         }
     }
@@ -193,6 +198,10 @@ impl<'a> Emitter<'a, '_> {
             Kind::Param(index) => self.push(id, Op::Param(*index), vec![]),
             Kind::TimeIndex => self.push(id, Op::TimeIndex, vec![]),
             Kind::Map(op) => self.map(id, *op, args, &ty.dims),
+            Kind::If => match args {
+                [taken] => Ok(*taken),
+                _ => self.map(id, Pointwise::Select, args, &ty.dims),
+            },
             Kind::Sg => self.push(id, Op::Sg, args.to_vec()),
             Kind::Forward | Kind::Typed(_) => Ok(args[0]),
             Kind::Prev => self.prev(id, args, ty),

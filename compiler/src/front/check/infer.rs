@@ -53,6 +53,7 @@ pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
     let mut shapes =
         Shapes { shapes: vec![None; graph.terms.len()], streams: vec![false; graph.terms.len()] };
     settle(graph, &inputs, &mut shapes);
+    let left_out = graph.leave_out();
     let elements = Elements::new(&graph.terms, &graph.inputs);
     let mut checker = Checker {
         terms: &graph.terms,
@@ -64,6 +65,7 @@ pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
         sized,
         has_time: graph.time.is_some(),
         tainted: vec![false; graph.terms.len()],
+        left_out,
         timeless: false,
         problems: Vec::new(),
     };
@@ -183,6 +185,7 @@ fn is_stream(terms: &Terms, inputs: &[InputDecl], shapes: &Shapes, id: TermId) -
         Kind::OverTime(_) => false,
         // The dimensions are static.
         Kind::Typed(_) => term.args.first().is_some_and(|x| shapes.is_stream(*x)),
+        Kind::If if let Some(branch) = terms.taken(id) => shapes.is_stream(branch),
         _ => term.args.iter().any(|arg| shapes.is_stream(*arg)),
     }
 }
@@ -199,6 +202,8 @@ struct Checker<'a> {
     has_time: bool,
     /// Terms with an error in what they depend on, which is reported.
     tainted: Vec<bool>,
+    /// Terms of branches that are decided against.
+    left_out: Vec<bool>,
     /// Whether it is reported that the graph has no streams.
     timeless: bool,
     problems: Vec<Diagnostic>,
@@ -209,6 +214,8 @@ impl Checker<'_> {
         for id in self.terms.ids() {
             if self.depends_on_taint(id) {
                 self.taint(id);
+            } else if self.left_out[id.0 as usize] {
+                continue;
             } else if let Err(problem) = self.check(id) {
                 self.report(*problem, self.terms[id].frame);
                 self.taint(id);
@@ -216,6 +223,7 @@ impl Checker<'_> {
         }
         for id in self.terms.ids() {
             if !self.is_tainted(id)
+                && !self.left_out[id.0 as usize]
                 && let Err(problem) = self.elements.check_literal(self.terms, id)
             {
                 self.report(*problem, self.terms[id].frame);
@@ -258,6 +266,10 @@ impl Checker<'_> {
                 .decls
                 .get(*index)
                 .is_some_and(|param| param.dims.iter().any(|dim| self.is_tainted(*dim))),
+            Kind::If => match self.terms.taken(id) {
+                Some(branch) => self.is_tainted(branch),
+                None => term.args.iter().any(|arg| self.is_tainted(*arg)),
+            },
             _ => term.args.iter().any(|arg| self.is_tainted(*arg)),
         }
     }
@@ -386,7 +398,7 @@ impl Checker<'_> {
         let is_unknown = |id: &TermId| {
             let shape = self.shapes.of(*id);
             let is_known = shape.as_ref().is_some_and(|dims| dims.iter().all(Option::is_some));
-            !is_known && !self.is_tainted(*id)
+            !is_known && !self.is_tainted(*id) && !self.left_out[id.0 as usize]
         };
         let is_forward = |id: &TermId| self.terms[*id].kind == Kind::Forward;
         let first = self.terms.ids().find(|id| is_unknown(id) && !is_forward(id));

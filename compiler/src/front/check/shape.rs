@@ -108,6 +108,11 @@ impl Rules<'_> {
             // Their dimensions are terms that only the instance knows: see `infer`.
             Kind::Param(_) => None,
             Kind::Map(_) => self.broadcast_operands(id)?,
+            Kind::If => match (self.terms.taken(id), self.terms.known(args[0])) {
+                (Some(branch), _) => self.shapes.of(branch).clone(),
+                (None, None) => None,
+                (None, Some(_)) => self.broadcast_operands(id)?,
+            },
             Kind::Sg | Kind::OverTime(_) => self.shapes.of(args[0]).clone(),
             Kind::Forward => args.first().and_then(|target| self.shapes.of(*target).clone()),
             // A state may be as large as its first value only. `check_init` compares.
@@ -720,6 +725,7 @@ pub fn spelling(kind: &Kind) -> String {
             Pointwise::Select => "if",
             op => op.row().name,
         },
+        Kind::If => "if",
         Kind::MatMul => "@",
         Kind::Sg => "sg",
         Kind::Prev => "prev",

@@ -5,10 +5,11 @@
 //! mentioned inside `prev` before its definition.
 
 use std::collections::BTreeMap;
-use std::ops::Index;
+use std::ops::{Index, Range};
 use std::sync::Arc;
 
 use crate::front::syntax::ast::Name;
+use crate::ir::graph::op::Signature;
 use crate::ir::graph::{Dim, Elem, Pointwise, Reduction, Symbol};
 use crate::source::Span;
 
@@ -53,6 +54,8 @@ pub enum Kind {
     TimeIndex,
     TimeSteps,
     Map(Pointwise),
+    /// A choice. One that is decided when compiling is the branch taken: see [`Terms::taken`].
+    If,
     Sg,
     /// The binding that is its operand, or [`Kind::Error`] as long as it has none.
     Forward,
@@ -115,6 +118,13 @@ pub struct Program {
     pub dims: BTreeMap<String, Dim>,
     pub outputs: Vec<(Name, TermId)>,
     pub bindings: Vec<BindingDecl>,
+    pub choices: Vec<Choice>,
+}
+
+/// The terms that the branches of a [`Kind::If`] are made of.
+pub struct Choice {
+    pub term: TermId,
+    pub branches: [Range<u32>; 2],
 }
 
 impl Program {
@@ -127,7 +137,37 @@ impl Program {
             dims: BTreeMap::new(),
             outputs: Vec::new(),
             bindings: Vec::new(),
+            choices: Vec::new(),
         }
+    }
+
+    /// Takes the parameters and bindings of the branches that are decided against out of the program;
+    /// which terms are theirs.
+    pub fn leave_out(&mut self) -> Vec<bool> {
+        let mut left_out = vec![false; self.terms.len()];
+        for Choice { term, branches } in &self.choices {
+            let Some(taken) = self.terms.taken(*term) else { continue };
+            let [.., otherwise] = self.terms[*term].args[..] else { continue };
+            let [then, other] = branches.clone();
+            let others = if taken == otherwise { then } else { other };
+            others.for_each(|id| left_out[id as usize] = true);
+        }
+        let mut is_kept = vec![false; self.params.len()];
+        for id in self.terms.ids().filter(|id| !left_out[id.0 as usize]) {
+            if let Kind::Param(index) = self.terms[id].kind {
+                is_kept[index] = true;
+            }
+        }
+        let place = |index: usize| is_kept[..index].iter().filter(|kept| **kept).count();
+        for id in self.terms.ids() {
+            if let Kind::Param(index) = &mut self.terms.get_mut(id).kind {
+                *index = place(*index);
+            }
+        }
+        let mut kept = is_kept.iter();
+        self.params.retain(|_| kept.next().is_some_and(|kept| *kept));
+        self.bindings.retain(|binding| !left_out[binding.term.0 as usize]);
+        left_out
     }
 
     /// A place, and the calls around it from the inside out.
@@ -298,6 +338,15 @@ impl Terms {
         self.statics[id.0 as usize].as_ref()
     }
 
+    /// The branch of an `if` whose condition is known.
+    pub fn taken(&self, id: TermId) -> Option<TermId> {
+        let Term { kind: Kind::If, args, .. } = &self[id] else { return None };
+        match self.known(args[0]) {
+            Some(Static::Bool(condition)) => Some(args[if *condition { 1 } else { 2 }]),
+            _ => None,
+        }
+    }
+
     pub fn learn(&mut self, id: TermId, value: Static) {
         self.statics[id.0 as usize] = Some(value);
     }
@@ -327,12 +376,21 @@ impl Terms {
                 if args.contains(&Some(&Static::Broken)) {
                     return Some(Static::Broken);
                 }
-                if args.iter().any(|arg| matches!(arg, Some(Static::Never | Static::Bool(_)))) {
+                let is_logic = op.row().signature == Signature::Logic;
+                let is_tensor = |arg: &Option<&Static>| match arg {
+                    Some(Static::Bool(_)) => !is_logic,
+                    arg => matches!(arg, Some(Static::Never)),
+                };
+                if args.iter().any(is_tensor) {
                     return Some(Static::Never);
                 }
                 let args: Option<Vec<&Static>> = args.into_iter().collect();
                 Some(arithmetic(*op, &args?))
             }
+            Kind::If => match self.taken(id) {
+                Some(branch) => self.known(branch).cloned(),
+                None => self.known(term.args[0]).cloned(),
+            },
             Kind::Typed(_) if term.args.len() == 1 => self.known(term.args[0]).cloned(),
             // Its dimensions may be of interest, its value is a tensor's.
             _ => Some(Static::Never),
@@ -386,6 +444,7 @@ fn arithmetic(op: Pointwise, args: &[&Static]) -> Static {
                 return symbol.map_or(Static::Never, Static::Needs);
             }
             Static::Needs(symbol) => return Static::Needs(symbol.clone()),
+            Static::Bool(value) => numbers.push(f64::from(u8::from(*value))),
             arg => match arg.number() {
                 Some(value) => numbers.push(value),
                 None => return Static::Never,
@@ -393,10 +452,13 @@ fn arithmetic(op: Pointwise, args: &[&Static]) -> Static {
         }
     }
     let row = op.row();
-    if row.signature == crate::ir::graph::op::Signature::Compare || numbers.len() != row.arity {
+    if numbers.len() != row.arity {
         return Static::Never;
     }
     let value = (row.value)(&numbers);
+    if row.is_boolean() {
+        return Static::Bool(value != 0.0);
+    }
     number_of(value, args.iter().all(|arg| matches!(arg, Static::Dim(_))))
 }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::front::syntax::ast::{Argument, DimArgument};
 use crate::front::syntax::parse;
 use crate::ir::graph::interpret::{Tensor, Values, interpret, interpret_dual};
-use crate::ir::graph::{Bindings, Init, Op, verify};
+use crate::ir::graph::{Bindings, Init, Op, Role, verify};
 use crate::source::NoFiles;
 use crate::testing::{assert_close, graph};
 
@@ -621,4 +621,28 @@ impl Xorshift {
         self.0 ^= self.0 << 17;
         (self.0 % limit.max(1) as u64) as usize
     }
+}
+
+/// An `if` that is decided when compiling is the branch taken: the other is no part of the program,
+/// whatever its type, but counts where calls are numbered.
+#[test]
+fn a_decided_choice_leaves_the_other_branch_out() {
+    let text = "
+        const DEEP = 2;
+        layer dense[N](x: [B, K]) { param w: [K, N] = zeros(); x @ w }
+        layer pick[N](x: [B, K], depth) {
+            let a = if depth > 1 && K == 4 then dense[N](x) else dense[7](x);
+            let b = if !(N < 3) then dense[3](a) + reshape(x, [B, 999]) else a;
+            if K != 4 then dense[1](b) else b
+        }
+        graph g[M = 5](x: [B, 4], y: [B, 6]) -> (p, q, r) {
+            let p = pick[2](x, DEEP);
+            let q = if M >= 3 then argmax(y) else pick[9](y, 1);
+            let r = if B > 3 then dense[2](y) else dense[2](2 * y);
+        }";
+    let graph = graph(text);
+    let paths: Vec<_> = graph.params.iter().map(|param| param.path.as_str()).collect();
+    assert_eq!(paths, ["p.dense_1.w", "dense_1.w", "dense_2.w"]);
+    let q = graph.ty(graph.root(Role::Output, "q").unwrap());
+    assert_eq!(format!("{q}"), "i32[B]");
 }
