@@ -8,6 +8,8 @@
 //! Every value has a bound on its magnitude; what grows beyond `LARGE` passes through tanh. So
 //! programs stay finite however long they run.
 
+mod elements;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -107,6 +109,9 @@ impl Recipe {
         body.know("y", &["B", &features], false, 2.0);
         body.know("s", &[], false, 2.0);
         body.labels = true;
+        let dims = vec!["B".to_string()];
+        let bound = LABELS as f64;
+        body.integers.push(Value { text: "label".into(), dims, stream: false, bound });
         for (number, layer) in self.layers.iter().enumerate() {
             body.call(number, layer.returns, 0, layer.width);
         }
@@ -201,6 +206,8 @@ impl Value {
 /// A body of a layer or graph in the making.
 struct Body<'a> {
     values: Vec<Value>,
+    integers: Vec<Value>,
+    conditions: Vec<Value>,
     params: Vec<String>,
     lets: Vec<String>,
     /// The names of the bindings.
@@ -215,7 +222,8 @@ impl<'a> Body<'a> {
     fn new(lines: &[Line], layers: &'a [u8]) -> Body<'a> {
         let (values, lets) = (Vec::new(), Vec::with_capacity(lines.len()));
         let (params, names) = (Vec::new(), Vec::new());
-        Body { values, params, lets, names, layers, labels: false }
+        let (integers, conditions) = (Vec::new(), Vec::new());
+        Body { values, integers, conditions, params, lets, names, layers, labels: false }
     }
 
     /// Parameters, then bindings, a line each.
@@ -246,8 +254,7 @@ impl<'a> Body<'a> {
     }
 
     fn pick(&self, choice: u8, fits: impl Fn(&Value) -> bool) -> Option<Value> {
-        let fitting: Vec<_> = self.values.iter().filter(|value| fits(value)).collect();
-        (!fitting.is_empty()).then(|| fitting[usize::from(choice) % fitting.len()].clone())
+        pick(&self.values, choice, fits)
     }
 
     /// Adds what a line says, or nothing where no operand fits.
@@ -268,6 +275,11 @@ impl<'a> Body<'a> {
             Body::product,
             Body::correlation,
             Body::correlation,
+            Body::integer,
+            Body::condition,
+            Body::converted,
+            Body::integer,
+            Body::converted,
         ];
         operations[usize::from(line.operation) % operations.len()](self, line);
     }
@@ -556,11 +568,17 @@ impl<'a> Body<'a> {
         }
         if line.option.is_multiple_of(2) {
             let table = self.param(&["3", "3"]);
-            self.define(format!("gather({table}, label)"), &["B", "3"], false, 2.0);
+            let index = if line.operands[0].is_multiple_of(2) { "label" } else { "label - 3" };
+            self.define(format!("gather({table}, {index})"), &["B", "3"], false, 2.0);
         } else {
             self.define(format!("one_hot(label, {LABELS})"), &["B", "3"], false, 1.0);
         }
     }
+}
+
+fn pick(among: &[Value], choice: u8, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+    let fitting: Vec<_> = among.iter().filter(|value| fits(value)).collect();
+    (!fitting.is_empty()).then(|| fitting[usize::from(choice) % fitting.len()].clone())
 }
 
 fn fill(text: &str, p: &str, q: &str) -> String {
