@@ -31,5 +31,5 @@ mod testing;
 
 pub use driver::{
     CompileError, Compiled, CompilerPass, Gradients, Options, PASSES, compile, compile_graph,
-    differentiate,
+    differentiate, target_passes,
 };

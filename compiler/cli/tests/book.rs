@@ -143,9 +143,9 @@ fn the_index_lists_every_code() {
     assert_eq!(found.replace("\n\n", "\n"), expected.concat(), "in book/src/errors.md");
 }
 
-/// The tables of stages and passes are those of the help, which are those of the code.
+/// The table of forms and the passes of targets are those of the help, which are those of the code.
 #[test]
-fn stages_and_passes_are_those_of_the_compiler() {
+fn forms_and_passes_are_those_of_the_compiler() {
     let directory = tempfile::tempdir().unwrap();
     let (help, _) = fgic(&["build", "--help"], directory.path());
     let lines = |after: &str, pick: fn(&str) -> Option<(&str, &str)>| -> Vec<String> {
@@ -153,12 +153,12 @@ fn stages_and_passes_are_those_of_the_compiler() {
         let rows = rest.lines().skip(1).map_while(|line| pick(line.trim()));
         rows.map(|(name, about)| format!("| `{name}` | {} |", about.trim())).collect()
     };
-    let stages = lines("Possible values:", |line| line.strip_prefix("- ")?.split_once(':'));
-    let passes = lines("Passes from graph to graph:", |line| line.split_once(' '));
-    assert!(stages.len() >= 8 && passes.len() >= 4, "{help}");
+    let forms = lines("Possible values:", |line| line.strip_prefix("- ")?.split_once(':'));
+    let passes = lines("Passes after `lower`, for each target:", |line| line.split_once(' '));
+    assert!(forms.len() >= 12 && passes.len() == 3, "{help}");
     let page = std::fs::read_to_string(workspace().join("book/src/how-it-works.md")).unwrap();
     let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
-    assert_eq!(rows, [stages, passes].concat());
+    assert_eq!(rows, [forms, passes].concat());
 }
 
 /// The tables of laws are made of the compiler's own.

@@ -1,15 +1,20 @@
 //! The whole way from text to kernels: the list of passes, and what runs them.
 
+mod passes;
+
+pub use passes::{CompilerPass, PASSES, target_passes};
+
 use std::collections::BTreeMap;
 
 use crate::diagnostic::Diagnostic;
 use crate::front::check;
 use crate::ir::graph::{Dim, Graph, Indexed, Violation, verify};
 use crate::ir::{fingerprint, kernel};
-use crate::middle::optimizer::{self, Optimizer, OptimizerError};
-use crate::middle::schedule::{Schedule, schedule};
-use crate::middle::{autodiff, lower, simplify, surrogate};
+use crate::middle::optimizer::{Optimizer, OptimizerError};
+use crate::middle::schedule::Schedule;
+use crate::middle::{autodiff, surrogate};
 use crate::source::{Loader, Sources};
+use passes::Run;
 
 /// What to compile of a program, and how.
 #[derive(Clone, Debug, Default)]
@@ -36,56 +41,6 @@ pub struct Gradients {
     /// Parameters by path and inputs by name; all parameters if not given.
     pub wrt: Option<Vec<String>>,
 }
-
-/// A step from graph to graph. The graph is verified after each.
-pub struct CompilerPass {
-    /// In one word: what `--emit` takes.
-    pub name: &'static str,
-    /// What it does, in a sentence.
-    pub about: &'static str,
-    run: fn(&Graph, &Options) -> Result<Passed, CompileError>,
-}
-
-/// What a pass makes, and what the calculus says of its search.
-type Passed = (Graph, Option<surrogate::Report>);
-
-/// The steps between the checked program and the schedule, in their order.
-pub const PASSES: [CompilerPass; 5] = [
-    CompilerPass {
-        name: "calculus",
-        about: "Every surrogate, however spelt, becomes one bypass node.",
-        run: |graph, _| {
-            let (graph, report) = surrogate::simplify(graph);
-            Ok((graph, Some(report)))
-        },
-    },
-    CompilerPass {
-        name: "autodiff",
-        about: "The gradients are appended, with the backward pass through time.",
-        run: |graph, options| Ok((differentiate(graph, options.gradients.as_ref())?, None)),
-    },
-    CompilerPass {
-        name: "erase",
-        about: "What only served derivatives is gone; sg(x) is x.",
-        run: |graph, _| Ok((autodiff::erase(graph.clone()), None)),
-    },
-    CompilerPass {
-        name: "joint",
-        about: "Values and gradients are simplified together and share what they can.",
-        run: |graph, options| {
-            let (graph, report) = simplify::simplify(graph, options.fast_math);
-            Ok((graph, Some(report)))
-        },
-    },
-    CompilerPass {
-        name: "optimizer",
-        about: "The updates of parameters are appended.",
-        run: |graph, options| match &options.optimizer {
-            Some(optimizer) => Ok((optimizer::attach(graph, optimizer, options.clip)?, None)),
-            None => Ok((graph.compact(), None)),
-        },
-    },
-];
 
 /// A compiled program with its forms on the way.
 pub struct Compiled {
@@ -158,27 +113,45 @@ pub fn compile_graph(
     options: &Options,
     after: &mut dyn FnMut(&'static str),
 ) -> Result<Compiled, CompileError> {
-    let mut graphs = vec![("check", verified("check", graph)?)];
+    let mut forms =
+        Forms { graphs: vec![("check", verified("check", graph)?)], ..Forms::default() };
     after("check");
-    let mut reports = Vec::new();
     for pass in &PASSES {
-        let (_, graph) = &graphs[graphs.len() - 1];
-        let (made, report) = (pass.run)(graph, options)?;
-        reports.extend(report.map(|report| (pass.name, report)));
-        graphs.push((pass.name, verified(pass.name, made)?));
+        forms.run(pass, options)?;
         after(pass.name);
     }
-    let (_, graph) = &graphs[graphs.len() - 1];
-    let schedule = schedule(graph);
-    after("schedule");
-    let mut program = lower::lower(&schedule);
+    let Forms { graphs, reports, schedule, mut program } = forms;
     program.fast_math = options.fast_math;
     let (_, written) = &graphs[0];
     program.fingerprint = fingerprint::of_graph(written);
     program.indexed = Indexed::inputs(written);
-    after("lower");
     let (sources, warnings, dims) = (Sources::default(), Vec::new(), BTreeMap::new());
     Ok(Compiled { sources, warnings, dims, graphs, reports, schedule, program })
+}
+
+/// What has been made on the way so far.
+#[derive(Default)]
+struct Forms {
+    graphs: Vec<(&'static str, Graph)>,
+    reports: Vec<(&'static str, surrogate::Report)>,
+    schedule: Schedule,
+    program: kernel::Program,
+}
+
+impl Forms {
+    fn run(&mut self, pass: &CompilerPass, options: &Options) -> Result<(), CompileError> {
+        let (_, graph) = &self.graphs[self.graphs.len() - 1];
+        match &pass.run {
+            Run::Graph(run) => {
+                let (made, report) = run(graph, options)?;
+                self.reports.extend(report.map(|report| (pass.name, report)));
+                self.graphs.push((pass.name, verified(pass.name, made)?));
+            }
+            Run::Schedule(run) => self.schedule = run(graph),
+            Run::Kernels(run) => self.program = run(&self.schedule),
+        }
+        Ok(())
+    }
 }
 
 /// The graph with the gradients that are asked for.

@@ -22,9 +22,8 @@ use std::sync::Arc;
 use fgi_compiler::ir::graph::{Bindings, Dim};
 use fgi_compiler::ir::kernel::{BufferId, BufferSource, Pass, Program};
 use fgi_compiler::target::cpu::native::Products;
-use fgi_compiler::target::cpu::plan::batch_tiles::{self, Step, batch, split};
-use fgi_compiler::target::cpu::plan::bit_packing::pack;
-use fgi_compiler::target::cpu::plan::ring_buffers::short_windows;
+use fgi_compiler::target::cpu::plan::batch_tiles::{Step, batch};
+use fgi_compiler::target::cpu::plan::{IN_ORDER, Plan, PlanPass, TILED};
 use rayon::prelude::*;
 
 use crate::Error;
@@ -82,14 +81,12 @@ impl CpuBackend {
         threads: Option<usize>,
         multiplied: Products,
     ) -> Result<CpuBackend, Error> {
-        let (program, windows) = match multiplied {
-            Products::Called => {
-                let program = pack(&split(&program));
-                let windows = batch_tiles::windows(&program);
-                (Arc::new(program), windows)
-            }
-            Products::Inlined => (program.clone(), short_windows(&program)),
+        let passes: &[PlanPass] = match multiplied {
+            Products::Called => &TILED,
+            Products::Inlined => &IN_ORDER,
         };
+        let Plan { program, windows } = Plan::new(&program, passes, &mut |_, _| {});
+        let program = Arc::new(program);
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.unwrap_or_else(available).max(1);
         let pool = match threads {

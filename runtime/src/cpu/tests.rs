@@ -10,6 +10,8 @@ use fgi_compiler::ir::kernel::{Buffer, BufferSource, Direction, Kernel};
 use fgi_compiler::middle::autodiff::differentiate;
 use fgi_compiler::middle::lower::lower;
 use fgi_compiler::middle::schedule::schedule;
+use fgi_compiler::target::cpu::plan::batch_tiles::{self, split};
+use fgi_compiler::target::cpu::plan::bit_packing::pack;
 
 use super::*;
 

@@ -1,8 +1,10 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use fgi::artifact;
 use fgi::checkpoint::Checkpoint;
 use fgi_compiler::artifact::manifest;
@@ -13,8 +15,9 @@ use fgi_compiler::report::op_counts::{Figures, HEADS};
 use fgi_compiler::source::FileId;
 use fgi_compiler::target::cpu::native;
 use fgi_compiler::target::cpu::plan::batch_tiles::Order;
+use fgi_compiler::target::cpu::plan::{IN_ORDER, Plan, TILED};
 use fgi_compiler::target::gpu::{self, Limits, Shaders};
-use fgi_compiler::{CompileError, Compiled, Gradients, Options, PASSES};
+use fgi_compiler::{CompileError, Compiled, Gradients, Options, PASSES, target_passes};
 
 use crate::failure::{Failure, Outcome};
 use crate::optimizer::{OptimizerArgs, OptimizerName};
@@ -34,8 +37,8 @@ pub struct Args {
     #[arg(short, long, value_name = "DIR", required_unless_present_any = ["emit", "time_passes"])]
     output: Option<PathBuf>,
     /// Prints this form of the program (repeatable)
-    #[arg(long, value_enum, value_name = "STAGE")]
-    emit: Vec<Stage>,
+    #[arg(long, value_enum, value_name = "FORM")]
+    emit: Vec<Form>,
     /// Includes the gradients of this output
     #[arg(long, value_name = "OUTPUT")]
     grad: Option<String>,
@@ -82,30 +85,47 @@ enum Target {
     Object,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Stage {
-    /// The program as parsed
-    Ast,
-    /// The checked program as a graph
-    Graph,
-    /// With every surrogate as one bypass node, and the operations before and after each phase
-    Calculus,
-    /// With gradients and updates, as it is scheduled
-    Joint,
-    /// Which values are stored, the order of kernels, and how the CPU runs them tile by tile
-    Schedule,
-    /// The kernels' loops and bodies
-    Kernels,
-    /// The compute shaders
-    Wgsl,
-    /// The native code before register allocation
-    Clif,
+/// A form of the program that can be printed: the first two, what each pass makes, and the code for targets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Form {
+    name: &'static str,
+    about: &'static str,
 }
 
+const AST: &str = "ast";
+const GRAPH: &str = "graph";
+const WGSL: &str = "wgsl";
+const CLIF: &str = "clif";
+
+static FORMS: LazyLock<Vec<Form>> = LazyLock::new(|| {
+    let form = |(name, about)| Form { name, about };
+    let first = [(AST, "The program as parsed"), (GRAPH, "The checked program as a graph")];
+    let last =
+        [(WGSL, "The compute shaders"), (CLIF, "The native code before register allocation")];
+    let made = PASSES.iter().map(|pass| (pass.name, pass.about));
+    let planned = TILED.iter().chain(&IN_ORDER).map(|pass| (pass.name, pass.about));
+    first.into_iter().chain(made).chain(planned).chain(last).map(form).collect()
+});
+
+impl ValueEnum for Form {
+    fn value_variants<'a>() -> &'a [Form] {
+        &FORMS
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let value = PossibleValue::new(self.name).help(self.about);
+        Some(if self.name == "lower" { value.alias("kernels") } else { value })
+    }
+}
+
+/// The passes of each target.
 fn passes() -> String {
-    let lines = PASSES.iter().map(|pass| format!("  {:9}  {}", pass.name, pass.about));
+    let lines = target_passes().into_iter().map(|(target, passes)| {
+        let names: Vec<_> = passes.iter().map(|(name, _)| *name).collect();
+        format!("  {target:12}  {}", names.join(", "))
+    });
     let lines: Vec<_> = lines.collect();
-    format!("Passes from graph to graph:\n{}", lines.join("\n"))
+    format!("Passes after `lower`, for each target:\n{}", lines.join("\n"))
 }
 
 pub fn run(args: &Args) -> Outcome {
@@ -121,7 +141,7 @@ pub fn run(args: &Args) -> Outcome {
         clip: args.optimizer.and_then(|_| args.settings.clip()),
         fast_math: args.numeric.fast_math,
     };
-    if args.emit == [Stage::Ast] && args.output.is_none() {
+    if matches!(args.emit.as_slice(), [Form { name: AST, .. }]) && args.output.is_none() {
         return print_ast(&program);
     }
     args.warnings.print(&program, &options)?;
@@ -132,8 +152,8 @@ pub fn run(args: &Args) -> Outcome {
             times.push((pass, start.elapsed()));
             start = Instant::now();
         })?;
-    for stage in &args.emit {
-        print(*stage, &program, &compiled, &args.profile.1)?;
+    for form in &args.emit {
+        print(*form, &program, &compiled, &args.profile.1)?;
     }
     if let Some(directory) = &args.output {
         start = Instant::now();
@@ -198,29 +218,43 @@ fn profile(name: &str) -> Result<(String, Limits), String> {
     })
 }
 
-fn print(stage: Stage, program: &ProgramText, compiled: &Compiled, limits: &Limits) -> Outcome {
-    let graph = |name: &str| {
-        let found = compiled.graphs.iter().find(|(pass, _)| *pass == name);
-        found.map(|(_, graph)| graph.to_string()).unwrap_or_default()
-    };
-    let text = match stage {
-        Stage::Ast => return print_ast(program),
-        Stage::Graph => graph("check"),
-        Stage::Calculus => {
+fn print(form: Form, program: &ProgramText, compiled: &Compiled, limits: &Limits) -> Outcome {
+    let text = match form.name {
+        AST => return print_ast(program),
+        GRAPH => graph(compiled, "check"),
+        "calculus" => {
             let reports = compiled.reports.iter();
             let reports = reports.map(|(pass, report)| format!("// {pass}: {report}\n"));
-            reports.collect::<String>() + &figures(compiled) + &graph("calculus")
+            reports.collect::<String>() + &figures(compiled) + &graph(compiled, "calculus")
         }
-        Stage::Joint => graph("optimizer"),
-        Stage::Schedule => format!("{}\n{}", compiled.schedule, Order(&compiled.program)),
-        Stage::Kernels => compiled.program.to_string(),
-        Stage::Wgsl => {
+        "schedule" => format!("{}\n{}", compiled.schedule, Order(&compiled.program)),
+        "lower" => compiled.program.to_string(),
+        WGSL => {
             let shaders = shaders(compiled, limits)?.shaders;
             shaders.into_iter().map(|shader| shader.text).collect::<Vec<_>>().join("\n")
         }
-        Stage::Clif => native::text(&compiled.program),
+        CLIF => native::text(&compiled.program),
+        pass => planned(compiled, pass).unwrap_or_else(|| graph(compiled, pass)),
     };
     Ok(writeln!(io::stdout(), "{}", text.trim_end())?)
+}
+
+fn graph(compiled: &Compiled, pass: &str) -> String {
+    let found = compiled.graphs.iter().find(|(name, _)| *name == pass);
+    found.map(|(_, graph)| graph.to_string()).unwrap_or_default()
+}
+
+/// What a pass of planning for the CPU makes.
+fn planned(compiled: &Compiled, pass: &str) -> Option<String> {
+    let lists = [TILED.as_slice(), IN_ORDER.as_slice()];
+    let passes = lists.into_iter().find(|list| list.iter().any(|found| found.name == pass))?;
+    let mut text = None;
+    Plan::new(&compiled.program, passes, &mut |name, plan| {
+        if name == pass {
+            text = Some(plan.to_string());
+        }
+    });
+    text
 }
 
 /// The operations after each pass that adds or removes some.

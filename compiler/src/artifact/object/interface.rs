@@ -7,9 +7,12 @@ use super::ObjectError;
 use crate::ir::graph::{Dim, Role, Symbol};
 use crate::ir::kernel::{BufferId, BufferSource, Pass, Program};
 use crate::middle::optimizer::{LEARNING_RATE, STEP};
+use crate::target::cpu::plan::{IN_ORDER, Plan};
 
 pub(super) struct Interface<'p> {
     pub program: &'p Program,
+    /// How it runs: one kernel after the other.
+    pub plan: Plan,
     /// The open dimensions, with their names in C.
     pub dims: Vec<(Symbol, String)>,
     /// Pointers to the inputs, by their index in the program.
@@ -75,6 +78,7 @@ impl<'p> Interface<'p> {
             results.map(|(_, name, buffer)| (*buffer, names.take(name))).collect()
         };
         Ok(Interface {
+            plan: Plan::new(program, &IN_ORDER, &mut |_, _| {}),
             program,
             dims,
             inputs,

@@ -16,7 +16,7 @@ use cranelift::object::{ObjectBuilder, ObjectModule};
 
 use crate::ir::kernel::Program;
 use crate::target::cpu::native::{NativeKernel, Products, Size, Target, emit as emit_kernel};
-use crate::target::cpu::plan::ring_buffers::short_windows;
+use crate::target::cpu::plan::Plan;
 use interface::{Interface, Member};
 
 /// A program as native code.
@@ -64,7 +64,7 @@ pub fn emit(
     let target = isa.triple().to_string();
     let builder = ObjectBuilder::new(isa, program.name.as_str(), default_libcall_names())?;
     let mut module = ObjectModule::new(builder);
-    let kernels = kernels(&mut module, program)?;
+    let kernels = kernels(&mut module, &interface.plan)?;
     passes::define(&mut module, &interface, &kernels)?;
     if let Some(initial) = initial {
         let name = |what: &str| format!("{}_initial_{what}", program.name);
@@ -87,12 +87,12 @@ struct Entry {
 }
 
 /// Defines all kernels, in the order of [`Program::kernels`].
-fn kernels(module: &mut ObjectModule, program: &Program) -> Result<Vec<Entry>, ObjectError> {
-    let windows = short_windows(program);
+fn kernels(module: &mut ObjectModule, plan: &Plan) -> Result<Vec<Entry>, ObjectError> {
+    let Plan { program, windows } = plan;
     let target = Target::new(module.isa());
     let kernels = program.kernels().map(|kernel| {
         let NativeKernel { function, dims, .. } =
-            emit_kernel(program, kernel, &windows, target, Products::Inlined);
+            emit_kernel(program, kernel, windows, target, Products::Inlined);
         let id = module.declare_function(&kernel.name, Linkage::Local, &function.signature)?;
         let mut context = cranelift::codegen::Context::for_function(function);
         module.define_function(id, &mut context)?;

@@ -14,7 +14,6 @@ use crate::ir::graph::Dim;
 use crate::ir::kernel::{BufferId, BufferSource, Kernel, Pass};
 use crate::middle::optimizer::LEARNING_RATE;
 use crate::target::cpu::native::Frame;
-use crate::target::cpu::plan::ring_buffers::short_windows;
 
 /// What functions return; the header has these numbers.
 const OK: i64 = 0;
@@ -136,8 +135,7 @@ impl<'a, 'p> Writer<'a, 'p> {
         self.write(|body| {
             let table = body.values[body.values.len() - 1];
             let is_fine = body.sizes_are_fine();
-            let program = body.interface.program;
-            let windows = short_windows(program);
+            let (program, windows) = (body.interface.program, &body.interface.plan.windows);
             let mut offset = body.int(0);
             for id in program.buffer_ids() {
                 if program.buffer(id).source != BufferSource::Kernel {

@@ -23,6 +23,7 @@ use crate::ir::kernel::{Direction, Pass};
 use recurrence::Recurrences;
 
 /// What runs, in order, and where values are kept.
+#[derive(Default)]
 pub struct Schedule {
     /// The graph that the schedule is for: the given one, prepared (see `rewrite.rs`).
     pub(crate) graph: Graph,

@@ -230,6 +230,16 @@ pub(crate) enum Fault {
     Untranslated { kernel: String, target: &'static str, message: String },
 }
 
+/// The passes from kernels to shaders, by name and what they do; [`emit`] runs them.
+pub const PASSES: [(&str, &str); 3] = [
+    (
+        "storage",
+        "Which buffers share a GPU buffer, so that no kernel binds more than the device allows.",
+    ),
+    ("wgsl", "The text of each kernel's shader."),
+    ("validate", "Every shader is read back and checked by naga."),
+];
+
 /// Emits a shader for each kernel and validates it.
 pub fn emit(program: &Program, limits: &Limits) -> Result<Shaders, EmitError> {
     emit_with_sources(program, limits, &Sources::default())

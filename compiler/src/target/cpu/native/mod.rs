@@ -37,6 +37,10 @@ use math::{Code, Vector, vconst};
 pub use simd::{Vectors, widen};
 use values::Place;
 
+/// The last pass for a CPU, by name and what it does. Kernels are compiled one by one, by who has threads.
+pub const PASS: (&str, &str) =
+    ("native", "Native code for each kernel, in vectors as wide as the machine's.");
+
 /// A kernel's function and what it must be called with.
 ///
 /// The function is `extern "C" fn(frame: *const Frame, lo: i64, hi: i64, first: i64, end: i64)`. It
