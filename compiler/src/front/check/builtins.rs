@@ -59,7 +59,7 @@ static OPERATIONS: &[Operation] = {
     use Reduction::{ArgMax, Max, Min, Prod, Sum};
     &[
         row("sg",         &["x"],          &[],                       false, Sg),
-        row("prev",       &["x"],          &["init"],                 false, Prev),
+        row("prev",       &["x"],          &["init"],                 true,  Prev),
         row("delay",      &["x", "n"],     &[],                       false, Delay),
         row("first",      &["x"],          &[],                       false, OverTime(self::OverTime::First)),
         row("last",       &["x"],          &[],                       false, OverTime(self::OverTime::Last)),

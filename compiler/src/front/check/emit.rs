@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::infer::{Typed, elem_name};
+use super::infer::Typed;
 use super::shape::Rules;
 use super::term::{Kind, OverTime, Program, Reduce, Static, TermId};
+use super::types::elem_name;
 use super::{Binding, Places};
 use crate::diagnostic::Diagnostic;
 use crate::ir::graph::op::{Number, Signature};
@@ -177,7 +178,7 @@ impl<'a> Emitter<'a, '_> {
     fn emit(&mut self, id: TermId, args: &[NodeId]) -> Result<NodeId> {
         let term = &self.program.terms[id];
         let ty = self.typed.ty(id);
-        let rules = Rules { terms: &self.program.terms, shapes: self.typed.shapes() };
+        let rules = Rules { terms: &self.program.terms, types: self.typed.types() };
         let rank = |args: &[NodeId], builder: &Builder<'_>| {
             args.first().map_or(0, |arg| builder.ty(*arg).dims.len())
         };

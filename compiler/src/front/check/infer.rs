@@ -4,14 +4,15 @@
 use std::collections::BTreeSet;
 
 use super::builtins;
-use super::dtypes::Elements;
+use super::dtypes::Dtypes;
 use super::report;
-use super::shape::{Rules, Shape, Shapes, spelling};
+use super::shape::{Rules, spelling};
 use super::term::{
     FrameId, InputDecl, Kind, OverTime, ParamDecl, Program, Static, TermId, Terms, VarSource,
 };
+use super::types::{Elements, Shape, Types};
 use crate::diagnostic::Diagnostic;
-use crate::ir::graph::{Clock, Dim, Elem, Init, Symbol, Type};
+use crate::ir::graph::{Clock, Dim, Init, Symbol, Type};
 use crate::source::Span;
 
 /// A type that has changed this often never settles: from unknown to known there are fewer steps.
@@ -21,8 +22,7 @@ const MAX_UNKNOWN: usize = 8;
 
 /// The types of all terms, and the parameters' numbers. Complete if nothing was reported.
 pub struct Typed {
-    shapes: Shapes,
-    elements: Elements,
+    types: Types,
     pub params: Vec<Option<ParamType>>,
 }
 
@@ -36,13 +36,13 @@ pub struct ParamType {
 impl Typed {
     /// The type of a term; unknown dimensions, which are reported, are left out.
     pub fn ty(&self, id: TermId) -> Type {
-        let dims = self.shapes.of(id).iter().flatten().flatten().cloned().collect();
-        let clock = if self.shapes.is_stream(id) { Clock::Stream } else { Clock::Static };
-        Type::new(self.elements.of(id), dims, clock)
+        let dims = self.types.of(id).iter().flatten().flatten().cloned().collect();
+        let clock = if self.types.is_stream(id) { Clock::Stream } else { Clock::Static };
+        Type::new(self.types.elements.of(id), dims, clock)
     }
 
-    pub fn shapes(&self) -> &Shapes {
-        &self.shapes
+    pub fn types(&self) -> &Types {
+        &self.types
     }
 }
 
@@ -50,17 +50,15 @@ impl Typed {
 /// that counts steps or samples, and if `sized`, none at all.
 pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
     let inputs: Vec<Vec<Dim>> = graph.inputs.iter().map(|input| input.dims.clone()).collect();
-    let mut shapes =
-        Shapes { shapes: vec![None; graph.terms.len()], streams: vec![false; graph.terms.len()] };
-    settle(graph, &inputs, &mut shapes);
+    let mut types = Types::new(&graph.terms, &graph.inputs);
+    settle(graph, &inputs, &mut types);
     let left_out = graph.leave_out();
-    let elements = Elements::new(&graph.terms, &graph.inputs);
+    types.elements = Elements::new(&graph.terms, &graph.inputs);
     let mut checker = Checker {
         terms: &graph.terms,
         inputs: &inputs,
         decls: &graph.params,
-        shapes,
-        elements,
+        types,
         counters: counters(graph),
         sized,
         has_time: graph.time.is_some(),
@@ -74,13 +72,13 @@ pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
     for (name, term) in &graph.outputs {
         checker.output(name.span, *term);
     }
-    let Checker { shapes, elements, problems, .. } = checker;
-    (Typed { shapes, elements, params }, problems)
+    let Checker { types, problems, .. } = checker;
+    (Typed { types, params }, problems)
 }
 
 /// Carries what is known from operands to users, in the order of the terms, round by round until
 /// nothing changes. A recurrence that grows with every step has no type: its terms stay unknown.
-fn settle(graph: &mut Program, inputs: &[Vec<Dim>], shapes: &mut Shapes) {
+fn settle(graph: &mut Program, inputs: &[Vec<Dim>], types: &mut Types) {
     let users = users(graph);
     let mut changes = vec![0; graph.terms.len()];
     let mut due: BTreeSet<TermId> = graph.terms.ids().collect();
@@ -88,12 +86,12 @@ fn settle(graph: &mut Program, inputs: &[Vec<Dim>], shapes: &mut Shapes) {
     while !due.is_empty() {
         while let Some(id) = due.pop_first() {
             let count: &mut u8 = &mut changes[id.0 as usize];
-            if *count == MAX_CHANGES || !update(graph, inputs, shapes, id) {
+            if *count == MAX_CHANGES || !update(graph, inputs, types, id) {
                 continue;
             }
             *count += 1;
             if *count == MAX_CHANGES {
-                shapes.shapes[id.0 as usize] = None;
+                types.shapes[id.0 as usize] = None;
             }
             // What stands before is a `prev` of a later binding: it waits for the next round.
             for user in &users[id.0 as usize] {
@@ -132,11 +130,11 @@ fn users(graph: &Program) -> Vec<Vec<TermId>> {
 }
 
 /// What is known of a term from what is known of its operands; true if that is news.
-fn update(graph: &mut Program, inputs: &[Vec<Dim>], shapes: &mut Shapes, id: TermId) -> bool {
+fn update(graph: &mut Program, inputs: &[Vec<Dim>], types: &mut Types, id: TermId) -> bool {
     let mut changed = false;
     if graph.terms.known(id).is_none() {
         let known = graph.terms.evaluate(id, |term, (axis, rank)| {
-            let dims = shapes.of(term).as_ref().filter(|dims| dims.len() == rank)?;
+            let dims = types.of(term).as_ref().filter(|dims| dims.len() == rank)?;
             dims.get(axis).cloned().flatten()
         });
         if let Some(known) = known {
@@ -145,11 +143,13 @@ fn update(graph: &mut Program, inputs: &[Vec<Dim>], shapes: &mut Shapes, id: Ter
         }
     }
     let index = id.0 as usize;
-    let stream = is_stream(&graph.terms, &graph.inputs, shapes, id);
-    let shape = shape(&graph.terms, &graph.params, inputs, shapes, id).unwrap_or(None);
-    if stream != shapes.streams[index] || shape != shapes.shapes[index] {
-        shapes.streams[index] = stream;
-        shapes.shapes[index] = shape;
+    let stream = is_stream(&graph.terms, &graph.inputs, types, id);
+    let shape = shape(&graph.terms, &graph.params, inputs, types, id);
+    // A stated type is known whatever the value seems to be so far.
+    let shape = shape.unwrap_or_else(|_| Rules { terms: &graph.terms, types }.stated(id));
+    if stream != types.streams[index] || shape != types.shapes[index] {
+        types.streams[index] = stream;
+        types.shapes[index] = shape;
         changed = true;
     }
     changed
@@ -166,10 +166,10 @@ fn shape(
     terms: &Terms,
     params: &[ParamDecl],
     inputs: &[Vec<Dim>],
-    shapes: &Shapes,
+    types: &Types,
     id: TermId,
 ) -> Result<Shape, Box<Diagnostic>> {
-    let rules = Rules { terms, shapes };
+    let rules = Rules { terms, types };
     let Kind::Param(index) = terms[id].kind else { return rules.shape(id, inputs) };
     let Some(param) = params.get(index) else { return Ok(None) };
     let dims =
@@ -177,16 +177,16 @@ fn shape(
     rules.size(id, Some(dims.collect::<Result<_, _>>()?))
 }
 
-fn is_stream(terms: &Terms, inputs: &[InputDecl], shapes: &Shapes, id: TermId) -> bool {
+fn is_stream(terms: &Terms, inputs: &[InputDecl], types: &Types, id: TermId) -> bool {
     let term = &terms[id];
     match term.kind {
         Kind::Input(index) => inputs.get(index).is_some_and(|input| input.is_stream),
         Kind::Prev | Kind::TimeIndex => true,
         Kind::OverTime(_) => false,
         // The dimensions are static.
-        Kind::Typed(_) => term.args.first().is_some_and(|x| shapes.is_stream(*x)),
-        Kind::If if let Some(branch) = terms.taken(id) => shapes.is_stream(branch),
-        _ => term.args.iter().any(|arg| shapes.is_stream(*arg)),
+        Kind::Typed(_) => term.args.first().is_some_and(|x| types.is_stream(*x)),
+        Kind::If if let Some(branch) = terms.taken(id) => types.is_stream(branch),
+        _ => term.args.iter().any(|arg| types.is_stream(*arg)),
     }
 }
 
@@ -194,8 +194,7 @@ struct Checker<'a> {
     terms: &'a Terms,
     inputs: &'a [Vec<Dim>],
     decls: &'a [ParamDecl],
-    shapes: Shapes,
-    elements: Elements,
+    types: Types,
     /// Open dimensions that count steps or samples.
     counters: BTreeSet<Symbol>,
     sized: bool,
@@ -224,7 +223,8 @@ impl Checker<'_> {
         for id in self.terms.ids() {
             if !self.is_tainted(id)
                 && !self.left_out[id.0 as usize]
-                && let Err(problem) = self.elements.check_literal(self.terms, id)
+                && let Err(problem) =
+                    (Dtypes { terms: self.terms, types: &mut self.types, id }).check_literal()
             {
                 self.report(*problem, self.terms[id].frame);
                 self.taint(id);
@@ -295,13 +295,13 @@ impl Checker<'_> {
     }
 
     fn check(&mut self, id: TermId) -> Result<(), Box<Diagnostic>> {
-        shape(self.terms, self.decls, self.inputs, &self.shapes, id)?;
+        shape(self.terms, self.decls, self.inputs, &self.types, id)?;
         let term = &self.terms[id];
         if let (Kind::Prev, [x, init]) = (&term.kind, term.args.as_slice()) {
-            Rules { terms: self.terms, shapes: &self.shapes }.check_init(id, *x, *init)?;
+            Rules { terms: self.terms, types: &self.types }.check_init(id, *x, *init)?;
         }
         self.check_numbers(id)?;
-        self.elements.check(self.terms, &self.shapes, id)?;
+        Dtypes { terms: self.terms, types: &mut self.types, id }.check()?;
         self.check_time(id)
     }
 
@@ -336,7 +336,7 @@ impl Checker<'_> {
 
     fn check_time(&mut self, id: TermId) -> Result<(), Box<Diagnostic>> {
         let term = &self.terms[id];
-        let stream_of = |arg: TermId| self.shapes.is_stream(arg);
+        let stream_of = |arg: TermId| self.types.is_stream(arg);
         let name = spelling(&term.kind);
         let needs_time =
             matches!(term.kind, Kind::Prev | Kind::TimeIndex | Kind::TimeSteps | Kind::OverTime(_));
@@ -356,21 +356,21 @@ impl Checker<'_> {
                     .label(self.terms.place(id, term.args[0]), "the same at every step")
                     .label(term.span, "so it has no step before")
                     .expected("a stream")
-                    .found(self.shapes.show(term.args[0]))
+                    .found(self.types.show(term.args[0]))
                     .hint("drop the `prev`, or make the input a stream: `x: [T; B, K]`"),
             )),
             Kind::Prev if term.args.get(1).is_some_and(|init| stream_of(*init)) => Err(Box::new(
                 Diagnostic::error("E061", "the first value of `prev` is static")
                     .label(self.terms.place(id, term.args[1]), "this is a stream")
                     .expected("a static value")
-                    .found(self.shapes.show(term.args[1]))
+                    .found(self.types.show(term.args[1]))
                     .hint("`first(x)` is the first step of a stream"),
             )),
             Kind::OverTime(over) if !stream_of(term.args[0]) => {
                 let problem = Diagnostic::error("E060", format!("{name} of a static value"))
                     .label(self.terms.place(id, term.args[0]), "the same at every step")
                     .expected("a stream")
-                    .found(self.shapes.show(term.args[0]));
+                    .found(self.types.show(term.args[0]));
                 Err(Box::new(match over {
                     OverTime::First | OverTime::Last => problem.hint(format!("leave out {name}")),
                     _ => problem.hint("a reduction over an axis is `sum(x, axis = 0)`"),
@@ -396,7 +396,7 @@ impl Checker<'_> {
     /// The first term with a type that nothing determines.
     fn unknown(&self) -> Option<TermId> {
         let is_unknown = |id: &TermId| {
-            let shape = self.shapes.of(*id);
+            let shape = self.types.of(*id);
             let is_known = shape.as_ref().is_some_and(|dims| dims.iter().all(Option::is_some));
             !is_known && !self.is_tainted(*id) && !self.left_out[id.0 as usize]
         };
@@ -413,14 +413,14 @@ impl Checker<'_> {
         });
         let name = name.as_ref().and_then(|path| path.rsplit('.').next()).unwrap_or("x");
         let problem = Diagnostic::error("E047", "the type of this is not known")
-            .label(term.span, format!("this is {}", self.shapes.show(id)))
+            .label(term.span, format!("this is {}", self.types.show(id)))
             .note("a recurrence that nothing of known type enters has no type of its own")
             .hint(format!("state it: `let {name}: [B, N] = …;`"));
         self.report(problem, term.frame);
     }
 
     fn output(&mut self, span: Span, id: TermId) {
-        let is_known = self.shapes.of(id).is_some();
+        let is_known = self.types.of(id).is_some();
         if !is_known && !self.is_tainted(id) && self.problems.is_empty() {
             self.report(
                 Diagnostic::error("E047", "the type of this output is not known")
@@ -550,13 +550,4 @@ fn in_calls(terms: &Terms, problem: Diagnostic, frame: Option<FrameId>) -> Diagn
         next = frame.parent;
     }
     problem
-}
-
-/// The element type of an input or of a declared type.
-pub fn elem_name(elem: Elem) -> &'static str {
-    match elem {
-        Elem::F32 => "f32",
-        Elem::I32 => "i32",
-        Elem::Bool => "booleans",
-    }
 }

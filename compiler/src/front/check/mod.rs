@@ -20,6 +20,7 @@ mod report;
 mod shape;
 mod signatures;
 mod term;
+mod types;
 
 use std::collections::{BTreeMap, HashSet};
 

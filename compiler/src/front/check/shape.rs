@@ -2,6 +2,7 @@
 
 use super::report;
 use super::term::{Kind, Reduce, Static, TermId, Terms};
+use super::types::{Shape, Types, list, prefix};
 use crate::diagnostic::Diagnostic;
 use crate::ir::graph::{Dim, Pointwise, Reduction, Symbol};
 use crate::source::Span;
@@ -10,9 +11,6 @@ use crate::source::Span;
 pub const MAX_RANK: usize = 8;
 /// More elements in a tensor than this are refused.
 const MAX_ELEMENTS: i64 = 1 << 40;
-
-/// Dimensions, each known or not; `None` if not even their number is known.
-pub type Shape = Option<Vec<Option<Dim>>>;
 
 type Problem = Box<Diagnostic>;
 
@@ -51,42 +49,10 @@ fn solution(dim: &Dim, number: i64) -> Option<(&Symbol, i64)> {
     (value >= 1 && rest % coefficient == 0).then_some((name, value))
 }
 
-/// What is known of the terms while types are inferred.
-pub struct Shapes {
-    pub shapes: Vec<Shape>,
-    pub streams: Vec<bool>,
-}
-
-impl Shapes {
-    pub fn of(&self, id: TermId) -> &Shape {
-        &self.shapes[id.0 as usize]
-    }
-
-    pub fn is_stream(&self, id: TermId) -> bool {
-        self.streams[id.0 as usize]
-    }
-
-    /// As the language writes a type, with `?` for what is not known.
-    pub fn show(&self, id: TermId) -> String {
-        let time = if self.is_stream(id) { "T; " } else { "" };
-        match self.of(id) {
-            None if self.is_stream(id) => "a stream of unknown dimensions".to_string(),
-            None => "a tensor of unknown dimensions".to_string(),
-            Some(dims) if dims.is_empty() => format!("[{}]", time.trim_end()),
-            Some(dims) => format!("[{time}{}]", list(dims)),
-        }
-    }
-}
-
-fn list(dims: &[Option<Dim>]) -> String {
-    let dims = dims.iter().map(|dim| dim.as_ref().map_or("?".to_string(), Dim::to_string));
-    dims.collect::<Vec<_>>().join(", ")
-}
-
 /// The rule of every kind of term.
 pub struct Rules<'a> {
     pub terms: &'a Terms,
-    pub shapes: &'a Shapes,
+    pub types: &'a Types,
 }
 
 impl Rules<'_> {
@@ -109,12 +75,12 @@ impl Rules<'_> {
             Kind::Param(_) => None,
             Kind::Map(_) => self.broadcast_operands(id)?,
             Kind::If => match (self.terms.taken(id), self.terms.known(args[0])) {
-                (Some(branch), _) => self.shapes.of(branch).clone(),
+                (Some(branch), _) => self.types.of(branch).clone(),
                 (None, None) => None,
                 (None, Some(_)) => self.broadcast_operands(id)?,
             },
-            Kind::Sg | Kind::OverTime(_) => self.shapes.of(args[0]).clone(),
-            Kind::Forward => args.first().and_then(|target| self.shapes.of(*target).clone()),
+            Kind::Sg | Kind::OverTime(_) => self.types.of(args[0]).clone(),
+            Kind::Forward => args.first().and_then(|target| self.types.of(*target).clone()),
             // A state may be as large as its first value only. `check_init` compares.
             Kind::Prev => match (self.dims(args[0]), args.get(1).and_then(|init| self.dims(*init)))
             {
@@ -126,7 +92,7 @@ impl Rules<'_> {
             Kind::Reduce { op, axes, keepdims } => {
                 self.reduce(id, *op, axes.as_deref(), *keepdims)?
             }
-            Kind::Transpose => match self.shapes.of(args[0]) {
+            Kind::Transpose => match self.types.of(args[0]) {
                 Some(dims) if dims.len() < 2 => {
                     return Err(self.rank(id, args[0], "at least 2 axes"));
                 }
@@ -145,15 +111,15 @@ impl Rules<'_> {
             Kind::Slice { axis, start, end } => self.slice(id, *axis, *start, *end)?,
             Kind::Pad(_) => self.pad(id)?,
             Kind::Flip(axis) => {
-                if let Some(dims) = self.shapes.of(args[0]) {
+                if let Some(dims) = self.types.of(args[0]) {
                     self.axis(id, *axis, dims.len())?;
                 }
-                self.shapes.of(args[0]).clone()
+                self.types.of(args[0]).clone()
             }
             Kind::Gather(axis) => self.gather(id, *axis)?,
             Kind::OneHot => {
                 let classes = self.dim(args[1])?;
-                self.shapes.of(args[0]).clone().map(|mut dims| {
+                self.types.of(args[0]).clone().map(|mut dims| {
                     dims.push(classes);
                     dims
                 })
@@ -198,7 +164,7 @@ impl Rules<'_> {
     }
 
     fn dims(&self, id: TermId) -> Option<&[Option<Dim>]> {
-        self.shapes.of(id).as_deref()
+        self.types.of(id).as_deref()
     }
 
     fn dim(&self, id: TermId) -> Result<Option<Dim>, Problem> {
@@ -208,7 +174,7 @@ impl Rules<'_> {
     fn labelled(&self, id: TermId, problem: Diagnostic, operands: &[TermId]) -> Diagnostic {
         let label = |problem: Diagnostic, operand: &TermId| {
             let place = self.terms.place(id, *operand);
-            problem.label(place, format!("this is {}", self.shapes.show(*operand)))
+            problem.label(place, format!("this is {}", self.types.show(*operand)))
         };
         operands.iter().fold(problem, label)
     }
@@ -217,7 +183,7 @@ impl Rules<'_> {
         let name = spelling(&self.terms[id].kind);
         let problem = Diagnostic::error("E043", format!("{name} takes a tensor of {expected}"));
         let problem = self.labelled(id, problem, &[operand]);
-        Box::new(problem.expected(expected).found(self.shapes.show(operand)))
+        Box::new(problem.expected(expected).found(self.types.show(operand)))
     }
 
     /// The position of an axis; negative ones count from the end.
@@ -256,7 +222,7 @@ impl Rules<'_> {
 
     fn mismatch(&self, id: TermId, a: TermId, b: TermId, (left, right): (Dim, Dim)) -> Problem {
         let name = spelling(&self.terms[id].kind);
-        let (shown_a, shown_b) = (self.shapes.show(a), self.shapes.show(b));
+        let (shown_a, shown_b) = (self.types.show(a), self.types.show(b));
         // The operand that the dimension comes from may be another one: then the types tell no more.
         let problem = Diagnostic::error(
             "E040",
@@ -285,39 +251,48 @@ impl Rules<'_> {
         }
         let problem = Diagnostic::error("E040", "the first value does not broadcast to the stream");
         let problem = self.labelled(id, problem, &[init, x]);
-        Err(Box::new(problem.expected(self.shapes.show(x)).found(self.shapes.show(init))))
+        Err(Box::new(problem.expected(self.types.show(x)).found(self.types.show(init))))
+    }
+
+    /// The dimensions that a declared type gives, as far as they are known; of other terms nothing.
+    pub fn stated(&self, id: TermId) -> Shape {
+        match (&self.terms[id].kind, self.terms[id].args.split_first()) {
+            (Kind::Typed(_), Some((_, declared))) => self.declared(declared).ok(),
+            _ => None,
+        }
+    }
+
+    fn declared(&self, dims: &[TermId]) -> Result<Vec<Option<Dim>>, Problem> {
+        dims.iter().map(|dim| self.dim(*dim)).collect()
     }
 
     fn typed(&self, id: TermId) -> Result<Shape, Problem> {
-        let (x, declared) = match self.terms[id].args.split_first() {
-            Some((x, declared)) => (*x, declared),
-            None => return Ok(None),
-        };
-        let declared: Vec<_> =
-            declared.iter().map(|dim| self.dim(*dim)).collect::<Result<_, _>>()?;
+        let Some((&x, declared)) = self.terms[id].args.split_first() else { return Ok(None) };
+        let declared = self.declared(declared)?;
         let Some(found) = self.dims(x) else { return Ok(Some(declared)) };
         let agree = |(found, declared): (&Option<Dim>, &Option<Dim>)| match (found, declared) {
             (Some(found), Some(declared)) => found == declared,
             _ => true,
         };
         if found.len() != declared.len() || !found.iter().zip(&declared).all(agree) {
-            let (expected, written) = self.written(&declared, &self.terms[id].args[1..]);
+            let (expected, written) = self.written(id, &declared);
             let problem = Diagnostic::error(
                 "E042",
-                format!("the type is {expected}, the value {}", self.shapes.show(x)),
+                format!("the type is {expected}, the value {}", self.types.show(x)),
             );
             let problem = self.labelled(id, problem, &[x]);
             let problem = match written == expected {
                 true => problem,
                 false => problem.note(format!("the type is written {written}")),
             };
-            return Err(Box::new(problem.expected(expected).found(self.shapes.show(x))));
+            return Err(Box::new(problem.expected(expected).found(self.types.show(x))));
         }
         Ok(Some(declared.into_iter().zip(found).map(|(a, b)| a.or(b.clone())).collect()))
     }
 
     /// A declared type with what is known of its dimensions, and with their names.
-    fn written(&self, known: &[Option<Dim>], terms: &[TermId]) -> (String, String) {
+    fn written(&self, id: TermId, known: &[Option<Dim>]) -> (String, String) {
+        let terms = &self.terms[id].args[1..];
         let name = |term: &TermId| match self.terms[*term].kind {
             Kind::Dimension(var) => Some(self.terms.var(var).name.clone()),
             _ => None,
@@ -329,7 +304,8 @@ impl Rules<'_> {
             values.map(|(known, term)| shown(known).or(name(term)).unwrap_or_else(unknown));
         let names = known.iter().zip(terms);
         let names = names.map(|(known, term)| name(term).or(shown(known)).unwrap_or_else(unknown));
-        let join = |parts: Vec<String>| format!("[{}]", parts.join(", "));
+        let elem = prefix(self.types.elements.of(id));
+        let join = |parts: Vec<String>| format!("{elem}[{}]", parts.join(", "));
         (join(values.collect()), join(names.collect()))
     }
 
@@ -352,8 +328,8 @@ impl Rules<'_> {
                 "E041",
                 format!(
                     "`@` cannot take {} and {}: {inner} is not {outer}",
-                    self.shapes.show(a),
-                    self.shapes.show(b)
+                    self.types.show(a),
+                    self.types.show(b)
                 ),
             );
             let problem = self.labelled(id, problem, &[a, b]);
@@ -514,7 +490,7 @@ impl Rules<'_> {
             if !fits {
                 let problem = Diagnostic::error(
                     "E040",
-                    format!("{} does not broadcast to [{}]", self.shapes.show(*x), list(&wanted)),
+                    format!("{} does not broadcast to [{}]", self.types.show(*x), list(&wanted)),
                 );
                 let problem = self.labelled(id, problem, &[*x]);
                 return Err(Box::new(
@@ -555,8 +531,8 @@ impl Rules<'_> {
                     "E040",
                     format!(
                         "`concat` cannot take {} and {}",
-                        self.shapes.show(first),
-                        self.shapes.show(*arg)
+                        self.types.show(first),
+                        self.types.show(*arg)
                     ),
                 );
                 let problem = self.labelled(id, problem, &[first, *arg]);
@@ -682,7 +658,7 @@ fn place(dims: &[Option<Dim>]) -> &'static str {
     if dims.len() == 1 { "only" } else { "next-to-last" }
 }
 
-/// NumPy's broadcast of two shapes, or the two dimensions that do not fit.
+/// NumPy's broadcast of two types, or the two dimensions that do not fit.
 pub fn join(a: &[Option<Dim>], b: &[Option<Dim>]) -> Result<Vec<Option<Dim>>, (Dim, Dim)> {
     let (long, short) = if a.len() >= b.len() { (a, b) } else { (b, a) };
     let mut joined = long.to_vec();

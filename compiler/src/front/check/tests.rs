@@ -646,3 +646,53 @@ fn a_decided_choice_leaves_the_other_branch_out() {
     let q = graph.ty(graph.root(Role::Output, "q").unwrap());
     assert_eq!(format!("{q}"), "i32[B]");
 }
+
+/// `LANGUAGE.md` section 4: a stated type takes part in inference.
+#[test]
+fn a_stated_type_is_known_in_its_own_recurrence() {
+    let text = "graph g(x: [T; B, 3], k: i32[B]) -> (n, s, c, d) {
+        let n: [B] = 0.5 * prev(n) + 1;
+        let s: [B, 4] = 0.5 * prev(s) + 1;
+        let c: i32[B] = prev(c) + 1;
+        let d: i32[B] = prev(e) + k;
+        let e = d + 1;
+    }";
+    assert_eq!(types(text), ["[T; B]", "[T; B, 4]", "i32[T; B]", "i32[T; B]"]);
+    let bindings = Bindings::from([("T".into(), 3), ("B".into(), 2)]);
+    let values = Values::from([
+        ("x".to_string(), Tensor::new([3, 2, 3], [0.0; 18])),
+        ("k".to_string(), Tensor::new([2], [1.0, 5.0])),
+    ]);
+    let found = interpret(&graph(text), &bindings, &values).unwrap();
+    assert_eq!(found.output("n").unwrap().data, [1.0, 1.0, 1.5, 1.5, 1.75, 1.75]);
+    assert_eq!(found.output("c").unwrap().data, [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]);
+    assert_eq!(found.output("d").unwrap().data, [1.0, 5.0, 3.0, 11.0, 5.0, 17.0]);
+}
+
+#[test]
+fn messages_say_what_the_elements_are() {
+    assert_errors(
+        "graph g(k: i32[B], x: [B]) -> y { let n: [B, 3] = k; let y = x; }",
+        &["E042 the type is [B, 3], the value i32[B]"],
+    );
+    assert_errors(
+        "graph g(x: [T; B], k: i32[B, 1]) -> y { let y: i32[B] = prev(y) + k; }",
+        &["E042 the type is i32[B], the value i32[T; B, B]"],
+    );
+    assert_errors(
+        "graph g(k: i32[B, 3], l: i32[B, 4]) -> y { let y = k + l; }",
+        &["E040 `+` cannot take i32[B, 3] and i32[B, 4]: 3 is not 4"],
+    );
+    assert_errors(
+        "graph g(k: i32[B, 3]) -> y { let y = transpose(sum(f32(k)) > 0); }",
+        &["E043 `transpose` takes a tensor of at least 2 axes"],
+    );
+}
+
+/// `LANGUAGE.md` section 6: the start of a `prev` is always named.
+#[test]
+fn the_start_of_a_prev_is_named() {
+    let text = "graph g(x: [T; B]) -> y { let y = prev(x, 2); }";
+    assert_errors(text, &["E032 `init` of `prev` is given by name"]);
+    assert_eq!(run(text, &[]).diagnostics[0].hint.as_deref(), Some("write `init = …`"));
+}

@@ -1,0 +1,154 @@
+//! What is known of the types of terms: dimensions, whether they are streams, elements.
+
+use super::term::{InputDecl, Kind, TermId, Terms};
+use crate::ir::graph::{Dim, Elem};
+
+/// Dimensions, each known or not; `None` if not even their number is known.
+pub type Shape = Option<Vec<Option<Dim>>>;
+
+/// What is known of the terms while types are inferred.
+pub struct Types {
+    pub shapes: Vec<Shape>,
+    pub streams: Vec<bool>,
+    pub elements: Elements,
+}
+
+impl Types {
+    /// What the terms say by themselves.
+    pub fn new(terms: &Terms, inputs: &[InputDecl]) -> Types {
+        let (shapes, streams) = (vec![None; terms.len()], vec![false; terms.len()]);
+        Types { shapes, streams, elements: Elements::new(terms, inputs) }
+    }
+
+    pub fn of(&self, id: TermId) -> &Shape {
+        &self.shapes[id.0 as usize]
+    }
+
+    pub fn is_stream(&self, id: TermId) -> bool {
+        self.streams[id.0 as usize]
+    }
+
+    /// As the language writes a type, with `?` for what is not known.
+    pub fn show(&self, id: TermId) -> String {
+        let time = if self.is_stream(id) { "T; " } else { "" };
+        let elem = prefix(self.elements.of(id));
+        match self.of(id) {
+            None if self.is_stream(id) => "a stream of unknown dimensions".to_string(),
+            None => "a tensor of unknown dimensions".to_string(),
+            Some(dims) if dims.is_empty() => format!("{elem}[{}]", time.trim_end()),
+            Some(dims) => format!("{elem}[{time}{}]", list(dims)),
+        }
+    }
+}
+
+pub fn list(dims: &[Option<Dim>]) -> String {
+    let dims = dims.iter().map(|dim| dim.as_ref().map_or("?".to_string(), Dim::to_string));
+    dims.collect::<Vec<_>>().join(", ")
+}
+
+/// What is known of a class of terms with the same elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    Nothing,
+    /// f32 or i32; f32 if nothing else comes.
+    Number,
+    Is(Elem),
+}
+
+/// A forest of terms with the same elements.
+pub struct Elements {
+    parent: Vec<u32>,
+    known: Vec<Known>,
+}
+
+impl Elements {
+    /// What the terms say by themselves; `dtypes` relates them.
+    pub fn new(terms: &Terms, inputs: &[InputDecl]) -> Elements {
+        let known = terms.ids().map(|id| match &terms[id].kind {
+            Kind::Literal { .. } | Kind::Dimension(_) => Known::Number,
+            Kind::Bool(_) => Known::Is(Elem::Bool),
+            Kind::Input(index) => {
+                inputs.get(*index).map_or(Known::Nothing, |input| Known::Is(input.elem))
+            }
+            Kind::Param(_) | Kind::TimeIndex | Kind::TimeSteps => Known::Is(Elem::F32),
+            Kind::Typed(elem) => Known::Is(*elem),
+            _ => Known::Nothing,
+        });
+        let known = known.collect();
+        let mut elements = Elements { parent: terms.ids().map(|id| id.0).collect(), known };
+        // A binding mentioned early is known from its definition on.
+        for id in terms.ids() {
+            if let (Kind::Forward, Some(target)) = (&terms[id].kind, terms[id].args.first()) {
+                let _ = elements.unify(id, *target);
+            }
+        }
+        elements
+    }
+
+    pub fn of(&self, id: TermId) -> Elem {
+        match self.known[self.root(id)] {
+            Known::Is(elem) => elem,
+            Known::Nothing | Known::Number => Elem::F32,
+        }
+    }
+
+    fn root(&self, id: TermId) -> usize {
+        let mut at = id.0 as usize;
+        while self.parent[at] as usize != at {
+            at = self.parent[at] as usize;
+        }
+        at
+    }
+
+    fn compress(&mut self, id: TermId, root: usize) {
+        let mut at = id.0 as usize;
+        while at != root {
+            at = std::mem::replace(&mut self.parent[at], root as u32) as usize;
+        }
+    }
+
+    pub fn unify(&mut self, a: TermId, b: TermId) -> Result<(), ()> {
+        let (left, right) = (self.root(a), self.root(b));
+        let known = meet(self.known[left], self.known[right]).ok_or(())?;
+        self.compress(a, left);
+        self.compress(b, right);
+        self.parent[right] = left as u32;
+        self.known[left] = known;
+        Ok(())
+    }
+
+    pub fn restrict(&mut self, id: TermId, known: Known) -> Result<(), ()> {
+        let root = self.root(id);
+        self.known[root] = meet(self.known[root], known).ok_or(())?;
+        Ok(())
+    }
+}
+
+fn meet(a: Known, b: Known) -> Option<Known> {
+    match (a, b) {
+        (Known::Nothing, other) | (other, Known::Nothing) => Some(other),
+        (Known::Number, Known::Number) => Some(Known::Number),
+        (Known::Number, Known::Is(elem)) | (Known::Is(elem), Known::Number) => {
+            (elem != Elem::Bool).then_some(Known::Is(elem))
+        }
+        (Known::Is(one), Known::Is(other)) => (one == other).then_some(a),
+    }
+}
+
+/// In front of the dimensions of a type.
+pub fn prefix(elem: Elem) -> &'static str {
+    match elem {
+        Elem::F32 => "",
+        Elem::I32 => "i32",
+        Elem::Bool => "bool",
+    }
+}
+
+/// The element type of an input or of a declared type.
+pub fn elem_name(elem: Elem) -> &'static str {
+    match elem {
+        Elem::F32 => "f32",
+        Elem::I32 => "i32",
+        Elem::Bool => "booleans",
+    }
+}
