@@ -179,3 +179,22 @@ fn absolute(module: &Module, path: &str) -> Option<Module> {
     from.extend(steps.map(str::to_owned));
     Some(from)
 }
+
+/// The files and folders that the guides for contributors name are there.
+#[test]
+fn guides_name_files_that_exist() {
+    let mut count = 0;
+    for guide in ["CONTRIBUTING.md", "book/src/internals.md"] {
+        let text = std::fs::read_to_string(workspace().join(guide)).unwrap();
+        let quoted = text.split('`').skip(1).step_by(2);
+        let paths = quoted.filter(|name| {
+            let roots = ["compiler/", "runtime/", "tests/", "book/", ".ci/"];
+            roots.iter().any(|root| name.starts_with(root)) && !name.contains(' ')
+        });
+        for path in paths {
+            assert!(workspace().join(path).exists(), "{guide} names {path}");
+            count += 1;
+        }
+    }
+    assert!(count > 10, "only {count} paths were found");
+}
