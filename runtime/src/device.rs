@@ -61,7 +61,8 @@ impl Device {
         Device { kind, threads: None, memory_limit: None }
     }
 
-    /// With so many threads on the processor; results do not depend on it.
+    /// With so many threads on the processor; results do not depend on it. What [`check_threads`]
+    /// refuses is an error when a session opens it.
     pub fn threads(self, threads: usize) -> Device {
         Device { threads: Some(threads), ..self }
     }
@@ -115,6 +116,7 @@ impl Device {
 
     #[cfg(feature = "cpu")]
     fn open_cpu(&self, program: Arc<Program>, in_order: bool) -> Result<Opened, Error> {
+        self.threads.map_or(Ok(()), check_threads)?;
         use fgi_compiler::target::cpu::native::Products;
         let multiplied = if in_order { Products::Inlined } else { Products::Called };
         let backend = crate::cpu::CpuBackend::new(program, self.threads, multiplied)?;
@@ -153,6 +155,20 @@ impl Device {
     ) -> Result<Opened, Error> {
         Err(Error::Device("this build of fgi has no GPU back end (feature `gpu`)".into()))
     }
+}
+
+/// More threads for each core are a mistake: starting them takes longer than most programs.
+const THREADS_PER_CORE: usize = 16;
+
+/// An error for no threads, or for more than 16 for each core of this machine.
+pub fn check_threads(threads: usize) -> Result<(), Error> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = THREADS_PER_CORE * cores;
+    if (1..=most).contains(&threads) {
+        return Ok(());
+    }
+    let cores = if cores == 1 { "1 core".into() } else { format!("{cores} cores") };
+    Err(Error::Device(format!("expected 1 to {most} threads, for this machine has {cores}")))
 }
 
 /// `cpu`, `cpu-in-order`, `gpu`, `gpu:NAME` or `auto`.

@@ -85,7 +85,7 @@ pub use backend::Footprint;
 pub use compile::compile;
 #[cfg(feature = "cpu")]
 pub use cpu::clif_text;
-pub use device::Device;
+pub use device::{Device, check_threads};
 pub use error::Error;
 pub use evaluate::{evaluate, evaluate_reference, random_inputs, reference_values};
 pub use fgi_compiler::ir::kernel::{Pass, Program};

@@ -8,7 +8,7 @@ use fgi::Array;
 use fgi::npz::Arrays;
 use fgi_compiler::front::check::{self, check};
 use fgi_compiler::ir::graph::{Elem, Graph, Input};
-use fgi_compiler::report::gradcheck::{Verdict, gradcheck};
+use fgi_compiler::report::gradcheck::{Precision, Row, Verdict, gradcheck};
 use fgi_compiler::source::NoFiles;
 use fgi_compiler::{Compiled, Gradients, Options};
 
@@ -111,8 +111,10 @@ impl Case {
             let path = name.strip_prefix("grad/")?;
             Some((path.to_string(), tensor(array)))
         });
-        let rows = gradcheck(written, &bindings, &values, "loss", &gradients.collect()).unwrap();
-        let differ = rows.into_iter().filter(|row| row.verdict == Verdict::Differs);
+        let (gradients, precision) = (gradients.collect(), Precision::F64);
+        let rows = gradcheck(written, &bindings, &values, "loss", &gradients, precision).unwrap();
+        let is_wrong = |row: &Row| matches!(row.verdict, Verdict::Differs | Verdict::NotFinite(_));
+        let differ = rows.into_iter().filter(is_wrong);
         differ.map(|row| format!("{}: {row:?}", self.name)).collect()
     }
 }

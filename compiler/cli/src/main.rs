@@ -4,6 +4,7 @@
 mod commands;
 mod failure;
 mod figure;
+mod numbers;
 mod optimizer;
 mod paper;
 mod program;

@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 use fgi_compiler::middle::optimizer::Optimizer;
 
+use crate::numbers;
+
 #[derive(Clone, Copy, ValueEnum)]
 pub enum OptimizerName {
     Adam,
@@ -16,13 +18,13 @@ pub enum OptimizerName {
 pub struct OptimizerArgs {
     /// Makes the gradients shorter where their norm, taken together, is greater than this; `inf` leaves
     /// them as they are [default: 1]
-    #[arg(long, value_name = "NORM", value_parser = positive)]
+    #[arg(long, value_name = "NORM", value_parser = numbers::norm, allow_negative_numbers = true)]
     clip: Option<f64>,
     /// The momentum of sgd [default: 0]
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::momentum, allow_negative_numbers = true)]
     momentum: Option<f64>,
     /// The weight decay; 0.01 for adamw and 0 for the others if not given
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::weight_decay, allow_negative_numbers = true)]
     weight_decay: Option<f64>,
 }
 
@@ -56,12 +58,5 @@ impl OptimizerArgs {
             ("--weight-decay", self.weight_decay),
         ];
         options.into_iter().find(|(_, value)| value.is_some()).map(|(name, _)| name)
-    }
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number > 0.0 => Ok(number),
-        _ => Err("expected a number above 0, or inf".into()),
     }
 }

@@ -12,7 +12,7 @@ use fgi_compiler::source::Loader;
 use fgi_compiler::{Gradients, Options};
 
 use crate::failure::Failure;
-use crate::paper;
+use crate::{numbers, paper};
 
 /// The program, the graph and its dimensions.
 #[derive(clap::Args)]
@@ -31,7 +31,7 @@ pub struct GraphArgs {
     #[arg(long, value_name = "NAME")]
     pub graph: Option<String>,
     /// Gives a dimension its value (repeatable)
-    #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = dimension)]
+    #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = numbers::dimension)]
     dims: Vec<(String, i64)>,
 }
 
@@ -47,7 +47,7 @@ pub struct NumericArgs {
 #[derive(clap::Args)]
 pub struct LimitArgs {
     /// How many threads the CPU device uses; as many as the machine has if not given
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::threads)]
     pub threads: Option<usize>,
     /// The most memory that inputs, parameters, results and all that is kept between may take together,
     /// as 256MB or 1GiB. Where all steps of time do not fit, the CPU keeps some and computes the others
@@ -175,13 +175,4 @@ fn read_stdin() -> std::io::Result<String> {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text)?;
     Ok(text)
-}
-
-pub fn dimension(text: &str) -> Result<(String, i64), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    let value = value.trim().parse::<i64>().map_err(|_| format!("`{value}` is no whole number"))?;
-    if value < 0 {
-        return Err("a dimension is not negative".into());
-    }
-    Ok((name.trim().into(), value))
 }

@@ -104,16 +104,44 @@ pub fn json(sources: &Sources, diagnostic: &Diagnostic) -> serde_json::Value {
     })
 }
 
+/// The most characters of a cell but the last of its row. Longer ones, such as names that a machine
+/// made, are cut.
+const CELL: usize = 60;
+
 /// Columns as wide as their widest cell, indented.
 pub fn table(rows: Vec<Vec<String>>) -> Vec<String> {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut widths: Vec<usize> = Vec::new();
+    let cut = |row: Vec<String>| -> Vec<String> {
+        let last = row.len().saturating_sub(1);
+        let cells = row.into_iter().enumerate();
+        cells.map(|(at, cell)| if at < last { shortened(cell) } else { cell }).collect()
+    };
+    let rows: Vec<_> = rows.into_iter().map(cut).collect();
+    for row in &rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        let cells = widths.iter_mut().zip(row);
+        cells.for_each(|(width, cell)| *width = (*width).max(cell.chars().count()));
+    }
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row.iter().zip(&widths).map(|(cell, width)| {
+            let missing = width - cell.chars().count();
+            cell.clone() + &" ".repeat(missing)
+        });
         format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
     };
     rows.iter().map(line).collect()
+}
+
+/// The start and the end of a text that is too long for a cell.
+fn shortened(text: String) -> String {
+    let length = text.chars().count();
+    if length <= CELL {
+        return text;
+    }
+    let half = (CELL - 1) / 2;
+    let start: String = text.chars().take(CELL - 1 - half).collect();
+    let end: String = text.chars().skip(length - half).collect();
+    format!("{start}…{end}")
 }
 
 /// The files of the labels, that of the primary one first.
@@ -154,4 +182,19 @@ fn range(text: &str, span: Span) -> Range<usize> {
 
 fn styled(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_cells_lose_their_middle_but_for_the_last() {
+        let name = format!("start{}end", "é".repeat(70_000));
+        let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect();
+        let lines = table(vec![row(&["a", "b", &name]), row(&[&name, "c"])]);
+        assert_eq!(lines[0], format!("  a{}  b  {name}", " ".repeat(CELL - 1)));
+        assert!(lines[1].starts_with("  starté") && lines[1].ends_with("éend  c"), "{}", lines[1]);
+        assert_eq!(lines[1].chars().count(), "  ".len() + CELL + "  c".len());
+    }
 }

@@ -88,7 +88,7 @@ impl CpuBackend {
         let Plan { program, windows } = Plan::new(&program, passes, &mut |_, _| {});
         let program = Arc::new(program);
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = threads.unwrap_or_else(available).max(1);
+        let threads = threads.unwrap_or_else(available);
         let pool = match threads {
             1 => None,
             _ => {

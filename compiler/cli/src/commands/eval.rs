@@ -6,7 +6,7 @@ use fgi::Device;
 use fgi::npz::{self, Arrays};
 use fgi_compiler::front::check;
 use fgi_compiler::ir::graph::{Elem, Graph};
-use fgi_compiler::{Gradients, Options};
+use fgi_compiler::{Compiled, Gradients, Options};
 
 use crate::failure::{Failure, Outcome};
 use crate::program::{LimitArgs, NumericArgs, ProgramArgs, ProgramText};
@@ -54,7 +54,8 @@ pub enum EvalDevice {
 }
 
 impl EvalDevice {
-    fn with(&self, limits: &LimitArgs) -> Result<EvalDevice, Failure> {
+    /// With these limits, which the interpreter has not.
+    pub fn with(&self, limits: &LimitArgs) -> Result<EvalDevice, Failure> {
         match self {
             EvalDevice::Reference if limits.memory_limit.is_some() => Err(Failure::Usage(
                 "the interpreter keeps all steps, whatever --memory-limit".into(),
@@ -72,11 +73,25 @@ impl EvalDevice {
         arrays: &Arrays,
         seed: u64,
     ) -> Result<Arrays, Failure> {
-        let EvalDevice::Device(device) = self else {
+        if let EvalDevice::Reference = self {
             let joint = fgi_compiler::differentiate(&graph, options.gradients.as_ref())?;
             return Ok(fgi::evaluate_reference(&joint, arrays, seed)?);
-        };
+        }
         let compiled = fgi_compiler::compile_graph(graph, options, &mut |_| {})?;
+        self.evaluate_compiled(compiled, arrays, seed)
+    }
+
+    /// Runs a compiled program once; the interpreter, the graph that it was lowered from.
+    pub fn evaluate_compiled(
+        &self,
+        compiled: Compiled,
+        arrays: &Arrays,
+        seed: u64,
+    ) -> Result<Arrays, Failure> {
+        let EvalDevice::Device(device) = self else {
+            let (_, joint) = compiled.graphs.last().ok_or(Failure::Reported)?;
+            return Ok(fgi::evaluate_reference(joint, arrays, seed)?);
+        };
         let (results, session) = fgi::evaluate(Arc::new(compiled.program), device, arrays, seed)?;
         if session.is_software_gpu() {
             render::note(&format!("{} runs on the processor", session.device_name()));

@@ -11,6 +11,7 @@ use crate::commands::eval::EvalDevice;
 use crate::failure::{Failure, Outcome};
 use crate::figure::FigureFile;
 use crate::figure::curves::{Curves, Panel};
+use crate::numbers;
 use crate::program::ProgramText;
 
 /// Draws functions of one variable: the value, and the gradient that the variable receives
@@ -31,14 +32,14 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     /// Gives an argument a value, in every function that has it (repeatable)
-    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = numbers::setting)]
     set: Vec<(String, f64)>,
     /// Draws the spike that has each function f as its surrogate: inject(x, step(x), f(x)); for an
     /// antiderivative, which is called f_integral, bypass(step(x), f_integral(x))
     #[arg(long)]
     spike: bool,
     /// The first and the last point
-    #[arg(long, value_name = "LOW,HIGH", default_value = "-3,3", value_parser = range, allow_hyphen_values = true)]
+    #[arg(long, value_name = "LOW,HIGH", default_value = "-3,3", value_parser = numbers::range, allow_hyphen_values = true)]
     range: (f32, f32),
     /// How many points, at equal distances
     #[arg(long, default_value_t = 1001, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
@@ -151,24 +152,5 @@ impl From<CurveError> for Failure {
             CurveError::Compile(error) => error.into(),
             CurveError::Unfit(message) => Failure::Program(message),
         }
-    }
-}
-
-fn setting(text: &str) -> Result<(String, f64), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    match value.trim().parse::<f64>() {
-        Ok(number) if number.is_finite() => Ok((name.trim().into(), number)),
-        _ => Err(format!("`{value}` is no number")),
-    }
-}
-
-fn range(text: &str) -> Result<(f32, f32), String> {
-    let (low, high) = text.split_once(',').ok_or("expected LOW,HIGH")?;
-    let number =
-        |text: &str| text.trim().parse::<f32>().map_err(|_| format!("`{text}` is no number"));
-    let (low, high) = (number(low)?, number(high)?);
-    match low < high && (high - low).is_finite() {
-        true => Ok((low, high)),
-        false => Err("expected LOW below HIGH".into()),
     }
 }

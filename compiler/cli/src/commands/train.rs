@@ -16,6 +16,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::bench::{can_tune, note_tuning};
 use crate::failure::{Failure, Outcome};
+use crate::numbers;
 use crate::optimizer::{OptimizerArgs, OptimizerName};
 use crate::program::{LimitArgs, NumericArgs, ProgramArgs};
 use crate::render;
@@ -50,10 +51,10 @@ pub struct Args {
     #[arg(long, default_value_t = 20)]
     epochs: u64,
     /// Samples in a batch
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = numbers::count::<usize>, allow_negative_numbers = true)]
     batch: usize,
     /// The learning rate, at its greatest
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.01, value_parser = numbers::learning_rate, allow_negative_numbers = true)]
     lr: f32,
     /// How the learning rate goes on after the warm-up
     #[arg(long, value_enum, default_value_t = ScheduleName::Inverse)]

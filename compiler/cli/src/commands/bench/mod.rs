@@ -12,6 +12,7 @@ use fgi::bench::{Runs, Tuning};
 
 use crate::failure::{Failure, Outcome};
 use crate::figure::FigureFile;
+use crate::numbers;
 use crate::paper::NO_FILE;
 use crate::program::{LimitArgs, NumericArgs, ProgramArgs};
 use crate::render;
@@ -42,10 +43,10 @@ pub struct Args {
     #[arg(long, value_name = "IN.npz")]
     inputs: Option<String>,
     /// The size of dimensions that neither the program nor -D gives, where inputs are random
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = numbers::count::<i64>, allow_negative_numbers = true)]
     batch: i64,
     /// Measures once for each of these values of a dimension
-    #[arg(long, value_name = "NAME=V1,V2,…", value_parser = sweep)]
+    #[arg(long, value_name = "NAME=V1,V2,…", value_parser = numbers::sweep)]
     sweep: Option<(String, Vec<i64>)>,
     /// The output whose gradients are trained with; `loss` if there is one
     #[arg(long, value_name = "OUTPUT")]
@@ -71,7 +72,7 @@ pub struct Args {
     #[arg(long, value_name = "[NAME: ]COMMAND", value_parser = Peer::parse)]
     against: Vec<Peer>,
     /// How many times this program and the other one, or the limit and none, are measured by turns
-    #[arg(long, value_name = "N", default_value_t = 3, requires = "turns")]
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "turns", value_parser = numbers::count::<usize>)]
     pairs: usize,
     /// Runs the benchmark of the paper (Otte 2024, section 3; T = 28 to 784, N = 128) and prints its
     /// tables, with the commands of --against beside this program and the published figures below. The
@@ -184,15 +185,6 @@ fn filled(text: &str, dims: &BTreeMap<String, i64>) -> String {
     dims.iter().fold(text.to_string(), fill)
 }
 
-fn sweep(text: &str) -> Result<(String, Vec<i64>), String> {
-    let (name, values) = text.split_once('=').ok_or("expected NAME=V1,V2,…")?;
-    let value = |value: &str| match value.trim().parse::<i64>() {
-        Ok(value) if value > 0 => Ok(value),
-        _ => Err(format!("`{value}` is no positive whole number")),
-    };
-    Ok((name.trim().into(), values.split(',').map(value).collect::<Result<_, _>>()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,13 +193,5 @@ mod tests {
     fn dimensions_fill_braces() {
         let dims = [("T".to_string(), 28), ("N".to_string(), 256)].into();
         assert_eq!(filled("x --T {T} in_{T}_{N}.npz {X}", &dims), "x --T 28 in_28_256.npz {X}");
-    }
-
-    #[test]
-    fn sweeps_are_read() {
-        assert_eq!(sweep("T=28, 49"), Ok(("T".into(), vec![28, 49])));
-        for wrong in ["T", "T=", "T=0", "T=1,x"] {
-            assert!(sweep(wrong).is_err(), "{wrong}");
-        }
     }
 }

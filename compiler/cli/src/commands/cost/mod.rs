@@ -12,6 +12,7 @@ use fgi_compiler::target::gpu::{Limits, emit};
 use fgi_compiler::{Compiled, Options, compile};
 
 use crate::failure::{Failure, Outcome};
+use crate::numbers;
 use crate::paper::NO_FILE;
 use crate::program::{self, NumericArgs, ProgramArgs};
 use crate::render;
@@ -32,7 +33,7 @@ pub struct Args {
     #[command(flatten)]
     numeric: NumericArgs,
     /// The size of dimensions that neither the program nor -D gives
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = numbers::count::<i64>, allow_negative_numbers = true)]
     batch: i64,
     /// The output whose gradients are trained with; `loss` if there is one
     #[arg(long, value_name = "OUTPUT")]
