@@ -6,7 +6,8 @@
 //! makes failures shrink to short programs.
 //!
 //! Every value has a bound on its magnitude; what grows beyond `LARGE` passes through tanh. So
-//! programs stay finite however long they run.
+//! programs stay finite however long they run. Only a rounded tanh is ever 1, so what jumps does not jump at
+//! such numbers.
 
 mod elements;
 
@@ -312,7 +313,7 @@ impl<'a> Body<'a> {
             ("softplus(A)", bound + 1.0),
             ("erf(A)", 1.0),
             ("clamp(A, -0.7, 0.9)", 1.0),
-            ("round(2 * A) - floor(A) + ceil(0.5 * A) * sign(A)", 5.0 * bound),
+            ("round(2.1 * A) - floor(1.1 * A) + ceil(0.6 * A) * sign(A)", 6.0 * bound),
             ("(1.2 + abs(A))^-1.5", 1.0),
         ];
         let (text, bound) = choices[usize::from(line.option) % choices.len()];
@@ -364,7 +365,7 @@ impl<'a> Body<'a> {
         let Some(a) = self.pick(line.operands[0], |_| true) else { return };
         let (text, bound) = match line.option % 3 {
             0 => (format!("sg({}) * 0.5", a.text), a.bound),
-            1 => (format!("bypass(round(3 * {}), 3 * {})", a.text, a.text), 3.0 * a.bound + 1.0),
+            1 => (format!("bypass(round(2.9 * {}), 3 * {})", a.text, a.text), 3.0 * a.bound + 1.0),
             _ => (surrogate(&format!("({})", a.text), line.operands[1]), 1.0),
         };
         self.define(text, &a.dims, a.stream, bound);

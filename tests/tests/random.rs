@@ -60,7 +60,7 @@ impl Subject {
     /// too much to compare anything.
     fn sensitivity(&self, results: &Arrays) -> Option<BTreeMap<String, f64>> {
         let mut sensitivity = BTreeMap::new();
-        for seed in 0..3 {
+        for seed in 0..16 {
             for (name, other) in self.reference(&perturbed(&self.values, seed, 2e-5)) {
                 let (result, other) = (results[&name].to_f64(), other.to_f64());
                 let change: Vec<_> = result.iter().zip(&other).map(|(a, b)| a - b).collect();

@@ -377,6 +377,23 @@ fn eval_writes_outputs_and_the_gradients_that_are_asked_for() {
 }
 
 #[test]
+fn eval_keeps_a_memory_limit() {
+    let directory = place();
+    for batch in [1, 8] {
+        let pixels: Vec<_> = (0..450 * batch).map(|i| (i % 7) as f32 / 7.0).collect();
+        let labels = Array::new([batch], vec![1; batch]);
+        let inputs = arrays([("x", Array::new([150, batch, 3], pixels)), ("label", labels)]);
+        let whole = eval(&directory, &inputs, "--grad loss").unwrap();
+        let why = eval(&directory, &inputs, "--grad loss --memory-limit 1KiB").unwrap_err();
+        assert!(why.contains("with time in 5 segments"), "{why}");
+        let (_, needed) = why.split_once("at least ").unwrap();
+        let least: f64 = needed.split(' ').next().unwrap().parse().unwrap();
+        let limit = format!("--grad loss --memory-limit {:.1}KiB", least + 0.1);
+        assert_eq!(eval(&directory, &inputs, &limit).unwrap(), whole);
+    }
+}
+
+#[test]
 fn eval_names_what_is_wrong_with_the_arrays() {
     let directory = place();
     let message = |change: &dyn Fn(&mut Arrays), options: &str| {

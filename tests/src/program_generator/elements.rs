@@ -38,10 +38,10 @@ impl Body<'_> {
         let Some(a) = self.pick(first, |_| true) else { return };
         let Some(i) = self.integer_of(first) else {
             return self.define_integer(
-                format!("i32(2 * {})", a.text),
+                format!("i32(2.1 * {})", a.text),
                 a.dims,
                 a.stream,
-                2.0 * a.bound,
+                2.1 * a.bound,
             );
         };
         let partner = pick(&self.integers, second, |j| broadcast(&i.dims, &j.dims).is_some());
@@ -54,7 +54,7 @@ impl Body<'_> {
         });
         let next = format!("v{}", self.names.len());
         match (line.option % 12, choice) {
-            (0, _) => self.define_integer(format!("i32(2 * {})", a.text), a.dims, a.stream, 16.0),
+            (0, _) => self.define_integer(format!("i32(2.1 * {})", a.text), a.dims, a.stream, 17.0),
             (1, Some(c)) => self.define_integer(format!("i32({})", c.text), c.dims, c.stream, 1.0),
             (2, _) if !a.dims.is_empty() => {
                 let axis = usize::from(third) % a.dims.len();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fgi::Device;
 use fgi::npz::{self, Arrays};
-use fgi_compiler::front::check;
+use fgi_compiler::front::check::{self, GraphHead, Heads};
 use fgi_compiler::ir::graph::{Elem, Graph};
 use fgi_compiler::{Compiled, Gradients, Options};
 
@@ -121,9 +121,15 @@ pub fn run(args: &Args) -> Outcome {
         Some(path) => npz::read(path)?,
         None => Arrays::new(),
     };
-    let options = Options {
+    let asked = check::Options {
         graph: args.program.graph().cloned(),
         dims: bound_dims(&program, &args.program, &arrays)?,
+        sized: true,
+    };
+    let asked = with_open_batch(&program, asked);
+    let options = Options {
+        graph: asked.graph.clone(),
+        dims: asked.dims.clone(),
         gradients: args
             .grad
             .as_ref()
@@ -131,8 +137,6 @@ pub fn run(args: &Args) -> Outcome {
         fast_math: args.numeric.fast_math,
         ..Options::default()
     };
-    let asked =
-        check::Options { graph: options.graph.clone(), dims: options.dims.clone(), sized: true };
     let checked = check::check(&program.name, &program.text, &program, &asked);
     render::to_stderr(&checked.sources, &checked.diagnostics);
     let graph = checked.graph.ok_or(Failure::Reported)?;
@@ -154,6 +158,27 @@ fn conversions(graph: &Graph, arrays: &Arrays) -> Vec<String> {
     said.collect()
 }
 
+/// Without the size of the batch, if the program does not need to know it: rows of an open batch run tile
+/// by tile, and within a memory limit.
+fn with_open_batch(program: &ProgramText, mut asked: check::Options) -> check::Options {
+    let heads = check::heads(&program.name, &program.text, program);
+    let inputs = chosen_graph(&heads, asked.graph.as_ref()).map_or(&[][..], |graph| &graph.inputs);
+    for name in inputs.iter().filter_map(|input| input.dims.get(usize::from(input.is_stream))) {
+        let Some(size) = asked.dims.remove(name) else { continue };
+        if check::check(&program.name, &program.text, program, &asked).graph.is_none() {
+            asked.dims.insert(name.clone(), size);
+        }
+    }
+    asked
+}
+
+fn chosen_graph<'h>(heads: &'h Heads, name: Option<&String>) -> Option<&'h GraphHead> {
+    match (name, heads.graphs.as_slice()) {
+        (None, [only]) => Some(only),
+        (name, all) => all.iter().find(|graph| Some(&graph.name) == name),
+    }
+}
+
 /// The dimensions of the command line, with those that the shapes of inputs decide.
 pub fn bound_dims(
     program: &ProgramText,
@@ -162,12 +187,8 @@ pub fn bound_dims(
 ) -> Result<BTreeMap<String, i64>, Failure> {
     let mut dims = args.dims()?;
     let heads = check::heads(&program.name, &program.text, program);
-    let chosen = match (args.graph(), heads.graphs.as_slice()) {
-        (None, [only]) => Some(only),
-        (name, all) => all.iter().find(|graph| Some(&graph.name) == name),
-    };
     // If there is no such graph, the checker says so.
-    if let Some(graph) = chosen {
+    if let Some(graph) = chosen_graph(&heads, args.graph()) {
         let shape = |shape: &[usize]| shape.iter().map(|axis| *axis as i64).collect();
         let shapes = arrays.iter().map(|(name, array)| (name.clone(), shape(&array.shape)));
         check::bind_dims(graph, &shapes.collect(), &mut dims).map_err(Failure::Run)?;

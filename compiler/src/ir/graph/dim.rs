@@ -1,6 +1,7 @@
 //! Symbolic dimensions: integer polynomials in the open dimensions of a program.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -89,24 +90,29 @@ impl Dim {
         dims.into_iter().fold(Dim::one(), |product, dim| &product * dim)
     }
 
-    /// `self / divisor` where it leaves no remainder for any value of the open dimensions
-    /// and the divisor is a single term.
+    /// `self / divisor` where it leaves no remainder for any value of the open dimensions: the division
+    /// of polynomials.
     pub fn exact_div(&self, divisor: &Dim) -> Option<Dim> {
-        let [(divisor_factors, divisor_value)] = divisor.terms.as_slice() else {
-            return (self == divisor && !self.is_zero()).then(Dim::one);
-        };
-        let mut quotient = BTreeMap::new();
-        for (factors, value) in &self.terms {
+        let (divisor_factors, divisor_value) = divisor.leading()?;
+        let (mut rest, mut quotient) = (self.clone(), Dim::zero());
+        while let Some((factors, value)) = rest.leading() {
             if value % divisor_value != 0 {
                 return None;
             }
-            let mut rest = factors.clone();
+            let mut factors = factors.clone();
             for factor in divisor_factors {
-                rest.remove(rest.iter().position(|f| f == factor)?);
+                factors.remove(factors.iter().position(|f| f == factor)?);
             }
-            quotient.insert(rest, value / divisor_value);
+            let part = Dim { terms: vec![(factors, value / divisor_value)] };
+            rest = &rest - &(&part * divisor);
+            quotient = &quotient + &part;
         }
-        Some(Dim::from_terms(quotient))
+        Some(quotient)
+    }
+
+    /// The monomial of most factors, of these the first: that of a product is the product of those.
+    fn leading(&self) -> Option<&(Vec<Symbol>, i64)> {
+        self.terms.iter().max_by_key(|(factors, _)| (factors.len(), Reverse(factors)))
     }
 
     /// The value under `bindings`.
@@ -262,6 +268,9 @@ mod tests {
         );
         assert_eq!(b.exact_div(&Dim::constant(2)), None);
         assert_eq!((&b * &t).exact_div(&t), Some(b.clone()));
+        let (more, less) = (&b + &t, &b - &Dim::one());
+        assert_eq!((&(&more * &less) * &less).exact_div(&less), Some(&more * &less));
+        assert_eq!((&(&more * &less) + &t).exact_div(&less), None);
         let bindings = Bindings::from([("B".into(), 4), ("T".into(), 5)]);
         assert_eq!(sum.eval(&bindings), Ok(22));
         assert_eq!(b.eval(&Bindings::new()), Err(DimError::Unbound("B".into())));
