@@ -58,28 +58,13 @@ impl Figures {
 pub fn eager_launches(graph: &Graph) -> (Dim, Dim) {
     let forward = forward(graph);
     let (mut outputs, mut rest) = (Dim::zero(), Dim::zero());
-    for id in graph.ids().filter(|id| is_launched(&graph.node(*id).op)) {
+    let is_launched = |id: &NodeId| graph.node(*id).op.describe(|op| op.is_launched());
+    for id in graph.ids().filter(is_launched) {
         let steps = graph.time.as_ref().filter(|_| graph.ty(id).is_stream());
         let launches = if forward[id.0 as usize] { &mut outputs } else { &mut rest };
         *launches = &*launches + steps.unwrap_or(&Dim::one());
     }
     (outputs, rest)
-}
-
-/// The operation computes; others are views of memory, constants, or names of values.
-fn is_launched(op: &Op) -> bool {
-    use Op::{Concat, Flip, Gather, Map, MatMul, Pad, Reduce, TimeReduce};
-    matches!(
-        op,
-        Map(_)
-            | MatMul
-            | Reduce(..)
-            | TimeReduce(_)
-            | Concat { .. }
-            | Pad { .. }
-            | Flip { .. }
-            | Gather { .. }
-    )
 }
 
 /// What the outputs need.

@@ -25,7 +25,7 @@ impl<'g> Builder<'g> {
         let mut known = HashMap::new();
         for id in graph.ids() {
             let node = graph.node(id);
-            if !matches!(node.op, Op::Prev | Op::Next) {
+            if !node.op.is_delay() {
                 known.entry((node.op.clone(), node.args.clone())).or_insert(id);
             }
         }
@@ -61,7 +61,7 @@ impl<'g> Builder<'g> {
         };
         let (op, args) = key.clone();
         let id = self.graph.push(Node { op, args, ty, span: self.span, name: None });
-        if !matches!(key.0, Op::Prev | Op::Next) {
+        if !key.0.is_delay() {
             self.known.insert(key, id);
         }
         Ok(id)

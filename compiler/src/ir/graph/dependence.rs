@@ -1,17 +1,13 @@
 //! What depends on what by the chain rule.
 
-use super::{Elem, Graph, Node, NodeId, Op, Pointwise, Reduction};
+use super::{Elem, Graph, Node, NodeId, Op, Pointwise};
 
 /// Whether a change of this operand changes the node by the chain rule.
 pub(crate) fn carries_derivative(graph: &Graph, node: &Node, operand: usize) -> bool {
-    let differentiable = match &node.op {
-        Op::Map(Pointwise::Select) => operand != 0,
-        Op::Map(Pointwise::Pow) if graph.as_number(node.args[1]).is_some() => operand == 0,
-        Op::Map(pointwise) => pointwise.row().vjp.is_some(),
-        Op::Sg | Op::Reduce(Reduction::ArgMax, _) => false,
-        Op::Bypass => operand == 1,
-        _ => true,
-    };
+    let is_power = node.op == Op::Map(Pointwise::Pow);
+    // A literal exponent has no derivative.
+    let differentiable = node.op.describe(|op| op.has_derivative(operand))
+        && !(is_power && operand == 1 && graph.as_number(node.args[1]).is_some());
     differentiable && node.ty.elem == Elem::F32 && graph.ty(node.args[operand]).elem == Elem::F32
 }
 

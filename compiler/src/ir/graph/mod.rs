@@ -16,6 +16,7 @@ mod infer;
 pub mod interpret;
 pub mod op;
 mod operations;
+pub(crate) mod ops;
 mod print;
 pub(crate) mod syntax;
 mod verify;
@@ -318,7 +319,7 @@ impl Graph {
         let mut meant: HashMap<NodeId, NodeId> = HashMap::new();
         for id in self.ids() {
             let node = self.node(id);
-            if matches!(node.op, Op::Prev | Op::Next) {
+            if node.op.is_delay() {
                 let known = *first.entry((node.op.clone(), node.args.clone())).or_insert(id);
                 if known != id {
                     meant.insert(id, known);
@@ -390,7 +391,7 @@ impl<'a> Compaction<'a> {
                 continue;
             }
             let node = self.from.node(id);
-            let is_delay = matches!(node.op, Op::Prev | Op::Next);
+            let is_delay = node.op.is_delay();
             let forward = if is_delay { &node.args[1..] } else { &node.args[..] };
             if !operands_done {
                 stack.push((id, true));

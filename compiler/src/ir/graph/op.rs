@@ -1,7 +1,7 @@
-//! The table of operations.
+//! The operations, and the table of the pointwise ones.
 //!
-//! [`Op`] lists every operation of the graph; pointwise ones are [`Pointwise`], and [`TABLE`] has one
-//! row for each of them: name, signature, f64 value, partial derivatives as numbers (for the
+//! [`Op`] lists every operation of the graph; [`ops`](super::ops) describes them. Pointwise ones are
+//! [`Pointwise`], and [`TABLE`] has one row for each of them: name, signature, f64 value, partial derivatives as numbers (for the
 //! interpreter's dual numbers) and as graph expressions (for reverse mode), WGSL spelling, cost, range.
 //!
 //! To add a pointwise operation: add the variant and its row here; the compiler then points at the
@@ -119,38 +119,6 @@ pub enum Op {
     Last,
     /// A reduction over all steps of a stream: `Sum` or `Max`.
     TimeReduce(Reduction),
-}
-
-impl Op {
-    /// The spelling in the graph's text form.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Op::Input(_) => "input",
-            Op::Param(_) => "param",
-            Op::Const(..) => "const",
-            Op::Size(_) => "size",
-            Op::TimeIndex => "time_index",
-            Op::Iota { .. } => "iota",
-            Op::Map(pointwise) => pointwise.row().name,
-            Op::Sg => "sg",
-            Op::Bypass => "bypass",
-            Op::Broadcast(_) => "broadcast",
-            Op::Reshape(_) => "reshape",
-            Op::Permute(_) => "permute",
-            Op::Slice { .. } => "slice",
-            Op::Concat { .. } => "concat",
-            Op::Pad { .. } => "pad",
-            Op::Flip { .. } => "flip",
-            Op::Gather { .. } => "gather",
-            Op::MatMul => "matmul",
-            Op::Reduce(..) => "reduce",
-            Op::Prev => "prev",
-            Op::Next => "next",
-            Op::First => "first",
-            Op::Last => "last",
-            Op::TimeReduce(_) => "time_reduce",
-        }
-    }
 }
 
 /// How a reduction puts its operands together.

@@ -15,10 +15,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::op::TABLE;
 use super::{
-    Clock, Dim, Elem, Graph, Init, Input, Node, NodeId, Number, Op, Param, Reduction, Role, Root,
-    Type,
+    Clock, Dim, Elem, Graph, Init, Input, Node, NodeId, Number, Param, Reduction, Role, Root, Type,
+    ops,
 };
 use crate::source::{FileId, Span};
 
@@ -52,7 +51,7 @@ impl Graph {
             write!(f, " {}", Name(name))?;
         }
         write!(f, " = {}", op.name())?;
-        self.write_attributes(f, op)?;
+        op.describe(|op| op.attributes(self, f))?;
         for arg in args {
             write!(f, " {arg:?}")?;
         }
@@ -61,42 +60,6 @@ impl Graph {
             write!(f, " @{span:?}")?;
         }
         writeln!(f)
-    }
-
-    fn write_attributes(&self, f: &mut Formatter<'_>, op: &Op) -> fmt::Result {
-        match op {
-            Op::Input(index) => {
-                let names = self.inputs.iter().map(|input| input.name.as_str());
-                write!(f, " {}", Listed(*index, names.collect()))
-            }
-            Op::Param(index) => {
-                let names = self.params.iter().map(|param| param.path.as_str());
-                write!(f, " {}", Listed(*index, names.collect()))
-            }
-            Op::Const(number, elem) => write!(f, " {} {number}", elem.name()),
-            Op::Size(dim) => write!(f, " [{dim}]"),
-            Op::Iota { axis, dims } => write!(f, " axis={axis} {}", List(dims)),
-            Op::Broadcast(dims) | Op::Reshape(dims) => write!(f, " {}", List(dims)),
-            Op::Permute(order) => write!(f, " {}", List(order)),
-            Op::Slice { axis, start, end } => write!(f, " axis={axis} [{start}, {end}]"),
-            Op::Pad { axis, before, after, value } => {
-                write!(f, " axis={axis} [{before}, {after}] {value}")
-            }
-            Op::Concat { axis } | Op::Flip { axis } | Op::Gather { axis } => {
-                write!(f, " axis={axis}")
-            }
-            Op::Reduce(reduction, axes) => write!(f, " {} {}", reduction.name(), List(axes)),
-            Op::TimeReduce(reduction) => write!(f, " {}", reduction.name()),
-            Op::TimeIndex
-            | Op::Map(_)
-            | Op::Sg
-            | Op::Bypass
-            | Op::MatMul
-            | Op::Prev
-            | Op::Next
-            | Op::First
-            | Op::Last => Ok(()),
-        }
     }
 }
 
@@ -171,7 +134,7 @@ impl Display for Docs<'_> {
 }
 
 /// A member of one of the graph's lists: by its name, or by its position where that does not tell.
-struct Listed<'a>(usize, Vec<&'a str>);
+pub(super) struct Listed<'a>(pub usize, pub Vec<&'a str>);
 
 impl Display for Listed<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -185,7 +148,7 @@ impl Display for Listed<'_> {
     }
 }
 
-struct List<'a, T>(&'a [T]);
+pub(super) struct List<'a, T>(pub &'a [T]);
 
 impl<T: Display> Display for List<'_, T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -225,7 +188,7 @@ pub fn parse_graph(text: &str) -> Result<Graph, ParseGraphError> {
     Ok(graph)
 }
 
-type Parsed<T> = Result<T, String>;
+pub(super) type Parsed<T> = Result<T, String>;
 
 /// `2*B*T - N + 1`, as [`Dim`] prints itself.
 impl std::str::FromStr for Dim {
@@ -242,7 +205,7 @@ impl std::str::FromStr for Dim {
 }
 
 /// What is left of a line.
-struct Line<'t> {
+pub(super) struct Line<'t> {
     rest: &'t str,
 }
 
@@ -327,7 +290,7 @@ impl<'t> Line<'t> {
             self.expect("=")?;
             Some(name.into())
         };
-        let op = self.op(graph)?;
+        let op = ops::read(self.word()?, self, graph)?;
         let mut args = Vec::new();
         while self.rest.trim_start().starts_with('%') {
             args.push(self.id()?);
@@ -338,57 +301,7 @@ impl<'t> Line<'t> {
         Ok(Node { op, args, ty, span, name })
     }
 
-    fn op(&mut self, graph: &Graph) -> Parsed<Op> {
-        Ok(match self.word()? {
-            "input" => {
-                Op::Input(self.listed(graph.inputs.iter().map(|input| input.name.as_str()))?)
-            }
-            "param" => {
-                Op::Param(self.listed(graph.params.iter().map(|param| param.path.as_str()))?)
-            }
-            "const" => {
-                let elem = self.elem()?;
-                Op::Const(Number(self.number()?), elem)
-            }
-            "size" => {
-                let [dim] = self.pair()?;
-                Op::Size(dim)
-            }
-            "time_index" => Op::TimeIndex,
-            "iota" => Op::Iota { axis: self.axis()?, dims: self.list(Line::dim)? },
-            "sg" => Op::Sg,
-            "bypass" => Op::Bypass,
-            "broadcast" => Op::Broadcast(self.list(Line::dim)?),
-            "reshape" => Op::Reshape(self.list(Line::dim)?),
-            "permute" => Op::Permute(self.list(Line::integer)?),
-            "slice" => {
-                let axis = self.axis()?;
-                let [start, end] = self.pair()?;
-                Op::Slice { axis, start, end }
-            }
-            "concat" => Op::Concat { axis: self.axis()? },
-            "pad" => {
-                let axis = self.axis()?;
-                let [before, after] = self.pair()?;
-                Op::Pad { axis, before, after, value: Number(self.number()?) }
-            }
-            "flip" => Op::Flip { axis: self.axis()? },
-            "gather" => Op::Gather { axis: self.axis()? },
-            "matmul" => Op::MatMul,
-            "reduce" => Op::Reduce(self.reduction()?, self.list(Line::integer)?),
-            "prev" => Op::Prev,
-            "next" => Op::Next,
-            "first" => Op::First,
-            "last" => Op::Last,
-            "time_reduce" => Op::TimeReduce(self.reduction()?),
-            name => match TABLE.iter().find(|row| row.name == name) {
-                Some(row) => Op::Map(row.op),
-                None => return Err(format!("unknown operation `{name}`")),
-            },
-        })
-    }
-
-    fn listed<'n>(&mut self, mut names: impl Iterator<Item = &'n str>) -> Parsed<usize> {
+    pub(super) fn listed<'n>(&mut self, mut names: impl Iterator<Item = &'n str>) -> Parsed<usize> {
         if self.eat("#") {
             return self.integer();
         }
@@ -396,13 +309,13 @@ impl<'t> Line<'t> {
         names.position(|other| other == name).ok_or_else(|| format!("`{name}` is not declared"))
     }
 
-    fn reduction(&mut self) -> Parsed<Reduction> {
+    pub(super) fn reduction(&mut self) -> Parsed<Reduction> {
         let name = self.word()?;
         let found = Reduction::ALL.into_iter().find(|reduction| reduction.name() == name);
         found.ok_or_else(|| format!("unknown reduction `{name}`"))
     }
 
-    fn axis(&mut self) -> Parsed<usize> {
+    pub(super) fn axis(&mut self) -> Parsed<usize> {
         self.expect("axis=")?;
         self.integer()
     }
@@ -415,7 +328,7 @@ impl<'t> Line<'t> {
         Ok(Type { elem, dims: self.until("]", Line::dim)?, clock })
     }
 
-    fn elem(&mut self) -> Parsed<Elem> {
+    pub(super) fn elem(&mut self) -> Parsed<Elem> {
         let name = self.word()?;
         let found = [Elem::F32, Elem::I32, Elem::Bool].into_iter().find(|elem| elem.name() == name);
         found.ok_or_else(|| format!("unknown element type `{name}`"))
@@ -430,7 +343,7 @@ impl<'t> Line<'t> {
     }
 
     /// `2*B*T - N + 1`
-    fn dim(&mut self) -> Parsed<Dim> {
+    pub(super) fn dim(&mut self) -> Parsed<Dim> {
         let mut sum = Dim::zero();
         let mut sign = if self.eat("-") { "-" } else { "" };
         loop {
@@ -459,12 +372,12 @@ impl<'t> Line<'t> {
         Ok(product)
     }
 
-    fn pair<const N: usize>(&mut self) -> Parsed<[Dim; N]> {
+    pub(super) fn pair<const N: usize>(&mut self) -> Parsed<[Dim; N]> {
         let dims = self.list(Line::dim)?;
         dims.try_into().map_err(|_| format!("expected {N} dimensions"))
     }
 
-    fn list<T>(&mut self, item: fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+    pub(super) fn list<T>(&mut self, item: fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
         self.expect("[")?;
         self.until("]", item)
     }
@@ -486,12 +399,12 @@ impl<'t> Line<'t> {
         Ok(NodeId(self.integer()?))
     }
 
-    fn integer<T: std::str::FromStr>(&mut self) -> Parsed<T> {
+    pub(super) fn integer<T: std::str::FromStr>(&mut self) -> Parsed<T> {
         let digits = self.take(|c| c.is_ascii_digit());
         digits.parse().map_err(|_| format!("expected a number, found `{digits}{}`", self.rest))
     }
 
-    fn number(&mut self) -> Parsed<f64> {
+    pub(super) fn number(&mut self) -> Parsed<f64> {
         let text = self.take(|c| is_word(c) || c == '+' || c == '-');
         let number = match text.strip_prefix("NaN0x") {
             Some(bits) => u64::from_str_radix(bits, 16).ok().map(f64::from_bits),
@@ -573,6 +486,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::arbitrary::samples;
+    use super::super::op::{Op, TABLE};
     use super::*;
 
     #[track_caller]

@@ -18,8 +18,7 @@ use std::collections::HashMap;
 
 use crate::ir::graph::dependence::{depends, derivative_operands, reachable};
 use crate::ir::graph::{
-    Builder, Clock, Dim, Elem, Graph, Node, NodeId, Number, Op, Pointwise, Reduction, Role, Root,
-    Type,
+    Builder, Clock, Dim, Elem, Graph, Node, NodeId, Op, Pointwise, Reduction, Role, Root, Type,
 };
 
 /// Why there is no gradient.
@@ -196,11 +195,7 @@ impl<'g> Reverse<'g> {
     /// For an active `prev(x, _)`, a `next` whose operand is not known yet, as a part of x's cotangent.
     fn open_delay(&mut self, id: NodeId) {
         let node = self.b.graph().node(id);
-        let opposite = match node.op {
-            Op::Prev => Op::Next,
-            Op::Next => Op::Prev,
-            _ => return,
-        };
+        let Some(opposite) = node.op.describe(|op| op.opposite()) else { return };
         let (x, ty) = (node.args[0], node.ty.clone());
         if self.active[id.0 as usize] && self.active[x.0 as usize] {
             self.b.span = node.span;
@@ -250,7 +245,7 @@ impl<'g> Reverse<'g> {
     }
 
     fn distribute(&mut self, id: NodeId, node: &Node, dy: NodeId, each_step: bool) {
-        let parts = self.operand_cotangents(id, node, dy);
+        let parts = node.op.describe(|op| op.vjp(&mut self.b, &node.args, id, dy));
         for (&x, part) in node.args.iter().zip(parts) {
             let Some(mut part) = part else { continue };
             if !self.active[x.0 as usize] {
@@ -261,100 +256,10 @@ impl<'g> Reverse<'g> {
                 let zero = self.b.number(0.0);
                 part = self.b.choose(Pointwise::Eq, dy, zero, zero, part);
             }
-            let is_init = matches!(node.op, Op::Prev | Op::Next);
+            let is_init = node.op.is_delay();
             let whole = self.b.ty(x).is_stream() || !each_step || is_init;
             let cotangent = &mut self.cotangents[x.0 as usize];
             if whole { &mut cotangent.whole } else { &mut cotangent.per_step }.push(part);
-        }
-    }
-
-    /// The part of each operand's cotangent that comes from this node; `None` where there is none.
-    fn operand_cotangents(&mut self, id: NodeId, node: &Node, dy: NodeId) -> Vec<Option<NodeId>> {
-        let b = &mut self.b;
-        let args = &node.args;
-        let dims = |b: &Builder, operand: usize| b.ty(args[operand]).dims.clone();
-        match &node.op {
-            Op::Input(_)
-            | Op::Param(_)
-            | Op::Const(..)
-            | Op::Size(_)
-            | Op::TimeIndex
-            | Op::Iota { .. } => vec![],
-            Op::Sg => vec![None],
-            Op::Bypass => vec![None, Some(dy)],
-            Op::Map(pointwise) => match pointwise.row().vjp {
-                Some(vjp) => vjp(b, args, id, dy),
-                None => vec![None; args.len()],
-            },
-            Op::Broadcast(_) => {
-                let dims = dims(b, 0);
-                vec![Some(sum_to(b, dy, &dims))]
-            }
-            Op::Reshape(_) => {
-                let dims = dims(b, 0);
-                vec![Some(b.reshape(dy, &dims))]
-            }
-            Op::Permute(order) => {
-                let mut inverse = vec![0; order.len()];
-                order.iter().enumerate().for_each(|(to, &from)| inverse[from] = to);
-                vec![Some(b.push(Op::Permute(inverse), vec![dy]))]
-            }
-            Op::Slice { axis, start, end } => {
-                let after = &dims(b, 0)[*axis] - end;
-                let pad = Op::Pad { axis: *axis, before: start.clone(), after, value: Number(0.0) };
-                vec![Some(b.push(pad, vec![dy]))]
-            }
-            Op::Concat { axis } => {
-                let mut start = Dim::zero();
-                let slices = (0..args.len()).map(|operand| {
-                    let end = &start + &dims(b, operand)[*axis];
-                    let start = std::mem::replace(&mut start, end.clone());
-                    Some(b.push(Op::Slice { axis: *axis, start, end }, vec![dy]))
-                });
-                slices.collect()
-            }
-            Op::Pad { axis, before, .. } => {
-                let end = before + &dims(b, 0)[*axis];
-                let slice = Op::Slice { axis: *axis, start: before.clone(), end };
-                vec![Some(b.push(slice, vec![dy]))]
-            }
-            Op::Flip { .. } => vec![Some(b.push(node.op.clone(), vec![dy]))],
-            Op::Gather { axis } => vec![Some(gather(b, args, *axis, dy)), None],
-            Op::MatMul => {
-                let (a_t, b_t) = (b.transpose(args[0]), b.transpose(args[1]));
-                vec![Some(b.matmul(dy, b_t)), Some(b.matmul(a_t, dy))]
-            }
-            Op::Reduce(reduction, axes) => vec![match reduction {
-                Reduction::Sum => Some(expand(b, dy, args[0], axes)),
-                Reduction::Max | Reduction::Min => {
-                    let y = expand(b, id, args[0], axes);
-                    let hit = b.binary(Pointwise::Eq, args[0], y);
-                    let hits = b.unary(Pointwise::ToF32, hit);
-                    let hits = b.reduce(Reduction::Sum, hits, axes);
-                    let share = b.div(dy, hits);
-                    let (share, zero) = (expand(b, share, args[0], axes), b.number(0.0));
-                    Some(b.select(hit, share, zero))
-                }
-                Reduction::Prod => Some(product(b, args[0], axes, dy)),
-                Reduction::ArgMax => None,
-            }],
-            Op::Prev | Op::Next => {
-                let end = if node.op == Op::Prev { Op::First } else { Op::Last };
-                vec![None, Some(if b.ty(dy).is_stream() { b.push(end, vec![dy]) } else { dy })]
-            }
-            Op::First => vec![Some(at_step(b, Dim::zero(), dy))],
-            Op::Last => {
-                let steps = b.graph().time.clone().unwrap_or_else(Dim::one);
-                vec![Some(at_step(b, &steps - &Dim::one(), dy))]
-            }
-            Op::TimeReduce(Reduction::Max) => {
-                let hit = b.binary(Pointwise::Eq, args[0], id);
-                let hits = b.unary(Pointwise::ToF32, hit);
-                let hits = b.push(Op::TimeReduce(Reduction::Sum), vec![hits]);
-                let (share, zero) = (b.div(dy, hits), b.number(0.0));
-                vec![Some(b.select(hit, share, zero))]
-            }
-            Op::TimeReduce(_) => vec![Some(dy)],
         }
     }
 
@@ -403,72 +308,4 @@ fn active(graph: &Graph, root: NodeId, operands: &[Operand]) -> Vec<bool> {
     let varies = depends(graph, sources.collect());
     let matters = reachable(graph, vec![root], |id| derivative_operands(graph, id).collect());
     varies.into_iter().zip(matters).map(|(varies, matters)| varies && matters).collect()
-}
-
-/// The adjoint of a broadcast: sums over the axes that it made or stretched.
-fn sum_to(b: &mut Builder, x: NodeId, dims: &[Dim]) -> NodeId {
-    let from = b.ty(x).dims.clone();
-    let new = from.len() - dims.len();
-    let stretched = |&axis: &usize| axis < new || from[axis] != dims[axis - new];
-    let axes: Vec<usize> = (0..from.len()).filter(stretched).collect();
-    let sum = b.reduce(Reduction::Sum, x, &axes);
-    b.reshape(sum, dims)
-}
-
-/// A reduced value at each place of x that it was reduced from.
-fn expand(b: &mut Builder, reduced: NodeId, x: NodeId, axes: &[usize]) -> NodeId {
-    let (kept, dims) = (b.kept_dims(x, axes), b.ty(x).dims.clone());
-    if let Some(number) = b.graph().as_number(reduced) {
-        let number = b.number(number);
-        return b.broadcast(number, &dims);
-    }
-    let kept = b.reshape(reduced, &kept);
-    b.broadcast(kept, &dims)
-}
-
-/// A stream of zeros but for one step.
-fn at_step(b: &mut Builder, step: Dim, dy: NodeId) -> NodeId {
-    let (now, step) = (b.push(Op::TimeIndex, vec![]), b.push(Op::Size(step), vec![]));
-    let zero = b.number(0.0);
-    b.choose(Pointwise::Eq, now, step, dy, zero)
-}
-
-/// The adjoint of `gather(x, i)`: each place of x sums what the positions of i that name it get. A
-/// place outside of x is named by none.
-fn gather(b: &mut Builder, args: &[NodeId], axis: usize, dy: NodeId) -> NodeId {
-    let (dims, index_dims) = (b.ty(args[0]).dims.clone(), b.ty(args[1]).dims.clone());
-    let (before, after) = (&dims[..axis], &dims[axis + 1..]);
-    let (one, ones) = ([Dim::one()], vec![Dim::one(); after.len()]);
-    let all = [before, &dims[axis..=axis], &index_dims, after].concat();
-    let place = b.push(Op::Iota { axis, dims: all.clone() }, vec![]);
-    let zero = b.full_like(0.0, args[1]);
-    let length = b.size(dims[axis].clone(), Elem::I32);
-    let from_end = b.add(args[1], length);
-    let index = b.choose(Pointwise::Lt, args[1], zero, from_end, args[1]);
-    let index = b.reshape(index, &[&one, &index_dims[..], &ones].concat());
-    let index = b.broadcast(index, &all);
-    let dy = b.reshape(dy, &[before, &one, &index_dims, after].concat());
-    let (dy, zero) = (b.broadcast(dy, &all), b.number(0.0));
-    let part = b.choose(Pointwise::Eq, place, index, dy, zero);
-    let positions: Vec<usize> = (axis + 1..=axis + index_dims.len()).collect();
-    b.reduce(Reduction::Sum, part, &positions)
-}
-
-/// The adjoint of a product over axes: for each factor the product of the others, which is zero
-/// where two are zero, and where one is, zero for all but that one. Its own derivative is right where
-/// none is zero.
-fn product(b: &mut Builder, x: NodeId, axes: &[usize], dy: NodeId) -> NodeId {
-    let (zero, one) = (b.number(0.0), b.number(1.0));
-    let is_zero = b.binary(Pointwise::Eq, x, zero);
-    let zeros = b.unary(Pointwise::ToF32, is_zero);
-    let zeros = b.reduce(Reduction::Sum, zeros, axes);
-    let factors = b.select(is_zero, one, x);
-    let product = b.reduce(Reduction::Prod, factors, axes);
-    let dy = b.mul(dy, product);
-    let without_zero = b.choose(Pointwise::Eq, zeros, zero, dy, zero);
-    let without_zero = expand(b, without_zero, x, axes);
-    let only_zero = b.choose(Pointwise::Eq, zeros, one, dy, zero);
-    let only_zero = expand(b, only_zero, x, axes);
-    let others = b.div(without_zero, factors);
-    b.select(is_zero, only_zero, others)
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ir::graph::Bindings;
 use crate::ir::graph::interpret::{Tensor, Values, interpret, interpret_dual};
-use crate::ir::graph::op::{Signature, TABLE};
+use crate::ir::graph::op::{Number, Signature, TABLE};
 use crate::testing::{Program, Random, assert_close, dims};
 
 fn names(names: &[&str]) -> Vec<String> {

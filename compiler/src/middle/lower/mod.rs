@@ -8,9 +8,11 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 use super::schedule::{Schedule, Unit};
 use crate::ir::graph::op::Number;
+use crate::ir::graph::ops::{Class, Coordinate, IndexMap};
 use crate::ir::graph::{Dim, Elem, Graph, NodeId, Op, Pointwise, Reduction, Role};
 use crate::ir::kernel::*;
 use crate::source::Span;
@@ -73,31 +75,33 @@ impl Lowering<'_> {
             .collect();
         for id in graph.ids() {
             let node = graph.node(id);
-            match node.op {
-                Op::Input(index) => drop(self.buffer_of.insert(id, inputs[index])),
-                Op::Param(index) => drop(self.buffer_of.insert(id, params[index])),
-                _ if self.schedule.is_stored(id) => {
-                    let root = graph.roots.iter().find(|root| root.node == id);
-                    let name = match (&node.name, root) {
-                        (Some(name), _) => name.to_string(),
-                        (None, Some(root)) if root.role == Role::Gradient => {
-                            format!("grad_{}", root.name)
-                        }
-                        (None, Some(root)) => root.name.clone(),
-                        (None, None) => op_name(&node.op).to_string(),
-                    };
-                    let (ty, binary) = (&node.ty, self.schedule.is_binary(id));
-                    let source = BufferSource::Kernel;
-                    let buffer =
-                        self.declare(&name, ty.elem, &ty.dims, ty.is_stream(), source, binary);
-                    self.buffer_of.insert(id, buffer);
-                }
-                _ => {}
+            let buffer = match node.op {
+                Op::Input(index) => Some(inputs[index]),
+                Op::Param(index) => Some(params[index]),
+                _ => self.schedule.is_stored(id).then(|| self.declare_stored(id)),
+            };
+            if let Some(buffer) = buffer {
+                self.buffer_of.insert(id, buffer);
             }
         }
         let roots = graph.roots.iter().filter(|root| root.role != Role::Update);
         let results = roots.map(|root| (root.role, root.name.clone(), self.buffer_of[&root.node]));
         self.program.results = results.collect();
+    }
+
+    /// The buffer of a value that a kernel stores, named after it.
+    fn declare_stored(&mut self, id: NodeId) -> BufferId {
+        let graph = &self.schedule.graph;
+        let node = graph.node(id);
+        let root = graph.roots.iter().find(|root| root.node == id);
+        let name = match (&node.name, root) {
+            (Some(name), _) => name.to_string(),
+            (None, Some(root)) if root.role == Role::Gradient => format!("grad_{}", root.name),
+            (None, Some(root)) => root.name.clone(),
+            (None, None) => node.op.describe(|op| op.label()).to_string(),
+        };
+        let (ty, binary) = (&node.ty, self.schedule.is_binary(id));
+        self.declare(&name, ty.elem, &ty.dims, ty.is_stream(), BufferSource::Kernel, binary)
     }
 
     fn declare(
@@ -175,19 +179,6 @@ impl Lowering<'_> {
         let common =
             |stage: &Vec<NodeId>| first.iter().zip(dims(stage)).take_while(|(a, b)| a == b).count();
         unit.stages.iter().map(common).min().unwrap_or(0)
-    }
-}
-
-fn op_name(op: &Op) -> &'static str {
-    match op {
-        Op::Map(op) => op.row().name,
-        Op::MatMul => "product",
-        Op::Reduce(reduction, _) | Op::TimeReduce(reduction) => reduction.name(),
-        Op::Prev => "prev",
-        Op::Next => "next",
-        Op::Concat { .. } => "concat",
-        Op::Gather { .. } => "gather",
-        _ => "value",
     }
 }
 
@@ -591,15 +582,6 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             }
             Op::Sg | Op::Bypass => self.pull(node.args[0], index, time),
             Op::Prev | Op::Next => self.delay(id, index, time),
-            Op::First => {
-                let first = self.int(0);
-                self.pull(node.args[0], index, Some(first))
-            }
-            Op::Last => {
-                let steps = self.steps();
-                let last = self.affine_val(&[(steps, Dim::one())], Dim::constant(-1));
-                self.pull(node.args[0], index, Some(last))
-            }
             Op::MatMul | Op::Reduce(..) | Op::TimeReduce(_) => self.reduction(id, index, time),
             Op::Concat { axis } => self.concat(id, *axis, index, time),
             Op::Pad { axis, before, value, .. } => {
@@ -621,10 +603,9 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             | Op::Reshape(_)
             | Op::Permute(_)
             | Op::Slice { .. }
-            | Op::Flip { .. } => {
-                let arg_index = self.view_index(id, index);
-                self.pull(node.args[0], &arg_index, time)
-            }
+            | Op::Flip { .. }
+            | Op::First
+            | Op::Last => self.view(id, index, time),
         }
     }
 
@@ -632,74 +613,58 @@ impl<'b, 's> BodyBuilder<'b, 's> {
         time.unwrap_or_else(|| self.int(0))
     }
 
-    fn steps(&mut self) -> Val {
+    fn last_step(&mut self) -> Val {
         let time = self.graph.time.clone().unwrap_or_else(Dim::one);
-        self.dim(&time)
+        let steps = self.dim(&time);
+        self.affine_val(&[(steps, Dim::one())], Dim::constant(-1))
     }
 
-    /// The operand's index at which a rearranging operation reads.
-    fn view_index(&mut self, id: NodeId, index: &[Val]) -> Vec<Val> {
+    /// The element of the operand that an element of a view is.
+    fn view(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
         let graph = self.graph;
         let node = graph.node(id);
         let from = &graph.ty(node.args[0]).dims;
-        match &node.op {
-            Op::Broadcast(dims) => {
-                let lead = dims.len() - from.len();
-                let aligned = dims[lead..].iter().zip(from).zip(&index[lead..]);
+        let map = node.op.describe(|op| op.index_map(from));
+        let (index, time) = match map {
+            Some(IndexMap::Stretched(axes)) => {
                 let zero = self.int(0);
-                aligned.map(|((to, from), val)| if to == from { *val } else { zero }).collect()
+                (axes.into_iter().map(|axis| axis.map_or(zero, |axis| index[axis])).collect(), time)
             }
-            Op::Permute(order) => {
-                let mut arg_index = index.to_vec();
-                order.iter().zip(index).for_each(|(axis, val)| arg_index[*axis] = *val);
-                arg_index
+            Some(IndexMap::Affine(axes)) => {
+                (axes.iter().map(|axis| self.coordinate(axis, index)).collect(), time)
             }
-            Op::Slice { axis, start, .. } => {
-                let mut arg_index = index.to_vec();
-                arg_index[*axis] = self.affine_val(&[(index[*axis], Dim::one())], start.clone());
-                arg_index
+            Some(IndexMap::Regrouped(groups)) => {
+                (self.regrouped(from, &node.ty.dims, groups, index), time)
             }
-            Op::Flip { axis } => {
-                let mut arg_index = index.to_vec();
-                let last = &from[*axis] - &Dim::one();
-                arg_index[*axis] = self.affine_val(&[(index[*axis], Dim::constant(-1))], last);
-                arg_index
-            }
-            Op::Reshape(to) => self.reshape_index(from, to, index),
-            _ => index.to_vec(),
-        }
+            Some(IndexMap::First) => (index.to_vec(), Some(self.int(0))),
+            Some(IndexMap::Last) => (index.to_vec(), Some(self.last_step())),
+            None => (index.to_vec(), time),
+        };
+        self.pull(node.args[0], &index, time)
     }
 
-    /// Axes are grouped from the left wherever the products of extents meet; only within a group
-    /// are indices flattened and taken apart.
-    fn reshape_index(&mut self, from: &[Dim], to: &[Dim], index: &[Val]) -> Vec<Val> {
+    fn coordinate(&mut self, Coordinate { terms, constant }: &Coordinate, index: &[Val]) -> Val {
+        let terms = terms.iter().map(|(axis, factor)| (index[*axis], factor.clone()));
+        self.affine_val(&terms.collect::<Vec<_>>(), constant.clone())
+    }
+
+    /// Within a group of axes indices are flattened and taken apart.
+    fn regrouped(
+        &mut self,
+        from: &[Dim],
+        to: &[Dim],
+        groups: Vec<(Range<usize>, Range<usize>)>,
+        index: &[Val],
+    ) -> Vec<Val> {
         let mut result = Vec::new();
-        let (mut i, mut j) = (0, 0);
-        while i < from.len() || j < to.len() {
-            let (start_i, start_j) = (i, j);
-            let take = |dims: &[Dim], at: &mut usize| {
-                *at += 1;
-                dims.get(*at - 1).cloned().unwrap_or_else(|| {
-                    *at = dims.len();
-                    Dim::one()
-                })
-            };
-            let (mut left, mut right) = (take(from, &mut i), take(to, &mut j));
-            while left != right && (i < from.len() || j < to.len()) {
-                let left_is_smaller = right.exact_div(&left).is_some();
-                if i < from.len() && (left_is_smaller || j == to.len()) {
-                    left = &left * &take(from, &mut i);
-                } else {
-                    right = &right * &take(to, &mut j);
-                }
-            }
-            let flat = self.flat_index(&to[start_j..j], &index[start_j..j], None);
+        for (operand, own) in groups {
+            let flat = self.flat_index(&to[own.clone()], &index[own], None);
             let mut rest = self.affine_val(&flat.terms, flat.constant);
             let mut group = Vec::new();
-            for axis in (start_i..i).rev() {
+            for axis in operand.clone().rev() {
                 group.push(match &from[axis] {
                     dim if dim.is_one() => self.int(0),
-                    _ if axis == start_i => rest,
+                    _ if axis == operand.start => rest,
                     dim => {
                         let inner = self.inst(Inst::Remainder(rest, dim.clone()));
                         rest = self.inst(Inst::Quotient(rest, dim.clone()));
@@ -778,10 +743,8 @@ impl<'b, 's> BodyBuilder<'b, 's> {
     fn delay(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
         let node = self.graph.node(id);
         let step = self.step(time);
-        let (edge, offset) = match node.op {
-            Op::Next => (Edge::Last, 1),
-            _ => (Edge::First, -1),
-        };
+        let is_next = node.op == Op::Next;
+        let (edge, offset) = if is_next { (Edge::Last, 1) } else { (Edge::First, -1) };
         let other = self.affine_val(&[(step, Dim::one())], Dim::constant(offset));
         if self.inner_steps.contains(&(step, edge)) {
             // A loop's time never is at the edge; a kernel's may be, and is corrected after the loop.
@@ -805,8 +768,7 @@ impl<'b, 's> BodyBuilder<'b, 's> {
                 self.map(Pointwise::Max, vec![step, zero])
             }
             Edge::Last => {
-                let steps = self.steps();
-                let last = self.affine_val(&[(steps, Dim::one())], Dim::constant(-1));
+                let last = self.last_step();
                 self.map(Pointwise::Min, vec![step, last])
             }
         }
@@ -815,10 +777,7 @@ impl<'b, 's> BodyBuilder<'b, 's> {
     fn at_edge(&mut self, step: Val, edge: Edge) -> Val {
         let end = match edge {
             Edge::First => self.int(0),
-            Edge::Last => {
-                let steps = self.steps();
-                self.affine_val(&[(steps, Dim::one())], Dim::constant(-1))
-            }
+            Edge::Last => self.last_step(),
         };
         self.map(Pointwise::Eq, vec![step, end])
     }
@@ -826,12 +785,10 @@ impl<'b, 's> BodyBuilder<'b, 's> {
     // ---- reductions ----
 
     fn reduction(&mut self, id: NodeId, index: &[Val], time: Option<Val>) -> Val {
-        let op = &self.graph.node(id).op;
-        let number = self.stage.loops.len();
-        let reduction = match op {
-            Op::Reduce(reduction, _) | Op::TimeReduce(reduction) => *reduction,
-            _ => Reduction::Sum,
+        let Class::Reduction(reduction) = self.graph.node(id).op.class() else {
+            return self.pull(id, index, time);
         };
+        let number = self.stage.loops.len();
         self.stage.loops.push(ReduceLoop {
             reduction,
             axes: Vec::new(),

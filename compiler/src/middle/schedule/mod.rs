@@ -18,7 +18,8 @@ use std::fmt;
 
 pub(crate) use facts::is_sum;
 
-use crate::ir::graph::{Dim, Elem, Facts, Graph, NodeId, Op, Role};
+use crate::ir::graph::ops::Class;
+use crate::ir::graph::{Dim, Elem, Facts, Graph, NodeId, Role};
 use crate::ir::kernel::{Direction, Pass};
 use recurrence::Recurrences;
 
@@ -208,14 +209,12 @@ impl Ordering<'_> {
 
     fn operands(&self, id: NodeId, how: Use) -> Vec<(NodeId, Use)> {
         let node = self.graph.node(id);
-        let point = match &node.op {
-            Op::Map(_) | Op::Sg | Op::Bypass => how,
-            Op::Prev | Op::Next => {
-                return vec![(node.args[0], Use::OtherStep), (node.args[1], how)];
-            }
-            _ if how == Use::OtherStep => how,
-            _ => Use::AnyPoint,
-        };
+        let class = node.op.class();
+        if class == Class::Delay {
+            return vec![(node.args[0], Use::OtherStep), (node.args[1], how)];
+        }
+        let keeps = class == Class::Pointwise || how == Use::OtherStep;
+        let point = if keeps { how } else { Use::AnyPoint };
         node.args.iter().map(|arg| (*arg, point)).collect()
     }
 

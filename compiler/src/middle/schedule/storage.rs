@@ -10,7 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 use super::facts::{is_leaf, is_reduction, is_resident, is_sum, is_view, own_cost};
 use super::min_cut::Ways;
 use super::recurrence::Recurrences;
-use crate::ir::graph::{Dim, Graph, NodeId, Op, Pointwise};
+use crate::ir::graph::ops::Reads;
+use crate::ir::graph::{Graph, NodeId, Op, Pointwise};
 use crate::ir::kernel::Pass;
 
 /// Above this a value that several kernels use, or that is used more often than it has elements, is
@@ -100,11 +101,13 @@ impl Choice<'_> {
     fn operands(&mut self) {
         for id in self.needed() {
             let node = self.graph.node(id);
-            match &node.op {
-                Op::MatMul => node.args.iter().for_each(|arg| self.store_base(*arg)),
-                Op::Gather { .. } => self.store_base(node.args[0]),
-                Op::Map(Pointwise::Eq | Pointwise::Ne) => self.store_compared(id),
-                _ => {}
+            for operand in 0..node.args.len() {
+                if node.op.describe(|op| op.looks_up(operand)) {
+                    self.store_base(node.args[operand]);
+                }
+            }
+            if matches!(node.op, Op::Map(Pointwise::Eq | Pointwise::Ne)) {
+                self.store_compared(id);
             }
         }
     }
@@ -165,7 +168,7 @@ impl Choice<'_> {
         let ids: Vec<NodeId> =
             self.needed().filter(|id| self.recurrences.of(*id).is_some()).collect();
         let place: HashMap<NodeId, usize> = ids.iter().copied().zip(0..).collect();
-        let is_delay = |id: NodeId| matches!(self.graph.node(id).op, Op::Prev | Op::Next);
+        let is_delay = |id: NodeId| self.graph.node(id).op.is_delay();
         let same = |a: NodeId, b: NodeId| self.recurrences.of(a) == self.recurrences.of(b);
         let users = |id: NodeId| &self.users[id.0 as usize];
         // Whether a value serves delays alone, be it through others; users come after operands.
@@ -217,7 +220,7 @@ impl Choice<'_> {
     /// What a delay delays.
     fn state_of(&self, id: NodeId) -> Option<NodeId> {
         let node = self.graph.node(id);
-        matches!(node.op, Op::Prev | Op::Next).then(|| node.args[0])
+        node.op.is_delay().then(|| node.args[0])
     }
 
     /// Going back through values of the same step that are not stored, there is a delay of the same
@@ -227,7 +230,7 @@ impl Choice<'_> {
         let mut open = vec![start];
         while let Some(id) = open.pop() {
             let node = self.graph.node(id);
-            if matches!(node.op, Op::Prev | Op::Next) {
+            if node.op.is_delay() {
                 if self.recurrences.of(id) == self.recurrences.of(start) {
                     return true;
                 }
@@ -294,11 +297,12 @@ impl Choice<'_> {
     /// Stores the value, or what it repeats.
     fn store_narrow(&mut self, id: NodeId) {
         let node = self.graph.node(id);
-        match node.op {
-            Op::Broadcast(_) if !is_leaf(&self.graph.node(node.args[0]).op) => {
-                self.store_narrow(node.args[0]);
-            }
-            _ => self.store(id),
+        let repeats =
+            matches!(node.op, Op::Broadcast(_)) && !is_leaf(&self.graph.node(node.args[0]).op);
+        if repeats {
+            self.store_narrow(node.args[0]);
+        } else {
+            self.store(id);
         }
     }
 
@@ -345,21 +349,18 @@ impl Choice<'_> {
     fn sink_through(&self, id: NodeId, user: NodeId, sinks: &[Sink]) -> Sink {
         let node = self.graph.node(user);
         let hoistable = self.graph.ty(id).is_stream() != node.ty.is_stream();
-        let spread = match &node.op {
-            Op::Broadcast(dims) => Dim::product(dims) != self.graph.ty(id).len(),
-            Op::MatMul | Op::Concat { .. } | Op::Gather { .. } => true,
+        let spread = match node.op.describe(|op| op.reads()) {
+            Reads::Once => hoistable,
+            Reads::Longer => node.ty.len() != self.graph.ty(id).len(),
+            Reads::Often => true,
             // Computed one step off, once, if nothing else uses it.
-            Op::Prev | Op::Next => self.users[id.0 as usize].len() > 1 || node.args[0] != id,
-            op if is_reduction(op) => {
+            Reads::AnotherStep => self.users[id.0 as usize].len() > 1 || node.args[0] != id,
+            Reads::Reduced => {
                 // A sum inside a sum becomes part of it.
-                let merges = is_sum(op) && is_sum(&self.graph.node(id).op);
-                return if merges || !is_reduction(&self.graph.node(id).op) {
-                    Sink::One(user.0 as usize)
-                } else {
-                    Sink::Several
-                };
+                let own = &self.graph.node(id).op;
+                let joins = is_sum(&node.op) && is_sum(own) || !is_reduction(own);
+                return if joins { Sink::One(user.0 as usize) } else { Sink::Several };
             }
-            _ => hoistable,
         };
         if spread { Sink::Several } else { sinks[user.0 as usize] }
     }
@@ -375,15 +376,12 @@ impl Choice<'_> {
         if users.iter().any(|user| is_reduction(&self.graph.node(*user).op)) {
             return users.len() == 1;
         }
-        let short = match &self.graph.node(id).op {
-            Op::MatMul => true,
-            Op::Reduce(_, axes) => {
-                let dims = &self.graph.ty(self.graph.node(id).args[0]).dims;
-                let length = Dim::product(axes.iter().map(|axis| &dims[*axis])).as_const();
-                length.is_some_and(|length| length <= LONGEST_FUSED_REDUCTION)
-            }
-            _ => false,
-        };
+        let node = self.graph.node(id);
+        let length = node.op.describe(|op| op.count(self.graph, &node.args));
+        let is_short = length
+            .and_then(|length| length.as_const())
+            .is_some_and(|length| length <= LONGEST_FUSED_REDUCTION);
+        let short = node.op == Op::MatMul || matches!(node.op, Op::Reduce(..)) && is_short;
         // What a recurrence does not change is computed for all steps at once, before it.
         let same_loop = self.recurrences.of(id) == self.recurrences.of(NodeId(stage as u32));
         let same_pass =
@@ -419,10 +417,7 @@ impl Choice<'_> {
             }
             let node = self.graph.node(id);
             // A delay is a load of a stored value, or as cheap.
-            let args = match node.op {
-                Op::Prev | Op::Next => &[],
-                _ => node.args.as_slice(),
-            };
+            let args = if node.op.is_delay() { &[] } else { node.args.as_slice() };
             // What is static is computed before a loop over time.
             let in_loop = |arg: &&NodeId| node.ty.clock == self.graph.ty(**arg).clock;
             let args = args.iter().filter(|arg| !self.has_buffer(**arg)).filter(in_loop);
@@ -453,10 +448,7 @@ impl Choice<'_> {
             {
                 return true;
             }
-            let args = match node.op {
-                Op::Prev | Op::Next => &[],
-                _ => node.args.as_slice(),
-            };
+            let args = if node.op.is_delay() { &[] } else { node.args.as_slice() };
             open.extend(args.iter().filter(|arg| !self.has_buffer(**arg) && seen.insert(**arg)));
         }
         false

@@ -4,7 +4,7 @@ use egg::{Analysis, DidMerge, EGraph, Id, Language, merge_max};
 
 use super::language::Term;
 use crate::ir::graph::facts::{self, Place};
-use crate::ir::graph::{Fact, Op, Pointwise, Reduction};
+use crate::ir::graph::{Fact, Op, Pointwise};
 
 pub type Terms = EGraph<Term, Facts>;
 
@@ -42,7 +42,10 @@ impl Analysis<Term> for Facts {
             Term::Operation(operation, ids) => {
                 let op = &operation.op;
                 let same = matches!(ids[..], [a, b] if a == b);
-                let stopped = has_no_derivative(op) || all_stopped(differentiated(op, ids));
+                let stops = |operand: usize| {
+                    known(&ids[operand]).stopped || !op.describe(|op| op.has_derivative(operand))
+                };
+                let stopped = (0..ids.len()).all(stops);
                 (facts::transfer(op, &args, Place::pointwise(same)), stopped)
             }
         };
@@ -61,22 +64,4 @@ impl Analysis<Term> for Facts {
 fn tangent(g: &Fact) -> Fact {
     let zero = Fact::literal(0.0);
     if g.is_finite() { zero } else { Fact { not_nan: false, constant: None, ..zero } }
-}
-
-fn has_no_derivative(op: &Op) -> bool {
-    match op {
-        Op::Const(..) => true,
-        Op::Map(pointwise) => pointwise.row().vjp.is_none(),
-        Op::Reduce(Reduction::ArgMax, _) => true,
-        _ => false,
-    }
-}
-
-/// The operands that a derivative may come from.
-fn differentiated<'a>(op: &Op, ids: &'a [Id]) -> &'a [Id] {
-    match op {
-        Op::Map(Pointwise::Select) => &ids[1..],
-        Op::Gather { .. } => &ids[..1],
-        _ => ids,
-    }
 }

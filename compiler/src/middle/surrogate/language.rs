@@ -110,29 +110,6 @@ pub fn is_commutative(op: &Op) -> bool {
     matches!(op, Op::Map(Add | Mul | Min | Max | Eq | Ne | And | Or))
 }
 
-/// Groups of operands in which an operation is linear together, while the others have no derivative.
-pub fn linear_in(op: &Op, arity: usize) -> Vec<Vec<usize>> {
-    match op {
-        Op::Map(Pointwise::Mul) | Op::MatMul => vec![vec![0], vec![1]],
-        Op::Map(Pointwise::Select) => vec![vec![1, 2]],
-        Op::Pad { value, .. } if value.0 != 0.0 => vec![],
-        Op::Map(Pointwise::Div)
-        | Op::Broadcast(_)
-        | Op::Reshape(_)
-        | Op::Permute(_)
-        | Op::Slice { .. }
-        | Op::Pad { .. }
-        | Op::Flip { .. }
-        | Op::Gather { .. }
-        | Op::Reduce(Reduction::Sum, _)
-        | Op::TimeReduce(Reduction::Sum)
-        | Op::First
-        | Op::Last => vec![vec![0]],
-        Op::Concat { .. } => vec![(0..arity).collect()],
-        _ => vec![],
-    }
-}
-
 impl PartialEq for Operation {
     fn eq(&self, other: &Operation) -> bool {
         self.spelling == other.spelling

@@ -146,7 +146,7 @@ fn is_same(a: &Graph, b: &Graph) -> bool {
 /// as equal as the types allow.
 fn delays(graph: &Graph) -> Vec<Delay> {
     let near = extract::near_surrogates(graph, &[]);
-    let ids = graph.ids().filter(|id| matches!(graph.node(*id).op, Op::Prev | Op::Next));
+    let ids = graph.ids().filter(|id| graph.node(*id).op.is_delay());
     let mut kinds = HashMap::new();
     ids.map(|id| {
         let node = graph.node(id);

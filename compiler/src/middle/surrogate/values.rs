@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use super::language::{is_commutative, linear_in};
+use super::language::is_commutative;
 use crate::ir::graph::{Dim, Elem, Graph, NodeId, Number, Op, Pointwise};
 
 /// A polynomial: products with their coefficients, none of them zero, all as f32 holds them.
@@ -185,7 +185,7 @@ impl Atoms {
             (Op::Map(Pointwise::Mul), [a, b]) if is_float => a.times(b, self.limit),
             (Op::Map(Pointwise::Div), [a, b]) if is_float => self.quotient(a, b),
             (Op::MatMul, [a, b]) => self.bilinear(graph, id, a, b),
-            (op, [x, rest @ ..]) if linear_in(op, args.len()) == [[0]] => {
+            (op, [x, rest @ ..]) if op.linear_in(args.len()) == [[0]] => {
                 self.linear(graph, id, x, rest)
             }
             _ => None,
@@ -218,7 +218,7 @@ impl Atoms {
     fn linear(&mut self, graph: &Graph, id: NodeId, x: &Value, rest: &[Value]) -> Option<Value> {
         let mut sum = Value::default();
         let op = &graph.node(id).op;
-        let keeps_literals = !matches!(op, Op::Reduce(..) | Op::TimeReduce(_) | Op::Pad { .. });
+        let keeps_literals = op.describe(|op| op.keeps_literals());
         for (product, coefficient) in x.terms() {
             let part = match product.is_empty() && keeps_literals {
                 true => Value::number(1.0),

@@ -361,7 +361,7 @@ fn decided(flow: &Flow, id: NodeId) -> Vec<NodeId> {
 fn is_joined(flow: &Flow, decision: NodeId, x: NodeId) -> bool {
     use Pointwise::{Add, Ceil, Div, Floor, Mul, Round, Sub};
     let graph = &flow.graph;
-    let is_delay = |id: NodeId| matches!(graph.node(id).op, Op::Prev | Op::Next);
+    let is_delay = |id: NodeId| graph.node(id).op.is_delay();
     let users = |id: NodeId| flow.users[id.0 as usize].iter().copied();
     let beside = reachable(graph, vec![x], |id| users(id).filter(|id| !is_delay(*id)).collect());
     let rounds = matches!(graph.node(decision).op, Op::Map(Floor | Ceil | Round));

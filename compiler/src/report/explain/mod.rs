@@ -20,7 +20,7 @@ use crate::ir::graph::{
 use crate::middle::autodiff;
 use crate::middle::surrogate::analysis::{Facts, Terms};
 use crate::middle::surrogate::encode::encode;
-use crate::middle::surrogate::language::{Term, linear_in};
+use crate::middle::surrogate::language::Term;
 use crate::middle::surrogate::{LAWS, Law, Numeric, Phase, extract, simplify, untimed};
 use crate::source::Span;
 
@@ -448,7 +448,7 @@ fn spelled(term: &FlatTerm<Term>, mut args: Vec<Expr>) -> Expr {
 /// Whether a term is a function with no surrogate in it.
 fn is_opaque(term: &FlatTerm<Term>) -> bool {
     let is_linear = match &term.node {
-        Term::Operation(operation, _) => !linear_in(&operation.op, term.children.len()).is_empty(),
+        Term::Operation(operation, _) => !operation.op.linear_in(term.children.len()).is_empty(),
         _ => true,
     };
     let is_choice = matches!(&term.node, Term::Operation(operation, _) if operation.op == Op::Map(Pointwise::Select));

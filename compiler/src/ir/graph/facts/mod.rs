@@ -6,14 +6,14 @@
 //! or kept; and for what the interpreter computes in f64. Inputs and parameters are taken to be
 //! finite, and parameters to lie in their bounds: the trainer keeps them there.
 //!
-//! [`transfer`] serves the walk over a graph, [`Facts::of`], and the analysis of the e-graph. For a
-//! pointwise operation it is the `range` column of the table of operations.
+//! [`transfer`] serves the walk over a graph, [`Facts::of`], and the analysis of the e-graph. What it
+//! says stands in the tables of operations.
 
 pub(super) mod range;
 #[cfg(test)]
 mod tests;
 
-use super::{Clock, Dim, Elem, Graph, NodeId, Number, Op, Pointwise, Reduction};
+use super::{Clock, Elem, Graph, NodeId, Number, Op, Pointwise};
 
 /// What is proved of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -159,50 +159,15 @@ impl Place {
 /// What follows of an operation's result from what is proved of its operands. What comes from the
 /// graph's lists, and what [`Op::Size`] is, the walk over the graph knows better.
 pub fn transfer(op: &Op, args: &[Fact], place: Place) -> Fact {
-    let invariant = args.iter().all(|arg| arg.invariant);
-    let fact = match op {
-        Op::Input(_) | Op::Param(_) | Op::Size(_) => Fact { invariant: false, ..Fact::FINITE },
-        Op::Const(number, _) => Fact::literal(number.0),
-        Op::TimeIndex => Fact { integer: true, ..Fact::within(0.0, MAX) },
-        Op::Iota { axis, dims } => Fact { invariant, ..index(&dims[*axis]) },
-        Op::Map(Pointwise::Mul) if place.same => range::square(&args[0]),
-        Op::Map(pointwise) => map(*pointwise, args),
-        Op::Sg
-        | Op::Bypass
-        | Op::Broadcast(_)
-        | Op::Reshape(_)
-        | Op::Permute(_)
-        | Op::Slice { .. }
-        | Op::Flip { .. } => args[0],
-        Op::First | Op::Last => Fact { invariant: true, ..args[0] },
-        Op::Concat { .. } => args[1..].iter().fold(args[0], |fact, arg| fact.or(arg)),
-        Op::Pad { value, .. } => args[0].or(&Fact::literal(value.0)),
-        Op::Prev | Op::Next => Fact { invariant: false, ..args[0].or(&args[1]) },
-        Op::Gather { .. } => {
-            let fact = Fact { constant: None, invariant, ..args[0] };
-            let is_inside = |count: f64| args[1].low >= -count && args[1].high < count;
-            match place.elem {
-                _ if place.count.is_some_and(is_inside) => fact,
-                Elem::F32 => Fact { not_nan: false, ..fact },
-                _ => Fact { invariant, ..fact.or(&Fact::literal(0.0)) },
-            }
-        }
-        Op::MatMul => {
-            let product = range::mul(args);
-            Fact { invariant, ..range::sum(&product, place.count) }
-        }
-        Op::Reduce(reduction, _) => Fact { invariant, ..reduce(*reduction, &args[0], place) },
-        Op::TimeReduce(reduction) => {
-            Fact { invariant: true, ..reduce(*reduction, &args[0], place) }
-        }
-    };
+    let fact = op.describe(|op| op.fact(args, place));
     let wraps = place.elem == Elem::I32 && (fact.low < -INT_MAX || fact.high > INT_MAX);
     if wraps { Fact { constant: None, integer: true, ..Fact::FINITE } } else { fact }
 }
 
-const INT_MAX: f64 = i32::MAX as f64;
+pub(super) const INT_MAX: f64 = i32::MAX as f64;
 
-fn map(pointwise: Pointwise, args: &[Fact]) -> Fact {
+/// The `range` column, and what holds of all pointwise operations.
+pub(super) fn pointwise(pointwise: Pointwise, args: &[Fact]) -> Fact {
     let row = pointwise.row();
     let fact = (row.range)(args);
     let invariant = args.iter().all(|arg| arg.invariant);
@@ -227,43 +192,6 @@ pub fn fold(pointwise: Pointwise, args: &[Fact]) -> Option<Number> {
     let narrow = (row.value)(&rounded) as f32;
     let is_normal = narrow == 0.0 && wide == 0.0 || narrow.is_normal();
     (is_normal && (wide as f32).to_bits() == narrow.to_bits()).then_some(Number(wide))
-}
-
-fn reduce(reduction: Reduction, x: &Fact, place: Place) -> Fact {
-    let is_empty = !place.count.is_some_and(|count| count >= 1.0);
-    match reduction {
-        Reduction::Sum => range::sum(x, place.count),
-        Reduction::Prod => range::product(x),
-        Reduction::Max => {
-            let low = if is_empty { f64::NEG_INFINITY } else { x.low };
-            Fact { low, constant: None, ..*x }
-        }
-        Reduction::Min => {
-            let high = if is_empty { f64::INFINITY } else { x.high };
-            Fact { high, constant: None, ..*x }
-        }
-        Reduction::ArgMax => {
-            let high = place.count.map_or(INT_MAX, |count| (count - 1.0).max(0.0));
-            Fact { integer: true, ..Fact::within(0.0, high) }
-        }
-    }
-}
-
-/// The indices of an axis.
-fn index(dim: &Dim) -> Fact {
-    let high = dim.as_const().map_or(INT_MAX, |dim| (dim as f64 - 1.0).max(0.0));
-    Fact { integer: true, ..Fact::within(0.0, high) }
-}
-
-/// The value of a dimension; none is negative.
-fn size(dim: &Dim) -> Fact {
-    if let Some(number) = dim.as_const() {
-        return Fact::literal(number as f64);
-    }
-    // A product of dimensions: where one is zero, there is no element that it could be for.
-    let is_product = matches!(dim.terms(), [(_, factor)] if *factor > 0);
-    let low = if is_product { 1.0 } else { 0.0 };
-    Fact { integer: true, invariant: true, ..Fact::within(low, MAX) }
 }
 
 /// Whether sums and products may overflow.
@@ -295,7 +223,7 @@ impl Facts {
             for id in graph.ids() {
                 let mut fact = node(graph, id, &known, sums);
                 if let Some(before) = known[id.0 as usize] {
-                    let is_delay = matches!(graph.node(id).op, Op::Prev | Op::Next);
+                    let is_delay = graph.node(id).op.is_delay();
                     if is_delay && round >= PATIENCE {
                         fact = widened(&before, &fact, sums);
                     }
@@ -334,69 +262,35 @@ fn widened(before: &Fact, now: &Fact, sums: Sums) -> Fact {
 
 fn node(graph: &Graph, id: NodeId, known: &[Option<Fact>], sums: Sums) -> Fact {
     let node = graph.node(id);
-    let of = |operand: NodeId| known[operand.0 as usize];
-    let fact = match &node.op {
-        Op::Input(index) => {
-            let invariant = !graph.inputs[*index].ty.is_stream();
-            let integer = node.ty.elem == Elem::I32;
-            Fact { invariant, integer, ..Fact::FINITE }
-        }
-        Op::Param(index) => {
-            let (low, high) = graph.params[*index].bounds.unwrap_or((-MAX, MAX));
-            Fact { invariant: true, ..Fact::within(low.max(-MAX), high.min(MAX)) }
-        }
-        Op::Size(dim) => size(dim),
-        Op::TimeIndex => {
-            let length = graph.time.as_ref().map(index);
-            Fact { integer: true, ..length.unwrap_or(Fact::within(0.0, MAX)) }
-        }
-        Op::Prev | Op::Next => {
-            let init = of(node.args[1]).unwrap_or(Fact::UNKNOWN);
+    let fact = match node.op.describe(|op| op.listed(graph)) {
+        Some(fact) => fact,
+        None => {
+            let of = |operand: &NodeId| known[operand.0 as usize];
             // A back edge adds nothing before its operand is known.
-            let x = of(node.args[0]).unwrap_or(init);
-            transfer(&node.op, &[x, init], place(graph, id))
-        }
-        op => {
-            let args: Vec<Fact> =
-                node.args.iter().map(|arg| of(*arg).unwrap_or(Fact::UNKNOWN)).collect();
-            let fact = transfer(op, &args, place(graph, id));
-            let is_kept = sums == Sums::StayFinite && only_grows(op, &args);
-            match is_kept && args.iter().all(Fact::is_finite) {
-                true => {
-                    let (low, high) = (fact.low.max(-MAX), fact.high.min(MAX));
-                    Fact { low, high, not_nan: true, ..fact }
-                }
-                false => fact,
-            }
+            let init = node.args.last().and_then(of).unwrap_or(Fact::UNKNOWN);
+            let unknown = if node.op.is_delay() { init } else { Fact::UNKNOWN };
+            let args: Vec<Fact> = node.args.iter().map(|arg| of(arg).unwrap_or(unknown)).collect();
+            let fact = transfer(&node.op, &args, place(graph, id));
+            if sums == Sums::StayFinite { finite(&node.op, &args, fact) } else { fact }
         }
     };
     Fact { invariant: fact.invariant || node.ty.clock == Clock::Static, ..fact }
 }
 
-/// Sums, products and what is like them: infinite only by overflow.
-fn only_grows(op: &Op, args: &[Fact]) -> bool {
-    use Pointwise::{Add, Div, Mul, Pow, Softplus, Sub};
-    use Reduction::{Prod, Sum};
-    match op {
-        Op::Map(Add | Sub | Mul | Softplus) => true,
-        Op::Map(Div) => args[1].is_non_zero(),
-        Op::Map(Pow) => args[1].constant.is_some_and(|n| n.0 >= 0.0 && n.0.fract() == 0.0),
-        Op::MatMul | Op::Reduce(Sum | Prod, _) | Op::TimeReduce(Sum) => true,
-        _ => false,
+/// The result taken for finite, if only overflow would make it anything else.
+fn finite(op: &Op, args: &[Fact], fact: Fact) -> Fact {
+    let only_overflows = op.describe(|op| op.only_overflows(args));
+    if !only_overflows || !args.iter().all(Fact::is_finite) {
+        return fact;
     }
+    let (low, high) = (fact.low.max(-MAX), fact.high.min(MAX));
+    Fact { low, high, not_nan: true, ..fact }
 }
 
 /// The place of a node in its graph.
 pub fn place(graph: &Graph, id: NodeId) -> Place {
     let node = graph.node(id);
-    let dims = |operand: usize| graph.ty(node.args[operand]).dims.as_slice();
-    let length = match &node.op {
-        Op::MatMul => dims(0).last().cloned(),
-        Op::Reduce(_, axes) => Some(Dim::product(axes.iter().map(|axis| &dims(0)[*axis]))),
-        Op::Gather { axis } => Some(dims(0)[*axis].clone()),
-        Op::TimeReduce(_) => graph.time.clone(),
-        _ => None,
-    };
+    let length = node.op.describe(|op| op.count(graph, &node.args));
     let count = length.and_then(|length| length.as_const()).map(|count| count as f64);
     let same = matches!(node.args[..], [a, b] if a == b);
     Place { count, same, elem: node.ty.elem }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::super::arbitrary::{Sample, samples};
 use super::super::interpret::interpret;
 use super::super::op::{Signature, TABLE};
-use super::super::{Builder, Reduction, Role, Root};
+use super::super::{Builder, Dim, Reduction, Role, Root};
 use super::*;
 use crate::testing::Program;
 
@@ -99,7 +99,7 @@ fn ranges_hold_in_f64_and_in_f32() {
         };
         let places: Vec<Vec<Fact>> = (0..row.arity).map(of).collect();
         each(&places, &mut |args: &[Fact]| {
-            let fact = map(row.op, args);
+            let fact = pointwise(row.op, args);
             let values: Vec<Vec<f64>> = args.iter().map(|arg| members(arg).collect()).collect();
             each(&values, &mut |x: &[f64]| {
                 let wide = (row.value)(x);

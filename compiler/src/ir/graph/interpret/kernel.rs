@@ -1,9 +1,9 @@
 //! What one operation does at one step, with its dimensions known.
 
-use super::super::{Dim, Elem, NodeId, Op, Pointwise, Reduction, op::Row};
+use super::super::{Dim, Elem, NodeId, Pointwise, Reduction, op::Row};
 use super::{Fault, Mode, Run, Slot, View, at};
 
-pub(super) enum Kernel<'a> {
+pub(crate) enum Kernel<'a> {
     /// An input or a parameter, all steps of it.
     Given {
         whole: View<'a>,
@@ -46,121 +46,79 @@ pub(super) enum Kernel<'a> {
     },
 }
 
-pub(super) enum Source {
+pub(crate) enum Source {
     Operand(usize, usize),
     Number(f64),
 }
 
+/// A node in a run, as its operation sees it.
+pub(crate) struct Site<'r, 'a> {
+    pub(super) run: &'r Run<'a>,
+    pub(super) id: NodeId,
+}
+
+impl<'a> Site<'_, 'a> {
+    /// The dimensions of the result at one step.
+    pub fn dims(&self) -> &[usize] {
+        &self.run.dims[at(self.id)]
+    }
+
+    /// The number of elements of the result at one step.
+    pub fn len(&self) -> usize {
+        self.run.len(self.id)
+    }
+
+    /// The type of the result's elements.
+    pub fn elem(&self) -> Elem {
+        self.run.graph.ty(self.id).elem
+    }
+
+    /// The number of operands.
+    pub fn arity(&self) -> usize {
+        self.run.graph.node(self.id).args.len()
+    }
+
+    /// The dimensions of an operand at one step.
+    pub fn operand(&self, position: usize) -> &[usize] {
+        &self.run.dims[at(self.run.graph.node(self.id).args[position])]
+    }
+
+    /// The number of steps.
+    pub fn steps(&self) -> usize {
+        self.run.steps
+    }
+
+    /// The value of a dimension that says how many there are.
+    pub fn size(&self, dim: &Dim) -> Result<usize, Fault> {
+        self.run.size(dim)
+    }
+
+    /// The value of any dimension.
+    pub fn dim(&self, dim: &Dim) -> Result<i64, Fault> {
+        Ok(dim.eval(self.run.bindings)?)
+    }
+
+    /// The values that are given for the graph's input of this index.
+    pub fn input(&self, index: usize) -> Result<Kernel<'a>, Fault> {
+        self.run.given(&self.run.graph.inputs[index].name, self.id)
+    }
+
+    /// The values that are given for the graph's parameter of this index.
+    pub fn param(&self, index: usize) -> Result<Kernel<'a>, Fault> {
+        self.run.given(&self.run.graph.params[index].path, self.id)
+    }
+
+    /// What has no derivative is held at its base value.
+    pub fn is_frozen(&self) -> bool {
+        matches!(self.run.mode, Mode::Frozen(_))
+    }
+}
+
 impl<'a> Kernel<'a> {
-    /// The kernel of a node whose operands have dimensions.
-    pub(super) fn new(run: &Run<'a>, id: NodeId) -> Result<Kernel<'a>, Fault> {
-        let node = run.graph.node(id);
-        let dims = &run.dims[at(id)];
-        let len = run.len(id);
-        let operand = |position: usize| run.dims[at(node.args[position])].as_slice();
-        let picked = |indices: Vec<usize>| {
-            Kernel::Pick(indices.into_iter().map(|index| Source::Operand(0, index)).collect())
-        };
-        Ok(match &node.op {
-            Op::Input(index) => run.given(&run.graph.inputs[*index].name, id)?,
-            Op::Param(index) => run.given(&run.graph.params[*index].path, id)?,
-            Op::Const(number, _) => Kernel::Numbers(vec![number.0]),
-            Op::Size(dim) => Kernel::Numbers(vec![dim.eval(run.bindings)? as f64]),
-            Op::TimeIndex => Kernel::TimeIndex,
-            Op::Iota { axis, .. } => {
-                let (_, length, inner) = around(dims, *axis);
-                Kernel::Numbers((0..len).map(|i| (i / inner % length) as f64).collect())
-            }
-            Op::Map(pointwise) => Kernel::Map(pointwise.row()),
-            Op::Sg | Op::Reshape(_) | Op::Prev | Op::Next | Op::First => {
-                Kernel::Copy { start: 0, len }
-            }
-            Op::Last => Kernel::Copy { start: (run.steps - 1) * len, len },
-            Op::Bypass if matches!(run.mode, Mode::Frozen(_)) => Kernel::Shift,
-            Op::Bypass => Kernel::Bypass,
-            Op::Broadcast(_) => {
-                let from = operand(0);
-                let mut strides = vec![0; dims.len() - from.len()];
-                let own = from.iter().zip(row_major(from));
-                strides.extend(own.map(|(&dim, stride)| if dim == 1 { 0 } else { stride }));
-                picked(strided(dims, &strides, 0))
-            }
-            Op::Permute(order) => {
-                let strides = row_major(operand(0));
-                let strides: Vec<isize> = order.iter().map(|&axis| strides[axis]).collect();
-                picked(strided(dims, &strides, 0))
-            }
-            Op::Slice { axis, start, end } => {
-                let (start, end, length) = (run.size(start)?, run.size(end)?, operand(0)[*axis]);
-                if start > end || end > length {
-                    return Err(Fault::Slice { start, end, length });
-                }
-                let strides = row_major(operand(0));
-                picked(strided(dims, &strides, start as isize * strides[*axis]))
-            }
-            Op::Flip { axis } => {
-                let mut strides = row_major(dims);
-                let last = dims[*axis].saturating_sub(1) as isize * strides[*axis];
-                strides[*axis] = -strides[*axis];
-                picked(strided(dims, &strides, last))
-            }
-            Op::Concat { axis } => {
-                let (outer, _, _) = around(dims, *axis);
-                let mut sources = Vec::with_capacity(len);
-                for row in 0..outer {
-                    for position in 0..node.args.len() {
-                        let size: usize = operand(position)[*axis..].iter().product();
-                        let elements = row * size..(row + 1) * size;
-                        sources.extend(elements.map(|index| Source::Operand(position, index)));
-                    }
-                }
-                Kernel::Pick(sources)
-            }
-            Op::Pad { axis, before, after, value } => {
-                let (outer, length, inner) = around(operand(0), *axis);
-                let numbers = |run: &Run, dim: &Dim| -> Result<_, Fault> {
-                    let count = run.size(dim)? * inner;
-                    Ok((0..count).map(|_| Source::Number(value.0)))
-                };
-                let mut sources = Vec::with_capacity(len);
-                for row in 0..outer {
-                    let elements = row * length * inner..(row + 1) * length * inner;
-                    sources.extend(numbers(run, before)?);
-                    sources.extend(elements.map(|index| Source::Operand(0, index)));
-                    sources.extend(numbers(run, after)?);
-                }
-                Kernel::Pick(sources)
-            }
-            Op::Gather { axis } => {
-                let (outer, length, inner) = around(operand(0), *axis);
-                let outside = if node.ty.elem == Elem::F32 { f64::NAN } else { 0.0 };
-                Kernel::Gather { outer, length, inner, outside }
-            }
-            Op::MatMul => {
-                let (a, columns) = (operand(0), dims[dims.len() - 1]);
-                let (batch, [rows, inner]) = match a.split_last_chunk() {
-                    Some((batch, last)) => (batch.iter().product(), *last),
-                    None => (1, [1, 1]),
-                };
-                Kernel::MatMul { batch, rows, inner, columns }
-            }
-            Op::Reduce(reduction, axes) => {
-                let from = operand(0);
-                let strides = row_major(from);
-                let is_kept = |axis: &usize| !axes.contains(axis);
-                let axes: Vec<usize> =
-                    (0..from.len()).filter(is_kept).chain(axes.iter().copied()).collect();
-                let sizes: Vec<usize> = axes.iter().map(|&axis| from[axis]).collect();
-                let strides: Vec<isize> = axes.iter().map(|&axis| strides[axis]).collect();
-                let size = sizes[dims.len()..].iter().product();
-                let order = strided(&sizes, &strides, 0);
-                Kernel::Reduce { reduction: *reduction, order, size, len }
-            }
-            Op::TimeReduce(reduction) => {
-                let order = strided(&[len, run.steps], &[1, len as isize], 0);
-                Kernel::Reduce { reduction: *reduction, order, size: run.steps, len }
-            }
-        })
+    /// The elements of the first operand that are `strides` apart from `start` on.
+    pub fn strided(dims: &[usize], strides: &[isize], start: isize) -> Kernel<'a> {
+        let places = strided(dims, strides, start).into_iter();
+        Kernel::Pick(places.map(|index| Source::Operand(0, index)).collect())
     }
 
     /// Appends the values of a step, and the tangents if `out` has room for them.
@@ -376,11 +334,11 @@ fn reduce_tangent(reduction: Reduction, group: &[usize], x: View, y: f64) -> f64
 }
 
 /// The number of rows before an axis, its length, the number of elements after it.
-fn around(dims: &[usize], axis: usize) -> (usize, usize, usize) {
+pub(crate) fn around(dims: &[usize], axis: usize) -> (usize, usize, usize) {
     (dims[..axis].iter().product(), dims[axis], dims[axis + 1..].iter().product())
 }
 
-fn row_major(dims: &[usize]) -> Vec<isize> {
+pub(crate) fn row_major(dims: &[usize]) -> Vec<isize> {
     let mut strides = vec![1; dims.len()];
     for axis in (1..dims.len()).rev() {
         strides[axis - 1] = strides[axis] * dims[axis] as isize;
@@ -389,7 +347,7 @@ fn row_major(dims: &[usize]) -> Vec<isize> {
 }
 
 /// The places, in row-major order of `dims`, of elements `strides` apart.
-fn strided(dims: &[usize], strides: &[isize], start: isize) -> Vec<usize> {
+pub(crate) fn strided(dims: &[usize], strides: &[isize], start: isize) -> Vec<usize> {
     let mut places = vec![start];
     for (&dim, &stride) in dims.iter().zip(strides) {
         let line = |place: isize| (0..dim as isize).map(move |index| place + index * stride);

@@ -17,7 +17,7 @@ use super::{
     Bindings, Dim, DimError, Elem, Graph, NodeId, Op, Role, Root, Type, Violation, components,
     verify,
 };
-use kernel::Kernel;
+pub(crate) use kernel::{Kernel, Site, Source, around, row_major, strided};
 
 /// Numbers with dimensions, the last one fastest; a stream has time in front. Integers and booleans
 /// (0 and 1) are numbers too.
@@ -205,7 +205,7 @@ impl Slot {
 
 /// An operand as an operation sees it: at one step, or whole.
 #[derive(Clone, Copy)]
-struct View<'a> {
+pub(crate) struct View<'a> {
     value: &'a [f64],
     tangent: Option<&'a [f64]>,
 }
@@ -321,8 +321,7 @@ impl<'a> Run<'a> {
         for &id in component {
             self.dims[at(id)] = self.dims(self.graph.ty(id))?;
         }
-        let kernels =
-            component.iter().map(|id| Kernel::new(self, *id)).collect::<Result<Vec<_>, _>>()?;
+        let kernels = component.iter().map(|id| self.kernel(*id)).collect::<Result<Vec<_>, _>>()?;
         let first = component[0];
         let is_cyclic = component.len() > 1 || self.operands(first).contains(&first);
         for &id in component {
@@ -350,6 +349,10 @@ impl<'a> Run<'a> {
             self.decisions[at(*id)] = digest;
         }
         Ok(())
+    }
+
+    fn kernel(&self, id: NodeId) -> Result<Kernel<'a>, Fault> {
+        self.graph.node(id).op.describe(|op| op.kernel(&Site { run: self, id }))
     }
 
     fn keep_base(&mut self, component: &[NodeId]) {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Dim, Elem, Graph, Node, NodeId, Op, Pointwise, Reduction};
+use super::{Dim, Graph, Node, NodeId, Op, Pointwise, Reduction};
 use crate::front::syntax::ast::{BinaryOp, CallArgument, Expr, ExprKind, Name, UnaryOp};
 use crate::source::Span;
 
@@ -41,34 +41,7 @@ pub fn written(graph: &Graph, root: NodeId, name: &dyn Fn(NodeId) -> Option<Stri
 
 /// The operation on operands that are written already; what types say about broadcasts is left out.
 pub fn operation(op: &Op, args: Vec<Expr>) -> Expr {
-    let mut args = args.into_iter();
-    let mut next = || args.next().unwrap_or_else(|| path("?"));
-    match op {
-        Op::Const(number, Elem::Bool) => expr(ExprKind::Bool(number.0 != 0.0)),
-        Op::Const(number, _) => literal(number.0),
-        Op::Size(size) => dim(size),
-        Op::Map(op) => map(*op, args.collect()),
-        Op::Broadcast(dims) => call("broadcast", [next(), shape(dims)]),
-        Op::Reshape(dims) => call("reshape", [next(), shape(dims)]),
-        Op::Permute(order) if is_transpose(order) => call("transpose", [next()]),
-        Op::Permute(order) => call("permute", [next(), list(order.iter().map(|i| count(*i)))]),
-        Op::Slice { axis, start, end } => named(
-            "slice",
-            [next()],
-            [("axis", count(*axis)), ("start", dim(start)), ("end", dim(end))],
-        ),
-        Op::Concat { axis } => named("concat", args.collect::<Vec<_>>(), [("axis", count(*axis))]),
-        Op::Flip { axis } => call("flip", [next(), count(*axis)]),
-        Op::Gather { axis } => named("gather", [next(), next()], [("axis", count(*axis))]),
-        Op::MatMul => binary(BinaryOp::MatMul, next(), next()),
-        Op::Reduce(reduction, axes) => {
-            named(reduction.name(), [next()], [("axis", self::axes(axes))])
-        }
-        Op::TimeReduce(Reduction::Max) => call("time_max", [next()]),
-        Op::TimeReduce(_) => call("time_sum", [next()]),
-        Op::Prev | Op::Next => named(op.name(), [next()], [("init", next())]),
-        op => call(op.name(), args.collect::<Vec<_>>()),
-    }
+    op.describe(|op| op.written(args))
 }
 
 struct Writer<'a> {
@@ -252,7 +225,7 @@ impl<'a> Writer<'a> {
 /// What a delay takes from another step.
 fn delay_operand(graph: &Graph, id: NodeId) -> Option<NodeId> {
     let node = graph.node(id);
-    matches!(node.op, Op::Prev | Op::Next).then(|| node.args[0])
+    node.op.is_delay().then(|| node.args[0])
 }
 
 /// NumPy's broadcast of two shapes; `None` if they do not fit.
@@ -270,14 +243,7 @@ fn joined_dims(a: Vec<Dim>, b: &[Dim]) -> Option<Vec<Dim>> {
         .collect()
 }
 
-fn is_transpose(order: &[usize]) -> bool {
-    let n = order.len();
-    n >= 2
-        && order[n - 2..] == [n - 1, n - 2]
-        && order[..n - 2].iter().enumerate().all(|(i, axis)| i == *axis)
-}
-
-fn map(op: Pointwise, args: Vec<Expr>) -> Expr {
+pub fn map(op: Pointwise, args: Vec<Expr>) -> Expr {
     use Pointwise::*;
     let operator = match op {
         Add => BinaryOp::Add,
@@ -304,12 +270,17 @@ fn map(op: Pointwise, args: Vec<Expr>) -> Expr {
             };
         }
     };
-    let [left, right] = <[Expr; 2]>::try_from(args).unwrap_or_else(|_| [path("?"), path("?")]);
+    let [left, right] = pair(args);
     binary(operator, left, right)
 }
 
+/// Both operands.
+pub fn pair(args: Vec<Expr>) -> [Expr; 2] {
+    args.try_into().unwrap_or_else(|_| [path("?"), path("?")])
+}
+
 /// A number, as short as it reads back.
-fn literal(value: f64) -> Expr {
+pub fn literal(value: f64) -> Expr {
     if value.is_nan() {
         return binary(BinaryOp::Sub, path("inf"), path("inf"));
     }
@@ -323,12 +294,12 @@ fn literal(value: f64) -> Expr {
     expr(ExprKind::Number { value, integer })
 }
 
-fn count(number: usize) -> Expr {
+pub fn count(number: usize) -> Expr {
     literal(number as f64)
 }
 
 /// A dimension as the sum of its monomials.
-fn dim(dim: &Dim) -> Expr {
+pub fn dim(dim: &Dim) -> Expr {
     let monomial = |(factors, value): &(Vec<super::Symbol>, i64)| {
         let number = (*value != 1 || factors.is_empty()).then(|| literal(*value as f64));
         let factors = number.into_iter().chain(factors.iter().map(|factor| path(factor)));
@@ -338,18 +309,18 @@ fn dim(dim: &Dim) -> Expr {
     sum.unwrap_or_else(|| literal(0.0))
 }
 
-fn shape(dims: &[Dim]) -> Expr {
+pub fn shape(dims: &[Dim]) -> Expr {
     list(dims.iter().map(dim))
 }
 
-fn axes(axes: &[usize]) -> Expr {
+pub fn axes(axes: &[usize]) -> Expr {
     match axes {
         [axis] => count(*axis),
         axes => list(axes.iter().map(|axis| count(*axis))),
     }
 }
 
-fn list(parts: impl IntoIterator<Item = Expr>) -> Expr {
+pub fn list(parts: impl IntoIterator<Item = Expr>) -> Expr {
     expr(ExprKind::List(parts.into_iter().collect()))
 }
 
@@ -363,7 +334,7 @@ pub fn call(callee: &str, args: impl IntoIterator<Item = Expr>) -> Expr {
 }
 
 /// `f(a, b, name = c)`
-fn named<'n>(
+pub fn named<'n>(
     callee: &str,
     args: impl IntoIterator<Item = Expr>,
     named: impl IntoIterator<Item = (&'n str, Expr)>,

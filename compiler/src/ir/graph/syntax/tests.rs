@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::front::check::{Options, check, heads};
 use crate::front::syntax::expr_to_string;
-use crate::ir::graph::{Clock, Input, Role, Type};
+use crate::ir::graph::{Clock, Elem, Input, Role, Type};
 use crate::source::NoFiles;
 
 /// Programs with their graphs: the examples and the golden cases.

@@ -143,7 +143,7 @@ fn check_lists(graph: &Graph) -> Result<(), Law> {
 }
 
 fn check_node(graph: &Graph, id: NodeId, node: &Node) -> Result<(), Law> {
-    let is_delay = matches!(node.op, Op::Prev | Op::Next);
+    let is_delay = node.op.is_delay();
     for (position, &operand) in node.args.iter().enumerate() {
         if operand.0 as usize >= graph.len() {
             return Err(Law::MissingOperand(operand));

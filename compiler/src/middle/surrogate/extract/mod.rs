@@ -11,7 +11,6 @@ mod sums;
 
 use std::rc::Rc;
 
-use super::language::linear_in;
 use super::values::{Atoms, Value};
 use super::{Limits, Report};
 use crate::ir::graph::dependence::{carries_derivative, live};
@@ -55,7 +54,7 @@ pub fn normal_form(
     let found = found.collect();
     for &id in &source {
         let node = b.graph().node(id);
-        if matches!(node.op, Op::Prev | Op::Next) {
+        if node.op.is_delay() {
             let (x, init) = (reading(node.args[0]).dual, reading(node.args[1]).dual);
             let x = b.as_stream(x);
             b.graph_mut().node_mut(id).args = vec![x, init];
@@ -97,11 +96,8 @@ pub fn near_surrogates(graph: &Graph, delays: &[Delay]) -> Vec<bool> {
     for id in graph.ids() {
         let node = graph.node(id);
         let is_near = |arg: &NodeId| near[arg.0 as usize];
-        near[id.0 as usize] |= match node.op {
-            Op::Sg | Op::Bypass => true,
-            Op::Prev | Op::Next => false,
-            _ => node.args.iter().any(is_near),
-        };
+        near[id.0 as usize] |= matches!(node.op, Op::Sg | Op::Bypass)
+            || !node.op.is_delay() && node.args.iter().any(is_near);
     }
     near
 }
@@ -187,7 +183,7 @@ impl Normal<'_> {
     fn canonical(&mut self, id: NodeId) -> Value {
         let graph = self.b.graph();
         let node = graph.node(id);
-        if matches!(node.op, Op::Prev | Op::Next) {
+        if node.op.is_delay() {
             let delay = self.delays.iter().find(|delay| delay.node == id);
             return match delay {
                 Some(delay) => self.atoms.delay(delay.class),
@@ -384,7 +380,7 @@ impl Normal<'_> {
         let carries: Vec<bool> = (0..args.len())
             .map(|place| args[place].derivative.is_some() && carries_derivative(graph, node, place))
             .collect();
-        let groups = linear_in(&node.op, args.len());
+        let groups = node.op.linear_in(args.len());
         // A group of zeros makes zero, whatever the others are.
         let is_zero = |group: &Vec<usize>| group.iter().all(|i| args[*i].value.is_none());
         let zero = groups.iter().find(|group| is_zero(group));

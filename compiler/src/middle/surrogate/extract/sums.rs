@@ -10,7 +10,6 @@ use std::rc::Rc;
 
 use super::Normal;
 use crate::ir::graph::{Elem, NodeId, Op, Pointwise};
-use crate::middle::surrogate::language::linear_in;
 use crate::middle::surrogate::values::{Product, Value, rounded};
 
 /// A sum as it was written.
@@ -136,7 +135,7 @@ impl Normal<'_> {
     /// The operands in which a node is linear, each by itself.
     fn linear_operands(&self, source: NodeId) -> Vec<usize> {
         let node = self.b.graph().node(source);
-        match linear_in(&node.op, node.args.len())[..] {
+        match node.op.linear_in(node.args.len())[..] {
             _ if node.ty.elem != Elem::F32 => vec![],
             [ref only] if *only == [0] => vec![0],
             [_, _] => vec![0, 1],

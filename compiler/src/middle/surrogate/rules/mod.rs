@@ -18,7 +18,7 @@ use egg::{
 };
 
 use super::analysis::{Facts, Terms};
-use super::language::{Operation, Term, is_commutative, linear_in};
+use super::language::{Operation, Term, is_commutative};
 use crate::ir::graph::op::Signature;
 use crate::ir::graph::{Elem, Fact, Number, Op, Pointwise, facts};
 
@@ -753,7 +753,7 @@ fn sum_of_tangents(terms: &mut Terms, term: &Term) -> Vec<Id> {
 /// The operands by number in which a term is linear together, where the others are stopped.
 fn linear_groups(terms: &Terms, term: &Term) -> Vec<Vec<usize>> {
     let groups = match term {
-        Term::Operation(operation, ids) => linear_in(&operation.op, ids.len()),
+        Term::Operation(operation, ids) => operation.op.linear_in(ids.len()),
         Term::Neg(_) => vec![vec![0]],
         Term::Sum(ids) => vec![(0..ids.len()).collect()],
         _ => vec![],
@@ -780,7 +780,7 @@ fn with_operands(terms: &mut Terms, term: &Term, group: &[usize], ids: &[Id]) ->
 fn distribute(terms: &mut Terms, term: &Term) -> Vec<Id> {
     let Term::Operation(operation, ids) = term else { return vec![] };
     let mut equal = Vec::new();
-    for group in linear_in(&operation.op, ids.len()) {
+    for group in operation.op.linear_in(ids.len()) {
         let [place] = group[..] else { continue };
         let (negative, x) = signed(terms, ids[place]);
         let parts = match sum_of(terms, ids[place]) {

@@ -1,0 +1,99 @@
+//! Pointwise operations, of which [`TABLE`](crate::ir::graph::op::TABLE) says everything.
+
+use super::{Class, Operation};
+use crate::front::syntax::ast::Expr;
+use crate::ir::graph::facts::{Fact, Place, pointwise, range};
+use crate::ir::graph::infer::{TypeError, arity, clock, expect_elem, same_dims};
+use crate::ir::graph::interpret::{Fault, Kernel, Site};
+use crate::ir::graph::op::{Pointwise, Signature};
+use crate::ir::graph::syntax::map;
+use crate::ir::graph::{Builder, Elem, NodeId, Type};
+
+pub(super) struct Map(pub Pointwise);
+
+impl Operation for Map {
+    fn name(&self) -> &'static str {
+        self.0.row().name
+    }
+
+    fn class(&self) -> Class {
+        Class::Pointwise
+    }
+
+    fn written(&self, args: Vec<Expr>) -> Expr {
+        map(self.0, args)
+    }
+
+    fn infer(&self, args: &[&Type]) -> Result<Type, TypeError> {
+        arity(args, self.0.row().arity)?;
+        same_dims(args)?;
+        let elem = elem(self.0.row().signature, args)?;
+        Ok(Type::new(elem, args[0].dims.clone(), clock(args)))
+    }
+
+    fn kernel<'a>(&self, _: &Site<'_, 'a>) -> Result<Kernel<'a>, Fault> {
+        Ok(Kernel::Map(self.0.row()))
+    }
+
+    fn has_derivative(&self, operand: usize) -> bool {
+        self.0.row().vjp.is_some() && !(self.0 == Pointwise::Select && operand == 0)
+    }
+
+    fn vjp(&self, b: &mut Builder, x: &[NodeId], y: NodeId, dy: NodeId) -> Vec<Option<NodeId>> {
+        self.0.row().vjp.map_or_else(|| vec![None; x.len()], |vjp| vjp(b, x, y, dy))
+    }
+
+    fn linear_in(&self, _: usize) -> Vec<Vec<usize>> {
+        match self.0 {
+            Pointwise::Mul => vec![vec![0], vec![1]],
+            Pointwise::Div => vec![vec![0]],
+            Pointwise::Select => vec![vec![1, 2]],
+            _ => vec![],
+        }
+    }
+
+    fn fact(&self, args: &[Fact], place: Place) -> Fact {
+        match self.0 {
+            Pointwise::Mul if place.same => range::square(&args[0]),
+            operation => pointwise(operation, args),
+        }
+    }
+
+    fn only_overflows(&self, args: &[Fact]) -> bool {
+        use Pointwise::{Add, Div, Mul, Pow, Softplus, Sub};
+        match self.0 {
+            Add | Sub | Mul | Softplus => true,
+            Div => args[1].is_non_zero(),
+            Pow => args[1].constant.is_some_and(|n| n.0 >= 0.0 && n.0.fract() == 0.0),
+            _ => false,
+        }
+    }
+
+    fn cost(&self) -> u32 {
+        self.0.row().cost
+    }
+}
+
+/// The type of the result's elements.
+fn elem(signature: Signature, args: &[&Type]) -> Result<Elem, TypeError> {
+    let first = args[0].elem;
+    let all = |elem: Elem| {
+        args.iter().enumerate().try_for_each(|(operand, ty)| expect_elem(operand, ty, elem))
+    };
+    let other = |expected| Err(TypeError::Elem { operand: 0, expected, found: first });
+    match signature {
+        Signature::Float => all(Elem::F32).map(|()| Elem::F32),
+        Signature::Numeric if first == Elem::Bool => other("f32 or i32"),
+        Signature::Numeric => all(first).map(|()| first),
+        Signature::Compare => all(first).map(|()| Elem::Bool),
+        Signature::Logic => all(Elem::Bool).map(|()| Elem::Bool),
+        Signature::Choice => {
+            expect_elem(0, args[0], Elem::Bool)?;
+            expect_elem(2, args[2], args[1].elem)?;
+            Ok(args[1].elem)
+        }
+        Signature::ToFloat if first == Elem::F32 => other("i32 or bool"),
+        Signature::ToFloat => Ok(Elem::F32),
+        Signature::ToInteger => all(Elem::F32).map(|()| Elem::I32),
+    }
+}
