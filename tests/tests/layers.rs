@@ -39,7 +39,7 @@ fn rooms_import_only_what_stands_before_them() {
         let path = module.join("/");
         let is_in = |room: &&str| path == **room || path.starts_with(&format!("{room}/"));
         let rooms = ROOMS.iter().chain(&ABOVE);
-        rooms.clone().position(|room| is_in(room)).map(|at| (at.min(ROOMS.len()), at))
+        rooms.clone().position(is_in).map(|at| (at.min(ROOMS.len()), at))
     };
     let mut wrong = Vec::new();
     for (module, imports) in imports() {
