@@ -1,6 +1,6 @@
 //! Training: epochs of shuffled batches, and a test after each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,6 +82,8 @@ pub struct Trainer {
     options: TrainOptions,
     /// The input that holds the classes.
     label: Option<String>,
+    /// Measures the rate of spikes.
+    activity: Option<Activity>,
     /// Gradients of parameters, and the parameters, by their buffers.
     gradients: BTreeMap<BufferId, String>,
     params: BTreeMap<BufferId, String>,
@@ -145,6 +147,36 @@ pub struct EpochReport {
     pub samples_per_s: f64,
     /// The epoch with its test.
     pub seconds: f64,
+    /// The share of spikes among the steps of neurons for each layer that [`Trainer::watch`] measures, over the
+    /// first batch of the training samples after the epoch.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub spike_rates: BTreeMap<String, f64>,
+    /// Layers without a spike, or with nothing else, for any training sample; each is told once.
+    #[serde(skip)]
+    pub stuck: Vec<String>,
+}
+
+/// A program whose outputs are rates of spikes by layer, with the inputs and parameters of the trained one.
+struct Activity {
+    session: Session,
+    /// Layers that were told to be stuck.
+    told: BTreeSet<String>,
+}
+
+impl Activity {
+    fn rates(&mut self, batch: &[(String, Array)]) -> Result<BTreeMap<String, f64>, Error> {
+        let program = self.session.program().clone();
+        let known = |name: &str| program.inputs.iter().any(|input| input.name == name);
+        let batch = batch.iter().map(|(name, array)| (name.as_str(), array));
+        self.session.set_inputs(batch.filter(|(name, _)| known(name)))?;
+        self.session.run(Pass::Forward)?;
+        let mut rates = BTreeMap::new();
+        for (_, name, _) in &program.results {
+            let rate = self.session.output(name)?.scalar();
+            rates.insert(name.clone(), rate.map_or(f64::NAN, f64::from));
+        }
+        Ok(rates)
+    }
 }
 
 /// Time and samples since the epoch's start, or since it was resumed.
@@ -201,6 +233,7 @@ impl Trainer {
             feed,
             options,
             label,
+            activity: None,
             gradients,
             params,
             progress,
@@ -276,6 +309,40 @@ impl Trainer {
             train_accuracy: self.accuracy_of(&self.progress.sums),
             samples_per_s: self.clock.samples_per_s(),
         }))
+    }
+
+    /// Measures the rate of spikes after each epoch with a program whose outputs are that, by layer.
+    pub fn watch(&mut self, rates: Program, device: &Device) -> Result<(), Error> {
+        let session = Session::without_values(Arc::new(rates), device)?;
+        self.activity = Some(Activity { session, told: BTreeSet::new() });
+        Ok(())
+    }
+
+    /// The rates for the first batch, and which layers are stuck for all samples.
+    fn spikes(&mut self) -> Result<(BTreeMap<String, f64>, Vec<String>), Error> {
+        let Some(activity) = &mut self.activity else { return Ok(Default::default()) };
+        for param in activity.session.program().params.clone() {
+            activity.session.set_param(&param.path, &self.session.param(&param.path)?)?;
+        }
+        let all: Vec<usize> = (0..self.data.train.len()).collect();
+        let mut batches = all.chunks(self.options.batch);
+        let mut next = |activity: &mut Activity| match batches.next() {
+            Some(chosen) => activity.rates(&self.feed.batch(&self.data.train, chosen)?).map(Some),
+            None => Ok(None),
+        };
+        let rates = next(activity)?.unwrap_or_default();
+        let is_new = |(path, rate): &(&String, &f64)| {
+            (**rate == 0.0 || **rate == 1.0) && !activity.told.contains(*path)
+        };
+        let mut stuck: Vec<String> =
+            rates.iter().filter(is_new).map(|(path, _)| path.clone()).collect();
+        // Only another sample can show that they are not.
+        while !stuck.is_empty() {
+            let Some(more) = next(activity)? else { break };
+            stuck.retain(|path| more[path] == rates[path]);
+        }
+        activity.told.extend(stuck.iter().cloned());
+        Ok((rates, stuck))
     }
 
     /// [`Session::tune`] with the first samples, as many as a batch has.
@@ -396,6 +463,7 @@ impl Trainer {
 
     fn finish_epoch(&mut self) -> Result<EpochReport, Error> {
         let (test_loss, test_accuracy) = self.test()?;
+        let (spike_rates, stuck) = self.spikes()?;
         let sums = std::mem::take(&mut self.progress.sums);
         self.progress.epoch += 1;
         self.progress.batches = 0;
@@ -409,6 +477,8 @@ impl Trainer {
             test_accuracy,
             samples_per_s: clock.samples_per_s(),
             seconds: clock.started.elapsed().as_secs_f64(),
+            spike_rates,
+            stuck,
         })
     }
 

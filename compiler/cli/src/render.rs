@@ -23,6 +23,11 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}{text}", heading("note"));
 }
 
+/// Warns of what the program does, on standard error.
+pub fn warning(text: &str) {
+    let _ = writeln!(io::stderr(), "{}{text}", heading("warning"));
+}
+
 /// Says how numbers of files become elements of a program, where they do.
 pub fn conversions(said: &[String]) {
     if !said.is_empty() {

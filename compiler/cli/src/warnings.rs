@@ -5,7 +5,7 @@ use fgi_compiler::diagnostic::{Diagnostic, Severity};
 use fgi_compiler::front::check::{self, Checked};
 use fgi_compiler::report::audit::{audit, warning_code};
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::Failure;
 use crate::program::ProgramText;
 use crate::render;
 
@@ -41,8 +41,8 @@ impl WarningArgs {
         all.map(denied).collect()
     }
 
-    /// Prints what there is to say of the graph that is to be compiled.
-    pub fn print(&self, program: &ProgramText, options: &Options) -> Outcome {
+    /// Checks the graph that is to be compiled, and prints what there is to say of it.
+    pub fn print(&self, program: &ProgramText, options: &Options) -> Result<Checked, Failure> {
         let (graph, dims) = (options.graph.clone(), options.dims.clone());
         let asked = check::Options { graph, dims, sized: true };
         let checked = check::check(&program.name, &program.text, program, &asked);
@@ -50,7 +50,7 @@ impl WarningArgs {
         render::to_stderr(&checked.sources, &diagnostics);
         match diagnostics.iter().any(Diagnostic::is_error) {
             true => Err(Failure::Reported),
-            false => Ok(()),
+            false => Ok(checked),
         }
     }
 }

@@ -569,13 +569,17 @@ fn train_prints_one_json_line_for_each_epoch() {
             "test_accuracy",
             "samples_per_s",
             "seconds",
+            "spike_rates",
         ];
         expected.sort_unstable();
         let mut sorted = names.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, expected);
         assert_eq!(line["epoch"], epoch + 1);
-        assert!(fields.values().all(serde_json::Value::is_number), "{line}");
+        let rate = line["spike_rates"]["h.z"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&rate), "{line}");
+        let numbers = fields.iter().filter(|(name, _)| *name != "spike_rates");
+        assert!(numbers.into_iter().all(|(_, value)| value.is_number()), "{line}");
     }
     // The same seed gives the same losses.
     let again = done(&directory, &format!("{TRAIN} --epochs 3 --json"));
@@ -749,6 +753,29 @@ fn a_gradient_without_value_stops_at_its_step() {
 }
 
 #[test]
+fn layers_that_never_or_always_spike_are_named() {
+    let directory = place();
+    let train = "train net.fgi --data data.npz --epochs 3";
+    let (_, out, err) = run(&directory, train);
+    assert!(out.lines().all(|line| line.contains("  spikes h.z ")), "{out}");
+    assert!(!err.contains("warning"), "{err}");
+    for (threshold, rate, expected) in [
+        (
+            "1000",
+            " 0.0 %",
+            "`h.z` at net.fgi:4 is dead: no training sample makes it spike after epoch 1",
+        ),
+        ("-1000", " 100.0 %", "`h.z` at net.fgi:4 is saturated: it spikes at every step"),
+    ] {
+        let net = NET.replace("step(u - 0.5)", &format!("step(u - ({threshold}))"));
+        write(&directory, "net.fgi", &net);
+        let (code, out, err) = run(&directory, train);
+        assert_eq!((code, err.matches("warning: ").count()), (0, 1), "{err}");
+        assert!(err.contains(expected) && out.contains(&format!("spikes h.z{rate}")), "{out}{err}");
+    }
+}
+
+#[test]
 fn train_and_build_warn_as_check_does() {
     let directory = place();
     write(
@@ -822,7 +849,11 @@ fn every_conversion_of_data_is_said() {
     let train = "train net.fgi --data data.npz --epochs 2 --json";
     let loss = |directory: &TempDir, options: &str, said: &str| {
         let (code, out, err) = run(directory, &format!("{train} {options}"));
-        assert_eq!((code, err.as_str()), (0, format!("note: {said}\n").as_str()));
+        assert_eq!(
+            (code, err.lines().next()),
+            (0, Some(format!("note: {said}").as_str())),
+            "{err}"
+        );
         let line: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
         line["train_loss"].to_string()
     };

@@ -10,7 +10,8 @@ use fgi::data::{DataSource, Dataset, Scale};
 use fgi::{
     Array, BatchReport, Data, Device, EpochReport, Schedule, Step, TrainOptions, Trainer, Whose,
 };
-use fgi_compiler::front::check::{self, GraphHead};
+use fgi_compiler::front::check::{self, Binding, Checked, GraphHead};
+use fgi_compiler::report::activity::spike_rates;
 use fgi_compiler::{Gradients, Options};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -132,7 +133,8 @@ pub fn run(args: &Args) -> Outcome {
         fast_math: args.numeric.fast_math,
     };
     let advice = || head.and_then(|head| fitting_dims(head, &data, &args.bind, &options.dims));
-    args.warnings.print(&program, &options).map_err(|error| advise(error, advice()))?;
+    let checked = args.warnings.print(&program, &options);
+    let checked = checked.map_err(|error| advise(error, advice()))?;
     let compiled =
         fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |_| {});
     let compiled = compiled.map_err(|error| advise(error.into(), advice()))?;
@@ -166,10 +168,34 @@ pub fn run(args: &Args) -> Outcome {
             ));
         }
     }
-    train(&mut trainer, args, &graph)
+    let lines = watch(&mut trainer, &checked, &device)?;
+    train(&mut trainer, args, &graph, &lines)
 }
 
-fn train(trainer: &mut Trainer, args: &Args, graph: &str) -> Outcome {
+/// Has the rate of spikes measured. The place of each layer in the program, `net.fgi:5`, by its path.
+fn watch(
+    trainer: &mut Trainer,
+    checked: &Checked,
+    device: &Device,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let rates = checked.graph.as_ref().and_then(|graph| spike_rates(graph, &checked.places));
+    let Some((graph, bindings)) = rates else { return Ok(BTreeMap::new()) };
+    let compiled = fgi_compiler::compile_graph(graph, &Options::default(), &mut |_| {})?;
+    trainer.watch(compiled.program, device)?;
+    let place = |binding: Binding| {
+        let (line, _) = checked.sources.line_column(binding.span);
+        let file = checked.sources.get(binding.span.file).map_or("", |file| &file.name);
+        (binding.path, format!("{file}:{line}"))
+    };
+    Ok(bindings.into_iter().map(place).collect())
+}
+
+fn train(
+    trainer: &mut Trainer,
+    args: &Args,
+    graph: &str,
+    lines: &BTreeMap<String, String>,
+) -> Outcome {
     let interrupted = watch_interrupts()?;
     let bar = progress_bar(args);
     let mut last = None;
@@ -189,6 +215,15 @@ fn train(trainer: &mut Trainer, args: &Args, graph: &str) -> Outcome {
                     trainer.save(path)?;
                 }
                 bar.reset();
+                for path in &report.stuck {
+                    let how = match report.spike_rates[path] {
+                        0.0 => "is dead: no training sample makes it spike",
+                        _ => "is saturated: it spikes at every step of every training sample",
+                    };
+                    let text =
+                        format!("`{path}` at {} {how} after epoch {}", lines[path], report.epoch);
+                    bar.suspend(|| render::warning(&text));
+                }
                 if !args.quiet {
                     bar.suspend(|| print(&report, args))?;
                 }
@@ -230,9 +265,13 @@ fn print(report: &EpochReport, args: &Args) -> Outcome {
     let percent = |accuracy: Option<f64>| {
         accuracy.map(|accuracy| format!("  {:6.2} %", 100.0 * accuracy)).unwrap_or_default()
     };
+    let spikes = report.spike_rates.iter();
+    let spikes = spikes.map(|(path, rate)| format!(" {path} {:.1} %", 100.0 * rate));
+    let spikes: String = spikes.collect();
+    let spikes = if spikes.is_empty() { spikes } else { format!("  spikes{spikes}") };
     Ok(writeln!(
         io::stdout(),
-        "epoch {:>width$}/{}  train {:.4}{}  test {:.4}{}  {:.0} samples/s  {:.1} s",
+        "epoch {:>width$}/{}  train {:.4}{}  test {:.4}{}{spikes}  {:.0} samples/s  {:.1} s",
         report.epoch,
         args.epochs,
         report.train_loss,
