@@ -206,7 +206,7 @@ pub enum Pointwise {
     Not,
     /// An i32 or boolean as f32.
     ToF32,
-    /// An f32 as i32, toward zero.
+    /// An f32 as i32, toward zero; the nearest i32 of what is beyond, and 0 of NaN.
     ToI32,
     /// `x + y`
     Add,
@@ -421,7 +421,7 @@ pub static TABLE: [Row; 44] = {
         }), "fgi_erf({0})", 30, range::erf),
     row(Not, "not", 1, Logic, |x| truth(x[0] == 0.0), D0, None, "!({0})", 1, range::not),
     row(ToF32, "f32", 1, ToFloat, |x| x[0], |_, _| [0.0; 3], None, "f32({0})", 1, range::to_f32),
-    row(ToI32, "i32", 1, ToInteger, |x| x[0].trunc(), D0, None, "i32({0})", 1, range::to_i32),
+    row(ToI32, "i32", 1, ToInteger, |x| f64::from(x[0] as i32), D0, None, "i32({0})", 1, range::to_i32),
     row(Add, "add", 2, Numeric, |x| x[0] + x[1], |_, _| [1.0, 1.0, 0.0],
         Some(|_, _, _, dy| vec![Some(dy), Some(dy)]), "{0} + {1}", 1, range::add),
     row(Sub, "sub", 2, Numeric, |x| x[0] - x[1], |_, _| [1.0, -1.0, 0.0],

@@ -199,7 +199,7 @@ pub fn fold(pointwise: Pointwise, args: &[Fact]) -> Option<Number> {
 pub enum Sums {
     /// As f32 has it: a sum or product of unbounded numbers may be infinite.
     MayOverflow,
-    /// Sums and products of finite numbers are taken to be finite. No proof, but what programs that
+    /// Inputs, and sums and products of finite numbers, are taken to be finite. No proof, but what programs that
     /// work rely on.
     StayFinite,
 }
@@ -262,18 +262,19 @@ fn widened(before: &Fact, now: &Fact, sums: Sums) -> Fact {
 
 fn node(graph: &Graph, id: NodeId, known: &[Option<Fact>], sums: Sums) -> Fact {
     let node = graph.node(id);
-    let fact = match node.op.describe(|op| op.listed(graph)) {
-        Some(fact) => fact,
+    let of = |operand: &NodeId| known[operand.0 as usize];
+    let (args, fact) = match node.op.describe(|op| op.listed(graph)) {
+        Some(fact) => (Vec::new(), fact),
         None => {
-            let of = |operand: &NodeId| known[operand.0 as usize];
             // A back edge adds nothing before its operand is known.
             let init = node.args.last().and_then(of).unwrap_or(Fact::UNKNOWN);
             let unknown = if node.op.is_delay() { init } else { Fact::UNKNOWN };
             let args: Vec<Fact> = node.args.iter().map(|arg| of(arg).unwrap_or(unknown)).collect();
             let fact = transfer(&node.op, &args, place(graph, id));
-            if sums == Sums::StayFinite { finite(&node.op, &args, fact) } else { fact }
+            (args, fact)
         }
     };
+    let fact = if sums == Sums::StayFinite { finite(&node.op, &args, fact) } else { fact };
     Fact { invariant: fact.invariant || node.ty.clock == Clock::Static, ..fact }
 }
 

@@ -108,8 +108,12 @@ pub fn round(x: &[Fact]) -> Fact {
     rounding(x, f64::round_ties_even)
 }
 
+/// Of NaN it is 0.
 pub fn to_i32(x: &[Fact]) -> Fact {
-    rounding(x, f64::trunc)
+    let of = |bound: f64| f64::from(bound as i32);
+    let (low, high) = (of(x[0].low), of(x[0].high));
+    let (low, high) = if x[0].not_nan { (low, high) } else { (low.min(0.0), high.max(0.0)) };
+    Fact { integer: true, ..Fact::within(low, high) }
 }
 
 /// Sine and cosine.

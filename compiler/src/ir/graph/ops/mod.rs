@@ -101,7 +101,8 @@ pub(crate) trait Operation {
         None
     }
 
-    /// A sum, a product or what is like them: of finite numbers infinite only by overflow.
+    /// A sum, a product or what is like them: of finite numbers infinite only by overflow. Data, which
+    /// is finite in programs that work.
     fn only_overflows(&self, _args: &[Fact]) -> bool {
         false
     }

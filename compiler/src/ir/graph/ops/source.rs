@@ -49,7 +49,13 @@ impl Operation for Input {
 
     fn listed(&self, graph: &Graph) -> Option<Fact> {
         let ty = &graph.inputs[self.0].ty;
-        Some(Fact { invariant: !ty.is_stream(), integer: ty.elem == Elem::I32, ..Fact::FINITE })
+        // Data may hold an infinity or a NaN, for which a program may look.
+        let fact = if ty.elem == Elem::F32 { Fact::UNKNOWN } else { Fact::FINITE };
+        Some(Fact { invariant: !ty.is_stream(), integer: ty.elem == Elem::I32, ..fact })
+    }
+
+    fn only_overflows(&self, _: &[Fact]) -> bool {
+        true
     }
 }
 
