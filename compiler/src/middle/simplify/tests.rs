@@ -101,9 +101,11 @@ fn guards_that_are_proved_idle_go() {
     use Pointwise::*;
     for (op, stays) in [(Tanh, false), (Exp, true)] {
         let mut p = Program::default();
-        let [x, y] = ["x", "y"].map(|name| p.input(name, Elem::F32, &[3], Clock::Static));
+        let x = p.input("x", Elem::F32, &[3], Clock::Static);
+        let i = p.input("i", Elem::I32, &[3], Clock::Static);
         let mut b = p.b();
         let zero = b.number(0.0);
+        let y = b.unary(ToF32, i);
         let d = b.unary(op, y);
         let product = b.mul(x, d);
         let guarded = b.choose(Eq, x, zero, zero, product);
