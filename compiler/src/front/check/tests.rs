@@ -375,6 +375,7 @@ fn errors_name_what_is_wrong() {
             "graph g(x: [T; N]) -> y { let y = delay(x, 1e9); }",
             &["E044 a delay by a number of steps that is not possible"],
         ),
+        ("graph g(x: [1e400]) -> y { let y = x; }", &["E005 the number `1e400` is too large"]),
         ("graph g(x: [0, N]) -> y { let y = x; }", &["E045 a dimension of 0"]),
         (
             "graph g(x: [N]) -> y { let y = broadcast(x, [99999999999999, 99999999, N]); }",

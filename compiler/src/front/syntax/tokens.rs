@@ -199,13 +199,16 @@ pub fn lex(text: &str, file: FileId) -> Lexed<'_> {
     lexed
 }
 
+/// Goes on in place of a number that is none: a dimension can be 1, so that nothing more is said of it.
+const STANDIN: Token<'static> = Token::Number("1");
+
 /// The token to go on with, if any, and what is to be said about the text that stands there.
 fn meant<'t>(token: Token<'t>, slice: &'t str) -> (Option<Token<'t>>, Option<Diagnostic>) {
     let problem = |code, message: String| Diagnostic::error(code, message).found(quoted(slice));
     match token {
         Token::Number(text) if text.parse::<f64>().is_ok_and(f64::is_infinite) => {
             let problem = problem("E005", format!("the number `{}` is too large", shorten(text)));
-            (Some(Token::Number("0")), Some(problem.hint("for infinity write `inf`")))
+            (Some(STANDIN), Some(problem.hint("for infinity write `inf`")))
         }
         Token::BadNumber => {
             let problem = problem("E005", format!("`{}` is not a number", shorten(slice)))
@@ -218,7 +221,7 @@ fn meant<'t>(token: Token<'t>, slice: &'t str) -> (Option<Token<'t>>, Option<Dia
                 _ if slice.contains('_') => Some("digits are written without `_`".to_string()),
                 _ => None,
             };
-            (Some(Token::Number("0")), Some(Diagnostic { hint, ..problem }))
+            (Some(STANDIN), Some(Diagnostic { hint, ..problem }))
         }
         Token::BadWord => {
             let strange = slice.chars().find(|char| !char.is_ascii()).unwrap_or_default();
