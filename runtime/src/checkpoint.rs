@@ -89,7 +89,8 @@ impl Checkpoint {
         to_safetensors(&self.params, Some(HashMap::from([("fgi".to_string(), progress)])))
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
+    /// A checkpoint, given as the bytes of its file; the error says what is wrong with them.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
         let params = from_safetensors(bytes)?;
         let entries = metadata.metadata().as_ref();

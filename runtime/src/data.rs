@@ -662,7 +662,8 @@ fn idx(directory: &Path, name: &str, rank: usize) -> Result<Array, Error> {
     parse_idx(&bytes, rank).map_err(|message| failed(&path, message))
 }
 
-fn parse_idx(bytes: &[u8], rank: usize) -> Result<Array, String> {
+/// An array of bytes with so many axes, given as an IDX file, zipped or not.
+pub fn parse_idx(bytes: &[u8], rank: usize) -> Result<Array, String> {
     let unzipped;
     let bytes = match bytes.starts_with(&[0x1f, 0x8b]) {
         true => {

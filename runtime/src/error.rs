@@ -63,6 +63,17 @@ pub enum Error {
         /// Why, or what would help.
         advice: String,
     },
+    /// The program needs more memory than there is.
+    #[error(
+        "{needed} bytes of memory are needed, and this machine has {available}: smaller dimensions or \
+         a smaller batch need less"
+    )]
+    Memory {
+        /// How many bytes, at the least.
+        needed: u128,
+        /// [`machine_memory`](crate::machine_memory).
+        available: u64,
+    },
     /// A file cannot be read, written or used.
     #[error("{}: {message}", path.display())]
     File {

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use fgi_compiler::ir::graph::interpret::{Results, Tensor, Values, interpret};
+use fgi_compiler::ir::graph::interpret::{Results, Tensor, Values, footprint, interpret};
 use fgi_compiler::ir::graph::{Bindings, Dim, Elem, Graph, Input, Param, Role, Symbol};
 use fgi_compiler::ir::kernel::Program;
 
 use crate::array::shape_name;
 use crate::npz::Arrays;
-use crate::{Array, Data, Device, Error, Session, init, shapes};
+use crate::{Array, Data, Device, Error, Session, init, memory, shapes};
 
 /// Runs a compiled program on a device. Parameters that `arrays` does not have start from their
 /// initialisers with the seed. Results are f32, i32 and bool.
@@ -74,6 +74,8 @@ pub fn reference_values(
 ) -> Result<(Bindings, Values), Error> {
     let given = Given { inputs: &graph.inputs, params: &graph.params, time: graph.time.as_ref() };
     let bindings = given.check(arrays)?;
+    let needed = footprint(graph, &bindings).map_err(|e| Error::Reference(e.to_string()))?;
+    memory::check(needed)?;
     let tensor = |array: &Array| Tensor::new(array.shape.clone(), array.to_f64());
     let mut values: Values =
         arrays.iter().map(|(name, array)| (name.clone(), tensor(array))).collect();
@@ -94,6 +96,12 @@ pub fn random_inputs(graph: &Graph, size: i64, steps: i64, seed: u64) -> Result<
     let size = |symbol: &Symbol| if is_time(symbol) { steps } else { size };
     let bindings: Bindings =
         graph.symbols().into_iter().map(|symbol| (symbol.clone(), size(&symbol))).collect();
+    let mut needed = 0u128;
+    for input in &graph.inputs {
+        let shape = shapes::shape(&input.ty, time, &bindings)?;
+        needed = needed.saturating_add(memory::bytes(&shape));
+    }
+    memory::check(needed)?;
     let random = |input: &Input| {
         let shape = shapes::shape(&input.ty, time, &bindings)?;
         let mut random = init::stream(seed, &format!("input {}", input.name));

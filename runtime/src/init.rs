@@ -5,12 +5,13 @@ use fgi_compiler::ir::graph::{Dim, Init, Param};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::Error;
+use crate::{Error, memory};
 
 /// The initial values of a parameter, within its bounds. They follow from the seed and the path
 /// alone, so that a further parameter changes no other.
 pub fn initial_values(param: &Param, seed: u64) -> Result<Vec<f32>, Error> {
     let dims = fixed_dims(param)?;
+    memory::check(memory::bytes(&dims).saturating_mul(3))?; // in f64, and then in f32
     let mut random = stream(seed, &param.path);
     let values = sample(param.init, &dims, &mut random);
     let (low, high) = param.bounds.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));

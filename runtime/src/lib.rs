@@ -75,6 +75,7 @@ mod file;
 #[cfg(feature = "gpu")]
 mod gpu;
 pub mod init;
+mod memory;
 pub mod npz;
 mod session;
 mod shapes;
@@ -155,5 +156,6 @@ pub use fgi_macros::program;
 pub use file::{WriteSeek, write_whole};
 #[cfg(feature = "gpu")]
 pub use gpu::{AdapterChoice, AdapterInfo, AdapterKind, adapters};
+pub use memory::machine_memory;
 pub use session::Session;
 pub use trainer::{BatchReport, EpochReport, Schedule, Step, TrainOptions, Trainer, Whose};

@@ -12,7 +12,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::file::{failed, read as read_file, write_whole};
-use crate::{Array, Data, Error};
+use crate::{Array, Data, Error, memory};
 
 /// The arrays of an archive by name.
 pub type Arrays = BTreeMap<String, Array>;
@@ -40,16 +40,18 @@ pub fn write(path: &Path, arrays: &Arrays) -> Result<(), Error> {
     })
 }
 
-fn parse(bytes: &[u8]) -> Result<Arrays, String> {
+/// The arrays of an archive, given as its bytes; the error says what is wrong with them.
+pub fn parse(bytes: &[u8]) -> Result<Arrays, String> {
     let mut archive = ZipArchive::new(io::Cursor::new(bytes))
         .map_err(|error| format!("not an .npz archive: {error}"))?;
     let mut arrays = Arrays::new();
     for index in 0..archive.len() {
-        let mut entry = archive.by_index(index).map_err(|error| error.to_string())?;
+        let entry = archive.by_index(index).map_err(|error| error.to_string())?;
         let file = entry.name().map_err(|error| error.to_string())?.into_owned();
         let Some(name) = file.strip_suffix(".npy") else { continue };
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).map_err(|error| format!("`{name}`: {error}"))?;
+        memory::check(entry.size().into()).map_err(|error| format!("`{name}`: {error}"))?;
+        let (mut content, most) = (Vec::new(), entry.size().saturating_add(1));
+        entry.take(most).read_to_end(&mut content).map_err(|error| format!("`{name}`: {error}"))?;
         let array = parse_npy(&content).map_err(|message| format!("`{name}`: {message}"))?;
         arrays.insert(name.into(), array);
     }
@@ -96,7 +98,8 @@ fn write_all<T, const N: usize>(
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-fn parse_npy(bytes: &[u8]) -> Result<Array, String> {
+/// One array, given as the bytes of a `.npy` file.
+pub fn parse_npy(bytes: &[u8]) -> Result<Array, String> {
     let (header, data) = split_header(bytes).ok_or("not a complete .npy array")?;
     let descr = header_value(header, "descr").ok_or("its header has no type")?;
     let fortran = header_value(header, "fortran_order").ok_or("its header has no order")?;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 #[cfg(feature = "gpu")]
 use fgi_compiler::artifact::Artifact;
 use fgi_compiler::ir::graph::{Bindings, Role, Type};
-use fgi_compiler::ir::kernel::{Buffer, BufferId, BufferSource, Pass, Program};
+use fgi_compiler::ir::kernel::{
+    Buffer, BufferId, BufferSource, Pass, Program, Violation, verify, verify_sizes,
+};
 
 use crate::backend::{Backend, Footprint};
 use crate::bench::Tuning;
 use crate::device::{Device, Opened};
 use crate::npz::Arrays;
-use crate::{Array, Error, init, shapes};
+use crate::{Array, Error, init, memory, shapes};
 
 /// A compiled program with its buffers on a device.
 ///
@@ -32,7 +34,8 @@ pub struct Session {
 
 impl Session {
     /// Opens the device for a program, which has its kernels compiled there. Without such a device, or
-    /// with one that lacks what the program needs, it is an error.
+    /// with one that lacks what the program needs, it is an error, and so is a program that breaks the
+    /// laws of [`verify`].
     pub fn new(program: impl Into<Arc<Program>>, device: &Device) -> Result<Session, Error> {
         let mut session = Session::without_values(program.into(), device)?;
         session.initialise(0)?;
@@ -41,6 +44,7 @@ impl Session {
 
     /// A session whose parameters have no values yet.
     pub(crate) fn without_values(program: Arc<Program>, device: &Device) -> Result<Session, Error> {
+        check(&program)?;
         let opened = device.open(program.clone())?;
         Ok(Session::with(program, opened))
     }
@@ -72,6 +76,7 @@ impl Session {
         device: &Device,
     ) -> Result<Session, Error> {
         let program = Arc::new(artifact.program());
+        check(&program)?;
         let opened = device.open_shaders(program.clone(), artifact.shaders(), spirv)?;
         let mut session = Session::with(program, opened);
         match crate::artifact::initial(artifact)? {
@@ -165,6 +170,7 @@ impl Session {
         if self.bindings.as_ref() == Some(&bindings) {
             return Ok(());
         }
+        verify_sizes(&self.program, &bindings).map_err(invalid)?;
         self.backend.bind(&bindings)?;
         let fixed = |name: &String| {
             let input = self.program.inputs.iter().find(|input| input.name == *name);
@@ -328,4 +334,17 @@ impl Session {
     fn find(&self, is_it: impl Fn(&Buffer) -> bool) -> Option<BufferId> {
         self.program.buffer_ids().find(|id| is_it(self.program.buffer(*id)))
     }
+}
+
+/// The program keeps its laws, and its parameters fit into memory, once here and once on the device.
+fn check(program: &Program) -> Result<(), Error> {
+    verify(program).map_err(invalid)?;
+    let shapes = program.params.iter().map(init::fixed_dims);
+    let bytes = shapes.map(|shape| Ok::<_, Error>(memory::bytes(&shape?)));
+    let bytes = bytes.collect::<Result<Vec<u128>, _>>()?;
+    memory::check(bytes.into_iter().fold(0, |sum, bytes| sum.saturating_add(2 * bytes)))
+}
+
+fn invalid(violation: Violation) -> Error {
+    Error::Compile(format!("this program cannot run: {violation}"))
 }

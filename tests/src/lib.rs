@@ -1,6 +1,7 @@
 //! What the tests of whole programs share.
 
 pub mod browser;
+pub mod fuzz;
 pub mod program;
 pub mod program_generator;
 

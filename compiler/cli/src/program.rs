@@ -50,7 +50,7 @@ pub struct LimitArgs {
     #[arg(long, value_parser = numbers::threads)]
     pub threads: Option<usize>,
     /// The most memory that inputs, parameters, results and all that is kept between may take together,
-    /// as 256MB or 1GiB. Where all steps of time do not fit, the CPU keeps some and computes the others
+    /// as 256MB or 1GiB; what this machine has if not given. Where all steps of time do not fit, the CPU keeps some and computes the others
     /// again, with the same bits
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<ByteSize>,

@@ -333,3 +333,31 @@ fn matches(text: &str, shown: &str) -> bool {
     }
     rest.ends_with(last)
 }
+
+#[test]
+fn promises_are_tested() {
+    let page = std::fs::read_to_string(workspace().join("book/src/reliability.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let tests = rows.filter_map(|row| Some(row.rsplit_once(" | ")?.1)).skip(1);
+    let names: Vec<&str> =
+        tests.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches('`')).collect();
+    assert!(names.len() > 15, "{names:?}");
+    let mut sources = String::new();
+    for folder in ["compiler", "runtime", "tests"] {
+        rust_files(&workspace().join(folder), &mut sources);
+    }
+    for name in names {
+        assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+}
+
+fn rust_files(folder: &Path, sources: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            rust_files(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}

@@ -514,6 +514,52 @@ fn numbers_without_a_meaning_are_errors_at_their_flag() {
 }
 
 #[test]
+fn sizes_that_do_not_fit_are_errors_with_their_bytes() {
+    let directory = place();
+    let text = "graph big[N = 2](x: [T; B, N]) -> loss {\n    param w: [N, N] = kaiming_uniform();\n    \
+        let h = 0.5 * prev(h) + x @ w;\n    let loss = sum(last(h) ^ 2);\n}";
+    write(&directory, "big.fgi", text);
+    let x = Array::new([4, 2, 2], vec![0.5f32; 16]);
+    npz::write(&directory.path().join("x.npz"), &arrays([("x", x)])).unwrap();
+    let runs = [
+        "gradcheck big.fgi",
+        "bench big.fgi --batch 2 --runs 1",
+        "build big.fgi -o out --grad loss --seed 0",
+        "gradcheck big.fgi --device reference",
+    ];
+    let reads = [
+        "check big.fgi",
+        "explain big.fgi",
+        "explain big.fgi::h",
+        "eval big.fgi --inputs x.npz --output y.npz",
+        "eval big.fgi --inputs x.npz --output y.npz --device reference",
+        "train big.fgi --data x.npz",
+        "cost big.fgi",
+        "build big.fgi --emit wgsl --grad loss",
+    ];
+    // More than any machine can address; then more than this one has.
+    for arguments in runs.iter().chain(&reads) {
+        let (code, out, err) = run(&directory, &format!("{arguments} -D N=1000000000"));
+        assert!((1..=3).contains(&code), "{arguments}: {code} {out}{err}");
+        let is_sized = err.contains("[E045]") && err.contains("4000000000000000000 bytes");
+        assert!(is_sized || err.contains("axis 2 of the input"), "{arguments}: {err}");
+    }
+    for arguments in runs {
+        let (code, out, err) = run(&directory, &format!("{arguments} -D N=1000000"));
+        assert!((1..=3).contains(&code), "{arguments}: {code} {out}{err}");
+        // A shader counts elements.
+        let is_sized = err.contains("bytes") || err.contains("elements: 1000000000000");
+        assert!(is_sized, "{arguments}: {err}");
+    }
+    // Many steps, and many samples.
+    for batch in ["1000000000", "1000000000000000000"] {
+        let (code, out, err) = run(&directory, &format!("bench big.fgi --batch {batch} --runs 1"));
+        assert!(code == 3 && err.contains("bytes of memory are needed"), "{code} {out}{err}");
+    }
+    assert_eq!(names(&directory), ["big.fgi", "data.npz", "net.fgi", "x.npz"]);
+}
+
+#[test]
 fn names_of_any_length_are_printed() {
     let directory = place();
     let name = "w".repeat(70_000);
@@ -620,6 +666,42 @@ fn a_run_that_is_resumed_ends_where_the_whole_one_does() {
         &format!("{TRAIN} --optimizer sgd --momentum 0.9 --epochs 2 --resume rest.st"),
     );
     assert!(over.0 == 0 && over.2.contains("all epochs are over"), "{over:?}");
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_to_the_bit() {
+    let directory = place();
+    let file = |name: &str| directory.path().join(name);
+    let mut training =
+        fgic(&directory, &format!("{TRAIN} --epochs 1000000 --checkpoint killed.st --json"));
+    let mut training = training.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(training.stdout.take().unwrap()).lines();
+    assert_eq!(lines.take(5).filter(Result::is_ok).count(), 5);
+    // The hardest signal, wherever the next epochs are.
+    training.kill().unwrap();
+    training.wait().unwrap();
+    let epoch = Checkpoint::load(&file("killed.st")).unwrap().progress.epoch;
+    assert!(epoch >= 5, "{epoch}");
+    let epochs = epoch + 3;
+    done(&directory, &format!("{TRAIN} --epochs {epochs} --resume killed.st --checkpoint rest.st"));
+    done(&directory, &format!("{TRAIN} --epochs {epochs} --checkpoint whole.st"));
+    assert_eq!(bits(&file("rest.st")), bits(&file("whole.st")));
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let directory = place();
+    let trained = |threads: usize| {
+        done(
+            &directory,
+            &format!("{TRAIN} --epochs 3 --threads {threads} --checkpoint trained.st"),
+        );
+        bits(&directory.path().join("trained.st"))
+    };
+    let one = trained(1);
+    for threads in [2, 3, 16] {
+        assert_eq!(trained(threads), one, "{threads} threads");
+    }
 }
 
 #[test]

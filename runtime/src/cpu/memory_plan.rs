@@ -10,7 +10,7 @@ use fgi_compiler::target::cpu::plan::batch_tiles::{Group, Step, in_order, plan};
 use super::CpuBackend;
 use super::bound_kernel::Sizes;
 use super::tiles::Layout;
-use crate::Error;
+use crate::{Error, machine_memory};
 
 /// How the groups of an order fit into memory.
 pub(super) struct Fit {
@@ -44,7 +44,8 @@ impl CpuBackend {
     /// run forward twice. Other orders for which there is then no room are forgotten.
     pub(super) fn fit(&mut self, order: &[Step], bindings: &Bindings) -> Result<Fit, Error> {
         let whole = self.whole_bytes(order, bindings)?;
-        let limit = self.memory_limit.unwrap_or(usize::MAX);
+        let machine = || usize::try_from(machine_memory()).unwrap_or(usize::MAX);
+        let limit = self.memory_limit.unwrap_or_else(machine);
         let mut least: Option<(usize, usize)> = None;
         for length in self.lengths(order, bindings)? {
             let layouts = groups(order).map(|group| self.layout(group, length, bindings));
@@ -62,6 +63,9 @@ impl CpuBackend {
             least = least.into_iter().chain([(total, segments)]).min();
         }
         let (needed, segments) = least.unwrap_or_default();
+        if self.memory_limit.is_none() {
+            return Err(Error::Memory { needed: needed as u128, available: machine_memory() });
+        }
         let advice = self.advice(groups(order).next().is_some(), segments);
         Err(Error::MemoryLimit { limit, needed, advice })
     }

@@ -221,6 +221,15 @@ impl Backend for CpuBackend {
                 found: size.to_string(),
             });
         }
+        let fixed = self.program.buffer_ids().filter(|id| {
+            let is_result = self.program.results.iter().any(|(.., result)| result == id);
+            is_result || self.program.buffer(*id).source != BufferSource::Kernel
+        });
+        let bytes = fixed.map(|id| self.bytes(id, bindings)).collect::<Result<Vec<usize>, _>>()?;
+        let bytes = bytes.into_iter().fold(0, usize::saturating_add);
+        if self.memory_limit.is_none() {
+            crate::memory::check(bytes as u128)?;
+        }
         self.orders.clear();
         self.bindings = None;
         for id in self.program.buffer_ids() {

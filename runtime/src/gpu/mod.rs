@@ -20,9 +20,9 @@ use fgi_compiler::target::gpu::dispatch::{self, Budget, Plan, UNIFORM_ALIGNMENT,
 use fgi_compiler::target::gpu::{Group, Limits, Memory, Shader, Shaders, emit};
 use rayon::prelude::*;
 
-use crate::Error;
 use crate::backend::{Backend, Footprint, first_not_finite};
 use crate::bench::Tuning;
+use crate::{Error, memory};
 pub use adapter::{AdapterChoice, AdapterInfo, AdapterKind, adapters};
 use cache::PipelineCache;
 
@@ -244,11 +244,14 @@ impl GpuBackend {
 
     /// All steps of time are kept: there is nothing to choose, but a limit is kept or refused.
     fn check_limit(&self, plan: &Plan, bindings: &Bindings) -> Result<(), Error> {
-        let Some(limit) = self.memory_limit else { return Ok(()) };
         let mut needed = plan.scratch + plan.uniforms.len() as u64;
         for group in &self.shaders.groups {
             needed = needed.saturating_add(self.group_bytes(group, bindings)?);
         }
+        let Some(limit) = self.memory_limit else {
+            // The memory of a GPU is not known; its driver refuses what is too much.
+            return if self.is_software() { memory::check(needed.into()) } else { Ok(()) };
+        };
         let needed = needed as usize;
         let advice = "a GPU keeps all steps, the CPU need not; a smaller batch needs less";
         match needed <= limit {
@@ -284,7 +287,7 @@ impl GpuBackend {
 
     /// The size of a group, if a kernel can bind that much.
     fn group_bytes(&self, group: &Group, bindings: &Bindings) -> Result<u64, Error> {
-        let bytes = (4 * group.size.eval(bindings)?.max(0) as u64).max(4);
+        let bytes = (group.size.eval(bindings)?.max(0) as u64).saturating_mul(4).max(4);
         let limit = self.info.max_buffer_bytes.min(4 * i32::MAX as u64);
         if bytes <= limit {
             return Ok(bytes);

@@ -10,7 +10,7 @@ use crate::source::Span;
 /// More axes than this are refused.
 pub const MAX_RANK: usize = 8;
 /// More elements in a tensor than this are refused.
-const MAX_ELEMENTS: i64 = 1 << 40;
+const MAX_ELEMENTS: u128 = 1 << 40;
 
 type Problem = Box<Diagnostic>;
 
@@ -146,19 +146,19 @@ impl Rules<'_> {
         if dims.len() > MAX_RANK {
             return refuse(format!("a tensor of {} axes", dims.len()));
         }
-        let mut elements = 1i64;
+        let mut elements = 1u128;
         for dim in dims.iter().flatten() {
             match dim.as_const() {
                 Some(size) if size < 1 => return refuse(format!("a dimension of {size}")),
-                Some(size) => elements = elements.saturating_mul(size),
+                Some(size) => elements = elements.saturating_mul(size as u128),
                 None => {
-                    let largest = dim.terms().iter().map(|(_, value)| value.saturating_abs()).max();
-                    elements = elements.saturating_mul(largest.unwrap_or(1).max(1));
+                    let largest = dim.terms().iter().map(|(_, value)| value.unsigned_abs()).max();
+                    elements = elements.saturating_mul(largest.unwrap_or(1).max(1).into());
                 }
             }
         }
         match elements > MAX_ELEMENTS {
-            true => refuse("a tensor that is too large".to_string()),
+            true => refuse(format!("a tensor of {} bytes", elements.saturating_mul(4))),
             false => Ok(shape),
         }
     }

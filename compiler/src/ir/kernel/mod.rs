@@ -18,8 +18,10 @@
 mod count;
 pub mod evaluate;
 mod print;
+mod verify;
 
 pub use count::Count;
+pub use verify::{Violation, verify, verify_sizes};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

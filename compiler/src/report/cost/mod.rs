@@ -10,7 +10,7 @@ pub use device::{Device, DeviceError, Prediction};
 
 use serde::Serialize;
 
-use crate::ir::graph::{Bindings, Operations};
+use crate::ir::graph::{Bindings, Dim, Operations};
 use crate::ir::kernel::{Pass, Program};
 use crate::target::gpu::Shaders;
 use crate::target::gpu::dispatch::{Budget, PlanError, index, plan};
@@ -55,7 +55,7 @@ pub fn costs(
             operations: count.operations.eval(bindings)?,
             read_bytes: count.read_bytes(program, bindings)?,
             written_bytes: count.written_bytes(program, bindings)?,
-            accessed_bytes: 4 * count.accesses.eval(bindings)?,
+            accessed_bytes: (&count.accesses * &Dim::constant(4)).eval(bindings)?,
             dispatches: dispatches.filter(|dispatch| dispatch.shader == number).count() as i64,
             steps: steps.map_or(Ok(0), |steps| steps.eval(bindings))?,
         })

@@ -125,7 +125,8 @@ fn plan_shader(
                 .collect::<Result<_, DimError>>()?;
             let parts = loop_parts(&lengths, i64::from(*lanes), budget);
             if parts.len() > 1 {
-                let bytes = 4 * (points.eval(bindings)? as u64) * (*slots as u64);
+                let points = points.eval(bindings)?.max(0) as u64;
+                let bytes = points.saturating_mul(4 * *slots as u64);
                 plan.scratch = plan.scratch.max(bytes);
             }
             parts

@@ -88,8 +88,8 @@ pub(crate) enum Fault {
     NegativeDim { dim: Dim, value: i64 },
     #[error("a stream has no steps")]
     NoSteps,
-    #[error("{0} has too many elements")]
-    TooLarge(Type),
+    #[error("a value of type {ty} takes {bytes} bytes, which is more than the interpreter can run")]
+    TooLarge { ty: Type, bytes: u128 },
     #[error("no value is given for `{0}`")]
     Missing(String),
     #[error("`{name}` has dimensions {found:?}, expected {expected:?}")]
@@ -102,6 +102,12 @@ pub(crate) enum Fault {
     Slice { start: usize, end: usize, length: usize },
     #[error("the base values belong to another graph or to other dimensions")]
     OtherBase,
+}
+
+/// The bytes that interpreting takes at its most, all values given and found included.
+pub fn footprint(graph: &Graph, bindings: &Bindings) -> Result<u128, InterpretError> {
+    let none = Values::new();
+    Ok(Run::new(graph, bindings, &none, Mode::Values)?.footprint()?)
 }
 
 /// The value of every root.
@@ -270,6 +276,40 @@ impl<'a> Run<'a> {
 
     /// Evaluates what the roots need.
     fn finish(mut self) -> Result<Run<'a>, Fault> {
+        for component in &self.order() {
+            self.evaluate(component)?;
+            self.keep_base(component);
+            self.release(component);
+        }
+        Ok(self)
+    }
+
+    /// As [`Run::finish`], but what it takes is only counted.
+    fn footprint(mut self) -> Result<u128, Fault> {
+        let (mut held, mut most) = (0, 0);
+        for component in &self.order() {
+            // A kernel may look every element of a step up in a table.
+            let mut tables = 0;
+            for &id in component {
+                self.dims[at(id)] = self.dims(self.graph.ty(id))?;
+                held += self.bytes(id);
+                tables += (self.len(id) * size_of::<kernel::Source>()) as u128;
+            }
+            most = most.max(held + tables);
+            for &id in component {
+                for operand in self.operands(id) {
+                    self.uses[at(*operand)] -= 1;
+                    if self.uses[at(*operand)] == 0 {
+                        held -= self.bytes(*operand);
+                    }
+                }
+            }
+        }
+        Ok(most)
+    }
+
+    /// What the roots need, operands first, with the uses of each counted.
+    fn order(&mut self) -> Vec<Vec<NodeId>> {
         let roots = self.graph.roots.iter().map(|root| root.node);
         let order = components(self.graph.len(), roots.clone(), |id| self.operands(id));
         for id in roots {
@@ -281,12 +321,7 @@ impl<'a> Run<'a> {
                 self.uses[at(*operand)] += 1;
             }
         }
-        for component in &order {
-            self.evaluate(component)?;
-            self.keep_base(component);
-            self.release(component);
-        }
-        Ok(self)
+        order
     }
 
     fn values(&self) -> Results {
@@ -493,10 +528,11 @@ impl<'a> Run<'a> {
     fn dims(&self, ty: &Type) -> Result<Vec<usize>, Fault> {
         let dims = ty.dims.iter().map(|dim| self.size(dim)).collect::<Result<Vec<_>, _>>()?;
         let steps = if ty.is_stream() { self.steps } else { 1 };
-        let len = dims.iter().try_fold(steps, |len, dim| len.checked_mul(*dim));
-        match len {
-            Some(len) if len <= MAX_ELEMENTS => Ok(dims),
-            _ => Err(Fault::TooLarge(ty.clone())),
+        let bytes =
+            dims.iter().fold(8 * steps as u128, |bytes, dim| bytes.saturating_mul(*dim as u128));
+        match bytes <= MAX_BYTES {
+            true => Ok(dims),
+            false => Err(Fault::TooLarge { ty: ty.clone(), bytes }),
         }
     }
 
@@ -509,6 +545,11 @@ impl<'a> Run<'a> {
         self.dims[at(id)].iter().product()
     }
 
+    /// The bytes of a node's value, all steps together.
+    fn bytes(&self, id: NodeId) -> u128 {
+        8 * self.full_dims(id).iter().map(|size| *size as u128).product::<u128>()
+    }
+
     /// Dimensions with time in front.
     fn full_dims(&self, id: NodeId) -> Vec<usize> {
         let time = self.is_stream(id).then_some(self.steps);
@@ -517,7 +558,7 @@ impl<'a> Run<'a> {
 }
 
 /// More than memory holds: a mistake in the dimensions.
-const MAX_ELEMENTS: usize = 1 << 28;
+const MAX_BYTES: u128 = 8 << 28;
 
 fn at(id: NodeId) -> usize {
     id.0 as usize
