@@ -36,6 +36,8 @@ struct Layer {
     lines: Vec<Line>,
     surrogate: u8,
     reset: u8,
+    /// Its spikes have weights to its neurons.
+    is_recurrent: bool,
     /// 0: the spikes, 1: the potential, 2: both.
     returns: u8,
     /// Neurons, where the graph calls it first.
@@ -66,17 +68,21 @@ pub const LABELS: usize = 3;
 pub fn recipe() -> impl Strategy<Value = Recipe> {
     let line = (any::<u8>(), any::<[u8; 3]>(), any::<u8>())
         .prop_map(|(operation, operands, option)| Line { operation, operands, option });
-    let layer = (vec(line.clone(), 0..7), any::<u8>(), 0..4u8, 0..3u8, select(&WIDTHS[..]));
-    let layer = layer.prop_map(|(lines, surrogate, reset, returns, width)| Layer {
+    let neurons = (any::<u8>(), 0..4u8, any::<bool>());
+    let layer = (vec(line.clone(), 0..7), neurons, 0..3u8, select(&WIDTHS[..]));
+    let layer = layer.prop_map(|(lines, (surrogate, reset, is_recurrent), returns, width)| Layer {
         lines,
         surrogate,
         reset,
+        is_recurrent,
         returns,
         width,
     });
     let steps = prop_oneof![1 => Just(0), 6 => select(&COUNTS[..])];
     let few = |(steps, batch): &(u8, u8)| usize::from(*steps) * usize::from(*batch) <= MOST;
-    let counts = (steps, select(&COUNTS[..])).prop_filter("too large", few);
+    // One row is a case of its own for products.
+    let batch = prop_oneof![1 => Just(1), 2 => select(&COUNTS[..])];
+    let counts = (steps, batch).prop_filter("too large", few);
     let sizes = (counts, any::<bool>(), select(&WIDTHS[..]));
     (sizes, vec(layer, 0..3), vec(line, 1..8), any::<u64>()).prop_map(
         |(((steps, batch), is_sized, features), layers, lines, seed)| Recipe {
@@ -154,7 +160,11 @@ impl Layer {
             true => value.text.clone(),
             false => format!("mean({})", value.text),
         });
-        let drive: Vec<_> = drive.collect();
+        let mut drive: Vec<_> = drive.collect();
+        if timed && self.is_recurrent {
+            drive.push("prev(z) @ w_rec".into());
+            body.params.push("param w_rec: [N, N] = xavier_uniform();".into());
+        }
         let resets = [
             "0.5 * prev(u) + ",
             "0.7 * prev(u) * (1 - prev(z)) + ",

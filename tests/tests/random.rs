@@ -1,8 +1,9 @@
 //! Random well-typed programs: every engine agrees on their values and gradients.
 //!
 //! A decision near its threshold, or a chaotic recurrence, may rightly come out otherwise in f32.
-//! Such programs are told by the reference: values that are changed in the sixth digit must not
-//! change the results much. How much they do is part of the tolerance.
+//! Such programs are told by the reference: values that are changed in the sixth digit, and results of
+//! operations that are rounded, must not change the results much. How much they do is part of the
+//! tolerance.
 //!
 //! `PROPTEST_CASES=10000` asks for so many programs, `PROPTEST_RNG_SEED=2` for others.
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use fgi::npz::Arrays;
 use fgi::{Array, Data, Device, Error, Footprint, evaluate};
 use fgi_compiler::ir::graph::Bindings;
-use fgi_compiler::ir::graph::interpret::interpret_dual;
+use fgi_compiler::ir::graph::interpret::{Tensor, interpret_dual, interpret_rounded};
 use fgi_compiler::{Compiled, Gradients, Options};
 use fgi_tests::program_generator::{LABELS, Recipe, recipe};
 use fgi_tests::{Engine, closeness, compiled, config, gpu, largest, random, run, tensors, values};
@@ -56,12 +57,29 @@ impl Subject {
             .unwrap_or_else(|error| panic!("{error}\n{}", self.text))
     }
 
-    /// How much each result changes when the values change in the sixth digit; `None` if that is
-    /// too much to compare anything.
+    /// The same with the result of every operation rounded to f32.
+    fn rounded(&self, results: &Arrays) -> Arrays {
+        let (_, graph) = &self.compiled.graphs[self.compiled.graphs.len() - 1];
+        let (bindings, values) = fgi::reference_values(graph, &self.values, 0).unwrap();
+        let rounded = interpret_rounded(graph, &bindings, &values).unwrap();
+        let named = results.keys().map(|name| {
+            let found = match name.strip_prefix("grad/") {
+                Some(path) => rounded.gradient(path),
+                None => rounded.output(name),
+            };
+            let Tensor { dims, data } = found.unwrap().clone();
+            (name.clone(), Array::new(dims, data))
+        });
+        named.collect()
+    }
+
+    /// How much each result changes when the values change in the sixth digit, and when everything is
+    /// rounded; `None` if that is too much to compare anything.
     fn sensitivity(&self, results: &Arrays) -> Option<BTreeMap<String, f64>> {
         let mut sensitivity = BTreeMap::new();
-        for seed in 0..16 {
-            for (name, other) in self.reference(&perturbed(&self.values, seed, 2e-5)) {
+        let perturbed = (0..16).map(|seed| self.reference(&perturbed(&self.values, seed, 2e-5)));
+        for others in perturbed.chain(std::iter::once_with(|| self.rounded(results))) {
+            for (name, other) in others {
                 let (result, other) = (results[&name].to_f64(), other.to_f64());
                 let change: Vec<_> = result.iter().zip(&other).map(|(a, b)| a - b).collect();
                 let change = largest(&change);

@@ -120,6 +120,16 @@ pub fn interpret(
     Ok(run.values())
 }
 
+/// As [`interpret`], with every element that is an f32 rounded to one: what a device may compute at best.
+pub fn interpret_rounded(
+    graph: &Graph,
+    bindings: &Bindings,
+    values: &Values,
+) -> Result<Results, InterpretError> {
+    let run = Run::new(graph, bindings, values, Mode::Rounded)?.finish()?;
+    Ok(run.values())
+}
+
 /// The value of every root, and its derivative along `tangents`, which are zero where none is given.
 pub fn interpret_dual(
     graph: &Graph,
@@ -170,6 +180,7 @@ pub fn interpret_frozen(
 #[derive(Clone, Copy)]
 enum Mode<'a> {
     Values,
+    Rounded,
     Dual(&'a Values),
     Freezing,
     Frozen(&'a Frozen),
@@ -374,6 +385,9 @@ impl<'a> Run<'a> {
                 scratch.clear(self.slots[at(id)].tangent.is_some());
                 let operands = self.views(id, step);
                 kernel.run(&operands, step, &mut scratch);
+                if matches!(self.mode, Mode::Rounded) && self.graph.ty(id).elem == Elem::F32 {
+                    scratch.value.iter_mut().for_each(|value| *value = f64::from(*value as f32));
+                }
                 if sees_decisions {
                     kernel.digest(&operands, &scratch.value, digest);
                 }
