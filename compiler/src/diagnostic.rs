@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::source::{Sources, Span};
 
 /// How bad it is: an error stops the compilation after the stage, a warning does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     /// There is no compiled program.
     Error,
@@ -15,7 +15,7 @@ pub enum Severity {
 }
 
 /// A place that takes part in an error. The first label of a diagnostic is its primary one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Label {
     /// The place.
     pub span: Span,
@@ -24,7 +24,7 @@ pub struct Label {
 }
 
 /// One error or warning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     /// An error or a warning.
     pub severity: Severity,

@@ -43,6 +43,8 @@ pub struct Source {
     pub name: String,
     /// All of it.
     pub text: Arc<str>,
+    /// Where each line starts.
+    lines: Arc<[u32]>,
 }
 
 /// All texts of a compilation: the program, the files it uses, the standard library.
@@ -54,7 +56,10 @@ pub struct Sources {
 impl Sources {
     /// Adds a text; its number is what spans of it carry.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<Arc<str>>) -> FileId {
-        self.files.push(Source { name: name.into(), text: text.into() });
+        let text: Arc<str> = text.into();
+        let starts = text.match_indices('\n').map(|(at, _)| at as u32 + 1);
+        let lines = std::iter::once(0).chain(starts).collect();
+        self.files.push(Source { name: name.into(), text, lines });
         FileId(self.files.len() as u32 - 1)
     }
 
@@ -88,9 +93,9 @@ impl Sources {
         while !source.text.is_char_boundary(at) {
             at -= 1;
         }
-        let before = &source.text[..at];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let line = source.lines.partition_point(|start| *start as usize <= at);
+        let start = source.lines[line - 1] as usize;
+        (line, source.text[start..at].chars().count() + 1)
     }
 }
 

@@ -167,15 +167,24 @@ fn snippet<'s>(
 ) -> Option<Snippet<'s, annotate_snippets::Annotation<'s>>> {
     let source = sources.get(file)?;
     let primary = diagnostic.labels.first().map(|label| label.span);
-    let of_file = diagnostic.labels.iter().filter(|label| label.span.file == file);
-    let annotations = of_file.map(|label| {
+    let of_file = || diagnostic.labels.iter().filter(|label| label.span.file == file);
+    // The lines with labels and those between them: the whole text can be long.
+    let ranges = || of_file().map(|label| range(&source.text, label.span));
+    let first = ranges().map(|range| range.start).min()?;
+    let last = ranges().map(|range| range.end).max()?;
+    let start = source.text[..first].rfind('\n').map_or(0, |newline| newline + 1);
+    let end = source.text[last..].find('\n').map_or(source.text.len(), |newline| last + newline);
+    let (line, _) = sources.line_column(Span::new(file, first, first));
+    let annotations = of_file().map(|label| {
         let kind = match Some(label.span) == primary {
             true => AnnotationKind::Primary,
             false => AnnotationKind::Context,
         };
-        kind.span(range(&source.text, label.span)).label(&label.text)
+        let Range { start: from, end: to } = range(&source.text, label.span);
+        kind.span(from - start..to - start).label(&label.text)
     });
-    Some(Snippet::source(&*source.text).path(&source.name).annotations(annotations))
+    let snippet = Snippet::source(&source.text[start..end]).line_start(line);
+    Some(snippet.path(&source.name).annotations(annotations))
 }
 
 /// The span as a range of whole characters inside of the text.

@@ -80,6 +80,8 @@ codes! {
     "W003" "a surrogate that is zero everywhere",
     "W004" "a derivative that is infinite or NaN",
     "W005" "a comment that silences nothing",
+    "W006" "both operands are stretched",
+    "W007" "a smooth function in the place of a spike",
 }
 
 #[cfg(test)]

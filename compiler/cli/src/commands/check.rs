@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -44,9 +45,10 @@ pub fn run(args: &Args) -> Outcome {
 fn one(args: &Args, file: &Path) -> Outcome {
     let program = ProgramArgs { file: file.to_path_buf(), taken: args.taken.clone() };
     let text = program.read()?;
-    let mut said = Vec::new();
+    let (mut said, mut has_errors) = (HashSet::new(), false);
+    let mut read = check::Program::read(&text.name, &text.text, &text);
     for options in program.of_each_graph(&text)? {
-        let checked = check::check(&text.name, &text.text, &text, &options);
+        let checked = read.check(&options);
         for diagnostic in args.warnings.diagnostics(&checked) {
             if said.contains(&diagnostic) {
                 continue;
@@ -55,10 +57,11 @@ fn one(args: &Args, file: &Path) -> Outcome {
                 true => writeln!(io::stdout(), "{}", render::json(&checked.sources, &diagnostic))?,
                 false => render::to_stderr(&checked.sources, std::slice::from_ref(&diagnostic)),
             }
-            said.push(diagnostic);
+            has_errors |= diagnostic.is_error();
+            said.insert(diagnostic);
         }
     }
-    match said.iter().any(|diagnostic| diagnostic.is_error()) {
+    match has_errors {
         true => Err(Failure::Reported),
         false => Ok(()),
     }

@@ -1,6 +1,8 @@
 //! The operations of the language: [`OPERATIONS`] has the arguments of each, `builtin` the terms.
 //! Pointwise operations come from the graph's own table.
 
+use std::rc::Rc;
+
 use super::elaborate::{Call, Elaborator, Formal, Scope, Value};
 use super::report;
 use super::term::{Kind, OverTime, Reduce, Static, TermId, Terms};
@@ -515,13 +517,13 @@ impl Elaborator<'_, '_> {
         let pairs = match values.get(place)? {
             Value::List(pairs) if pairs.len() <= MAX_LIST => pairs.clone(),
             Value::Term(Terms::ERROR) => return None,
-            _ => Vec::new(),
+            _ => Rc::from([]),
         };
         let mut widths = Vec::new();
-        for pair in &pairs {
+        for pair in pairs.iter() {
             match pair {
                 Value::List(pair) if pair.len() == 2 => {
-                    for width in pair {
+                    for width in pair.iter() {
                         widths.push(self.tensor(width.clone(), span)?);
                     }
                 }

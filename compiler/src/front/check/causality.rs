@@ -6,12 +6,25 @@ use crate::diagnostic::Diagnostic;
 use crate::front::syntax::ast::{Body, Expr, ExprKind, Name, Pattern, StatementKind};
 use crate::source::Span;
 
-/// What is wrong with the mention of `name` in the binding of `current`: a cycle that no `prev` breaks,
-/// or only the order.
-pub fn problem(body: &Body, current: &[String], name: &Name) -> Diagnostic {
+/// What is wrong with each mention of a name in the binding of others that come before it: a cycle that no `prev`
+/// breaks, or only the order.
+pub fn problems(body: &Body, early: &[(Vec<String>, Name)]) -> Vec<Diagnostic> {
     let equations = equations(body);
+    let mut steps = MAX_STEPS;
+    early.iter().map(|(current, name)| problem(&equations, current, name, &mut steps)).collect()
+}
+
+/// After so many steps in all, cycles are no longer looked for.
+const MAX_STEPS: usize = 1_000_000;
+
+fn problem(
+    equations: &BTreeMap<&str, Equation<'_>>,
+    current: &[String],
+    name: &Name,
+    steps: &mut usize,
+) -> Diagnostic {
     let defined = equations.get(name.text.as_str()).map(|equation| equation.span);
-    let path = current.iter().find_map(|from| path(&equations, &name.text, from));
+    let path = current.iter().find_map(|from| path(equations, &name.text, from, steps));
     let problem = match &path {
         Some(path) => {
             let cycle = path.iter().chain(path.first()).map(|name| format!("`{name}`"));
@@ -63,11 +76,13 @@ fn path<'a>(
     equations: &'a BTreeMap<&'a str, Equation<'a>>,
     from: &str,
     to: &str,
+    steps: &mut usize,
 ) -> Option<Vec<&'a str>> {
     let (start, _) = equations.get_key_value(from)?;
     let mut reached_from: BTreeMap<&str, Option<&str>> = BTreeMap::from([(*start, None)]);
     let mut queue = VecDeque::from([*start]);
     while let Some(name) = queue.pop_front() {
+        *steps = steps.checked_sub(1)?;
         if name == to {
             let mut chain = vec![name];
             let mut at = name;

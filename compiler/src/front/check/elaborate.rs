@@ -4,6 +4,7 @@
 //! Functions are pure: they hold no parameters, no memory and no layers.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::modules::{DefId, ModuleId, Modules, PRELUDE, Unresolved};
@@ -21,7 +22,7 @@ use crate::ir::graph::{Dim, Elem, Pointwise};
 use crate::source::Span;
 
 /// More terms than this are refused.
-const MAX_TERMS: usize = 1_000_000;
+const MAX_TERMS: usize = 100_000;
 /// More levels of expressions and calls than this are refused: each takes room on the stack.
 const MAX_DEPTH: usize = 400;
 /// A call of a function or layer takes room for as many levels of expressions.
@@ -31,8 +32,15 @@ const CALL_DEPTH: usize = 4;
 #[derive(Clone, Debug)]
 pub enum Value {
     Term(TermId),
-    Tuple(Vec<Value>),
-    List(Vec<Value>),
+    Tuple(Rc<Tuple>),
+    List(Rc<[Value]>),
+}
+
+/// The parts of a tuple. They are shared: `let b = (a, a); let c = (b, b); …` doubles with each line.
+#[derive(Debug)]
+pub struct Tuple {
+    parts: Vec<Value>,
+    depth: usize,
 }
 
 impl Value {
@@ -78,6 +86,8 @@ pub struct Elaborator<'m, 'l> {
     /// The definitions that are being instantiated, with the places of the calls.
     calls: Vec<(DefId, Span)>,
     constants: HashMap<DefId, Option<Static>>,
+    /// The places of the parameters, by path.
+    params: HashMap<String, Span>,
     /// Functions and layers that were instantiated.
     pub used: std::collections::HashSet<DefId>,
     depth: usize,
@@ -91,6 +101,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             program: Program::new(),
             calls: Vec::new(),
             constants: HashMap::new(),
+            params: HashMap::new(),
             used: Default::default(),
             depth: 0,
             is_full: false,
@@ -135,10 +146,20 @@ impl<'m, 'l> Elaborator<'m, 'l> {
 
     fn report_size(&mut self, span: Span) {
         if !std::mem::replace(&mut self.is_full, true) {
+            let problem = Diagnostic::error(
+                "E071",
+                format!(
+                    "the program is too large: more than {MAX_TERMS} operations after inlining"
+                ),
+            );
+            let problem = match self.calls.first() {
+                Some((_, call)) => problem.label(*call, "reached in this call"),
+                None => problem.label(span, "reached here"),
+            };
             self.report(
-                Diagnostic::error("E071", "the program is too large")
-                    .label(span, "reached here")
-                    .expected(format!("at most {MAX_TERMS} operations after inlining")),
+                problem
+                    .expected(format!("at most {MAX_TERMS}"))
+                    .hint("a value that is used twice is computed once if it has a name: `let`"),
             );
         }
     }
@@ -409,8 +430,9 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 self.binding(scope, item);
             }
         }
-        for (current, name) in std::mem::take(&mut scope.early) {
-            self.report(super::causality::problem(body, &current, &name));
+        let early = std::mem::take(&mut scope.early);
+        if !early.is_empty() {
+            super::causality::problems(body, &early).into_iter().for_each(|one| self.report(one));
         }
     }
 
@@ -485,9 +507,9 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 scope.values.insert(name.text.clone(), value);
             }
             Pattern::Tuple(parts, at) => match value {
-                Value::Tuple(values) if values.len() == parts.len() => {
-                    for (part, value) in parts.iter().zip(values) {
-                        self.bind(scope, part, value, span);
+                Value::Tuple(tuple) if tuple.parts.len() == parts.len() => {
+                    for (part, value) in parts.iter().zip(&tuple.parts) {
+                        self.bind(scope, part, value.clone(), span);
                     }
                 }
                 Value::Term(Terms::ERROR) => {
@@ -495,7 +517,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 }
                 value => {
                     let found = match &value {
-                        Value::Tuple(values) => format!("a tuple of {}", values.len()),
+                        Value::Tuple(tuple) => format!("a tuple of {}", tuple.parts.len()),
                         Value::List(_) => "a list".to_string(),
                         Value::Term(_) => "a tensor".to_string(),
                     };
@@ -548,10 +570,10 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         let bounds =
             item.bounds.as_ref().map(|(low, high)| (self.term(scope, low), self.term(scope, high)));
         let path = format!("{}{}", scope.path, item.name.text);
-        if let Some(other) = self.program.params.iter().find(|param| param.path == path) {
+        if let Some(other) = self.params.insert(path.clone(), item.name.span) {
             let problem = Diagnostic::error("E020", format!("two parameters are called `{path}`"))
                 .label(item.name.span, "this one")
-                .label(other.span, "and this one")
+                .label(other, "and this one")
                 .hint("an instance that no name holds is called `layer_1`: rename the binding that has such a name");
             self.report(problem);
         }
@@ -653,7 +675,8 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 self.call(scope, &Call { callee, dims, arguments, span: expr.span }, name)
             }
             ExprKind::Tuple(parts) => {
-                Value::Tuple(parts.iter().map(|part| self.expr(scope, part)).collect())
+                let parts = parts.iter().map(|part| self.expr(scope, part)).collect();
+                self.tuple(parts, expr.span)
             }
             ExprKind::List(parts) => {
                 Value::List(parts.iter().map(|part| self.expr(scope, part)).collect())
@@ -681,11 +704,21 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         term
     }
 
+    fn tuple(&mut self, parts: Vec<Value>, span: Span) -> Value {
+        let depth = |part: &Value| if let Value::Tuple(tuple) = part { tuple.depth } else { 0 };
+        let depth = 1 + parts.iter().map(depth).max().unwrap_or(0);
+        if depth > MAX_DEPTH {
+            self.report_depth(span);
+            return Value::ERROR;
+        }
+        Value::Tuple(Rc::new(Tuple { parts, depth }))
+    }
+
     fn report_depth(&mut self, span: Span) {
         // What follows would be of no use, and there can be much of it.
         self.is_full = true;
         self.report(
-            Diagnostic::error("E071", "calls and expressions are nested too deeply")
+            Diagnostic::error("E071", "calls, expressions or tuples are nested too deeply")
                 .label(span, "reached here")
                 .expected(format!("at most {MAX_DEPTH} levels")),
         );
@@ -1143,13 +1176,16 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             match (formal, &argument.name) {
                 (Some(formal), None) if formals[formal].is_named => {
                     let name = formals[formal].name;
+                    let value = self.modules.sources.text(span);
+                    let is_short = value.len() <= 40 && !value.contains('\n');
+                    let value = if is_short { value } else { "…" };
                     problems.push(
                         Diagnostic::error(
                             "E032",
                             format!("`{name}` of `{callee}` is given by name"),
                         )
                         .label(span, "not expected here")
-                        .hint(format!("write `{name} = …`")),
+                        .hint(format!("write `{name} = {value}`")),
                     );
                 }
                 (Some(formal), _) => {

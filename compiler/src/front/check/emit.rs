@@ -1,5 +1,6 @@
 //! Typed terms → [`Graph`]: broadcasts made explicit, derived operations written out in primitive ones.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::infer::Typed;
@@ -56,6 +57,7 @@ pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<(Graph, Plac
         nodes: vec![None; program.terms.len()],
         delays: Vec::new(),
         places: Vec::new(),
+        operands: BTreeMap::new(),
     };
     let mut roots = Vec::new();
     for (name, term) in &program.outputs {
@@ -72,6 +74,7 @@ pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<(Graph, Plac
         bindings: bindings.collect(),
         params: program.params.iter().map(|param| program.place(param.span, param.frame)).collect(),
         nodes: emitter.places,
+        operands: emitter.operands,
     };
     graph.roots = roots;
     Ok((graph, places))
@@ -86,6 +89,8 @@ struct Emitter<'a, 'g> {
     delays: Vec<(NodeId, TermId)>,
     /// Of each node.
     places: Vec<Vec<Span>>,
+    /// Of the nodes that stretch several operands.
+    operands: BTreeMap<NodeId, Vec<Span>>,
 }
 
 type Result<T> = std::result::Result<T, Box<Diagnostic>>;
@@ -283,9 +288,14 @@ impl<'a> Emitter<'a, '_> {
             let (value, elem) = (-value.0, *elem);
             return self.constant(id, value, elem);
         }
-        let args =
+        let stretched =
             args.iter().map(|arg| self.broadcast(id, *arg, dims)).collect::<Result<Vec<_>>>()?;
-        self.push(id, Op::Map(op), args)
+        let count = args.iter().zip(&stretched).filter(|(arg, stretched)| arg != stretched).count();
+        let node = self.push(id, Op::Map(op), stretched)?;
+        if count > 1 {
+            self.operands.insert(node, self.program.terms[id].places.clone());
+        }
+        Ok(node)
     }
 
     /// `f32` and `i32` of anything; `None` if the operation is none of them.

@@ -51,7 +51,8 @@ impl Typed {
 pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
     let inputs: Vec<Vec<Dim>> = graph.inputs.iter().map(|input| input.dims.clone()).collect();
     let mut types = Types::new(&graph.terms, &graph.inputs);
-    settle(graph, &inputs, &mut types);
+    let users = users(graph);
+    settle(graph, &users, &inputs, &mut types);
     let left_out = graph.leave_out();
     types.elements = Elements::new(&graph.terms, &graph.inputs);
     let mut checker = Checker {
@@ -63,6 +64,8 @@ pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
         sized,
         has_time: graph.time.is_some(),
         tainted: vec![false; graph.terms.len()],
+        fresh: Vec::new(),
+        users: &users,
         left_out,
         timeless: false,
         problems: Vec::new(),
@@ -78,8 +81,7 @@ pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
 
 /// Carries what is known from operands to users, in the order of the terms, round by round until
 /// nothing changes. A recurrence that grows with every step has no type: its terms stay unknown.
-fn settle(graph: &mut Program, inputs: &[Vec<Dim>], types: &mut Types) {
-    let users = users(graph);
+fn settle(graph: &mut Program, users: &[Vec<TermId>], inputs: &[Vec<Dim>], types: &mut Types) {
     let mut changes = vec![0; graph.terms.len()];
     let mut due: BTreeSet<TermId> = graph.terms.ids().collect();
     let mut next = BTreeSet::new();
@@ -201,6 +203,9 @@ struct Checker<'a> {
     has_time: bool,
     /// Terms with an error in what they depend on, which is reported.
     tainted: Vec<bool>,
+    /// Those of them whose users are not tainted yet.
+    fresh: Vec<TermId>,
+    users: &'a [Vec<TermId>],
     /// Terms of branches that are decided against.
     left_out: Vec<bool>,
     /// Whether it is reported that the graph has no streams.
@@ -243,7 +248,9 @@ impl Checker<'_> {
     }
 
     fn taint(&mut self, id: TermId) {
-        self.tainted[id.0 as usize] = true;
+        if !std::mem::replace(&mut self.tainted[id.0 as usize], true) {
+            self.fresh.push(id);
+        }
     }
 
     fn is_tainted(&self, id: TermId) -> bool {
@@ -276,16 +283,11 @@ impl Checker<'_> {
 
     /// Taints all that depends on what is tainted, also through time.
     fn spread(&mut self) {
-        loop {
-            let mut changed = false;
-            for id in self.terms.ids() {
-                if !self.is_tainted(id) && self.depends_on_taint(id) {
-                    self.taint(id);
-                    changed = true;
+        while let Some(id) = self.fresh.pop() {
+            for user in self.users[id.0 as usize].iter().copied() {
+                if !self.is_tainted(user) && self.depends_on_taint(user) {
+                    self.taint(user);
                 }
-            }
-            if !changed {
-                return;
             }
         }
     }

@@ -30,7 +30,7 @@ use crate::ir::graph::{Dim, Graph, NodeId};
 use crate::source::{Loader, Sources, Span};
 use elaborate::Elaborator;
 use modules::{DefId, ModuleId, Modules};
-pub use modules::{is_standard, standard_module, standard_modules};
+pub use modules::{is_standard, standard_item, standard_module, standard_modules};
 pub use report::closest;
 pub use signatures::{
     ArgumentHead, DimHead, FunctionHead, GraphHead, Heads, InputHead, OutputHead, bind_dims, heads,
@@ -70,6 +70,8 @@ pub struct Places {
     pub params: Vec<Vec<Span>>,
     /// For each node, what it was written as, and the calls around it from the inside out.
     pub nodes: Vec<Vec<Span>>,
+    /// For operations that stretch several operands, where these are written.
+    pub operands: BTreeMap<NodeId, Vec<Span>>,
 }
 
 /// A name for a value.
@@ -85,46 +87,79 @@ pub struct Binding {
 
 /// Checks a program, called `name` in messages, and translates one of its graphs.
 pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> Checked {
-    let mut modules = Modules::new(loader);
-    let program = modules.add(name, text);
-    let (translated, dims) = match choose(&mut modules, program, options.graph.as_deref()) {
-        Some(id) => translate(&mut modules, program, id, options),
-        None => {
-            check_rest(&mut Elaborator::new(&mut modules), program);
-            (None, BTreeMap::new())
-        }
-    };
-    let Modules { sources, mut diagnostics, .. } = modules;
-    sort(&mut diagnostics);
-    let is_fine = diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
-    let (graph, places) = translated.filter(|_| is_fine).unzip();
-    Checked { sources, diagnostics, graph, dims, places: places.unwrap_or_default() }
+    Program::read(name, text, loader).check(options)
 }
 
-fn translate(
-    modules: &mut Modules<'_>,
-    program: ModuleId,
-    id: DefId,
-    options: &Options,
-) -> (Option<(Graph, Places)>, BTreeMap<String, Dim>) {
-    let name = modules.name(id).to_string();
-    let mut elaborator = Elaborator::new(modules);
-    elaborator.graph(id, &options.dims);
-    if elaborator.is_full() {
-        return (None, BTreeMap::new());
+/// A program that was read, to check one graph after the other.
+pub struct Program<'l> {
+    modules: Modules<'l>,
+    id: ModuleId,
+    /// What there is to say of the items that the first graph does not use.
+    rest: Option<Vec<Diagnostic>>,
+}
+
+impl<'l> Program<'l> {
+    /// Reads a program, called `name` in messages, and what it uses.
+    pub fn read(name: &str, text: &str, loader: &'l dyn Loader) -> Program<'l> {
+        let mut modules = Modules::new(loader);
+        let id = modules.add(name, text);
+        Program { modules, id, rest: None }
     }
-    let (typed, problems) = infer::infer(&mut elaborator.program, options.sized);
-    elaborator.modules.diagnostics.extend(problems);
-    let is_fine = elaborator.modules.diagnostics.iter().all(|diagnostic| !diagnostic.is_error());
-    let graph = is_fine.then(|| emit::emit(&name, &elaborator.program, &typed));
-    check_rest(&mut elaborator, program);
-    let dims = std::mem::take(&mut elaborator.program.dims);
-    let graph = graph.and_then(|graph| graph.map_err(|e| modules.diagnostics.push(*e)).ok());
-    (graph, dims)
+
+    /// As [`check`].
+    pub fn check(&mut self, options: &Options) -> Checked {
+        self.modules.start_again();
+        let name = options.graph.as_deref();
+        let (translated, dims) = match choose(&mut self.modules, self.id, name) {
+            Some(id) => self.translate(id, options),
+            None => {
+                check_rest(&mut Elaborator::new(&mut self.modules), self.id, &mut self.rest);
+                (None, BTreeMap::new())
+            }
+        };
+        let mut diagnostics = std::mem::take(&mut self.modules.diagnostics);
+        sort(&mut diagnostics);
+        let is_fine = diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
+        let (graph, places) = translated.filter(|_| is_fine).unzip();
+        let (sources, places) = (self.modules.sources.clone(), places.unwrap_or_default());
+        Checked { sources, diagnostics, graph, dims, places }
+    }
+
+    fn translate(
+        &mut self,
+        id: DefId,
+        options: &Options,
+    ) -> (Option<(Graph, Places)>, BTreeMap<String, Dim>) {
+        let modules = &mut self.modules;
+        let name = modules.name(id).to_string();
+        let mut elaborator = Elaborator::new(modules);
+        elaborator.graph(id, &options.dims);
+        if elaborator.is_full() {
+            return (None, BTreeMap::new());
+        }
+        let (typed, problems) = infer::infer(&mut elaborator.program, options.sized);
+        elaborator.modules.diagnostics.extend(problems);
+        let is_fine =
+            elaborator.modules.diagnostics.iter().all(|diagnostic| !diagnostic.is_error());
+        let graph = is_fine.then(|| emit::emit(&name, &elaborator.program, &typed));
+        check_rest(&mut elaborator, self.id, &mut self.rest);
+        let dims = std::mem::take(&mut elaborator.program.dims);
+        let graph = graph.and_then(|graph| graph.map_err(|e| modules.diagnostics.push(*e)).ok());
+        (graph, dims)
+    }
 }
 
-/// Looks for errors in the functions, layers and constants that the graph does not use.
-fn check_rest(elaborator: &mut Elaborator<'_, '_>, program: ModuleId) {
+/// Looks for errors in the functions, layers and constants that the graph does not use. For the next graph they are
+/// known: it may use other ones, but this one used those then.
+fn check_rest(
+    elaborator: &mut Elaborator<'_, '_>,
+    program: ModuleId,
+    known: &mut Option<Vec<Diagnostic>>,
+) {
+    if let Some(known) = known {
+        return elaborator.modules.diagnostics.extend_from_slice(known);
+    }
+    let before = elaborator.modules.diagnostics.len();
     for id in elaborator.modules.definitions(program) {
         let (items, index) = elaborator.modules.definition(id);
         match &items[index].kind {
@@ -135,11 +170,16 @@ fn check_rest(elaborator: &mut Elaborator<'_, '_>, program: ModuleId) {
             _ => {}
         }
     }
+    *known = Some(elaborator.modules.diagnostics[before..].to_vec());
 }
 
 /// The graph that is asked for, or the only one; reports if there is none.
 fn choose(modules: &mut Modules<'_>, program: ModuleId, name: Option<&str>) -> Option<DefId> {
     let items = modules.items(program);
+    let own = name.and_then(|name| modules.own(program, name));
+    if own.is_some_and(|id| matches!(items[id.item()].kind, ItemKind::Graph(_))) {
+        return own;
+    }
     let graphs: Vec<(DefId, String)> = modules
         .definitions(program)
         .zip(items.iter())

@@ -37,6 +37,11 @@ pub fn is_standard(source: &Source) -> bool {
     module.and_then(standard_module).is_some_and(|text| *text == *source.text)
 }
 
+/// Whether a module of the standard library has an item of this name.
+pub fn standard_item(module: &str, name: &str) -> bool {
+    standard_module(module).is_some_and(|text| defines(text, name))
+}
+
 /// The module that every other one sees, which also has all operations: `prelude::tanh(x)`.
 pub const PRELUDE: &str = "prelude";
 
@@ -48,6 +53,13 @@ pub struct ModuleId(usize);
 pub struct DefId {
     pub module: ModuleId,
     item: usize,
+}
+
+impl DefId {
+    /// Its index among the items of its module.
+    pub fn item(self) -> usize {
+        self.item
+    }
 }
 
 /// Why a path means no item.
@@ -63,6 +75,8 @@ pub struct Modules<'l> {
     loader: &'l dyn Loader,
     pub sources: Sources,
     pub diagnostics: Vec<Diagnostic>,
+    /// Those that reading the files gave.
+    of_files: Vec<Diagnostic>,
     list: Vec<Module>,
     by_name: HashMap<String, State>,
     /// The modules whose `use` are being read, with the place of the `use` that named them.
@@ -101,6 +115,7 @@ impl<'l> Modules<'l> {
             loader,
             sources: Sources::default(),
             diagnostics: Vec::new(),
+            of_files: Vec::new(),
             list: Vec::new(),
             by_name: HashMap::new(),
             loading: Vec::new(),
@@ -111,6 +126,7 @@ impl<'l> Modules<'l> {
 
     /// Reads a file and all that it uses.
     pub fn add(&mut self, name: &str, text: &str) -> ModuleId {
+        let before = self.diagnostics.len();
         let file = self.sources.add(name, text);
         let (ast, diagnostics) = parse(text, file);
         let id = ModuleId(self.list.len());
@@ -143,7 +159,18 @@ impl<'l> Modules<'l> {
                 self.import(id, item);
             }
         }
+        self.of_files.extend_from_slice(&self.diagnostics[before..]);
         id
+    }
+
+    /// Forgets what was said of a graph.
+    pub fn start_again(&mut self) {
+        self.diagnostics.clone_from(&self.of_files);
+    }
+
+    /// The item of this name that is defined in a module itself.
+    pub fn own(&self, module: ModuleId, name: &str) -> Option<DefId> {
+        self.list[module.0].own.get(name).copied()
     }
 
     pub fn items(&self, module: ModuleId) -> Rc<[Item]> {

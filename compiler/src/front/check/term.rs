@@ -158,10 +158,13 @@ impl Program {
                 is_kept[index] = true;
             }
         }
-        let place = |index: usize| is_kept[..index].iter().filter(|kept| **kept).count();
+        let places: Vec<usize> = is_kept
+            .iter()
+            .scan(0, |count, kept| Some(std::mem::replace(count, *count + usize::from(*kept))))
+            .collect();
         for id in self.terms.ids() {
             if let Kind::Param(index) = &mut self.terms.get_mut(id).kind {
-                *index = place(*index);
+                *index = places[*index];
             }
         }
         let mut kept = is_kept.iter();

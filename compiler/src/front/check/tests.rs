@@ -435,7 +435,7 @@ fn one_mistake_in_a_library_function_points_at_both_calls() {
 
 #[test]
 fn nesting_is_bounded() {
-    let too_deep = "E071 calls and expressions are nested too deeply";
+    let too_deep = "E071 calls, expressions or tuples are nested too deeply";
     // Functions in functions, and each with an expression of some depth.
     let chain = |calls: usize, depth: usize| {
         let (open, close) = ("(1 + ".repeat(depth), ")".repeat(depth));
@@ -695,5 +695,75 @@ fn messages_say_what_the_elements_are() {
 fn the_start_of_a_prev_is_named() {
     let text = "graph g(x: [T; B]) -> y { let y = prev(x, 2); }";
     assert_errors(text, &["E032 `init` of `prev` is given by name"]);
-    assert_eq!(run(text, &[]).diagnostics[0].hint.as_deref(), Some("write `init = …`"));
+    assert_eq!(run(text, &[]).diagnostics[0].hint.as_deref(), Some("write `init = 2`"));
+}
+
+/// What is small as written and large when instantiated is shared, or refused by a limit that is named.
+#[test]
+fn large_programs_are_refused_and_tuples_shared() {
+    let doubling = |first: &str, kind: &str| {
+        let next = |i: usize| format!("{kind} f{i}(x) {{ let a = f{0}(x); f{0}(a) }}\n", i - 1);
+        format!(
+            "{kind} f0(x) {{ {first} }}\n{}graph g(x: [T; 4]) -> y {{ let y = time_sum(f16(x)); }}",
+            (1..=16).map(next).collect::<String>()
+        )
+    };
+    let too_large = "E071 the program is too large: more than 100000 operations after inlining";
+    for (first, kind) in [
+        ("param w: [4] = ones(); let u = 0.5 * prev(u) + w * x; u", "layer"),
+        ("x * 0.5", "layer"),
+        ("x * 0.5", "fn"),
+    ] {
+        let text = doubling(first, kind);
+        assert_errors(&text, &[too_large]);
+        let checked = run(&text, &[]);
+        assert_eq!(checked.sources.text(checked.diagnostics[0].labels[0].span), "f16(x)");
+    }
+    let tuples = |count: usize| {
+        let next = |i: usize| format!("let a{i} = (a{0}, a{0});\n", i - 1);
+        let lets: String = (1..=count).map(next).collect();
+        format!(
+            "graph g(x: [B]) -> y {{ let a0 = (x, x); {lets} let (b, c) = a{count}; let y = x; }}"
+        )
+    };
+    assert_eq!(types(&tuples(40)), ["[B]"]);
+    let too_deep = "E071 calls, expressions or tuples are nested too deeply";
+    assert_errors(&tuples(20_000), &[too_deep]);
+    let lets = |count: usize| {
+        let next = |i: usize| format!("let x{i} = x{} + 1;\n", i - 1);
+        let lets: String = (1..=count).map(next).collect();
+        format!("graph g(x0: [B]) -> y {{ {lets} let y = x{count}; }}")
+    };
+    assert_eq!(types(&lets(20_000)), ["[B]"]);
+    assert_errors(&lets(100_000), &[too_large]);
+}
+
+#[test]
+fn graphs_of_a_file_are_checked_one_after_the_other() {
+    let text = "fn f(x) = x + zz;
+        fn h(x) = x + 1;
+        layer unused(x) { x + qq }
+        graph a(x: [B]) -> y { let y = h(x); }
+        graph b(x: [B]) -> y { let y = m::k(x); }
+        graph c(x: [B]) -> y { let y = h(x) + m::k(x) + yy; }";
+    struct Files;
+    impl Loader for Files {
+        fn load(&self, name: &str) -> Option<(String, String)> {
+            (name == "m").then(|| ("m.fgi".into(), "fn k(x) = x * 2; fn k(x) = x;".into()))
+        }
+    }
+    let mut program = Program::read("test.fgi", text, &Files);
+    for graph in ["a", "b", "c", "a"] {
+        let options = Options { graph: Some(graph.into()), ..Options::default() };
+        let said = |checked: Checked| -> BTreeMap<String, String> {
+            let one = |one: Diagnostic| (one.message, one.code.to_string());
+            checked.diagnostics.into_iter().map(one).collect()
+        };
+        let alone = said(check("test.fgi", text, &Files, &options));
+        let after = said(program.check(&options));
+        assert!(alone.iter().all(|(message, code)| after.get(message) == Some(code)), "{graph}");
+        assert!(after.contains_key("the name `zz` is not known here"));
+        assert!(after.contains_key("the name `qq` is not known here"));
+        assert_eq!(after.contains_key("the name `yy` is not known here"), graph == "c");
+    }
 }

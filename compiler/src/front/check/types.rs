@@ -58,6 +58,8 @@ pub enum Known {
 /// A forest of terms with the same elements.
 pub struct Elements {
     parent: Vec<u32>,
+    /// Of the trees: the smaller one is hung into the larger, so that none is high.
+    sizes: Vec<u32>,
     known: Vec<Known>,
 }
 
@@ -75,7 +77,8 @@ impl Elements {
             _ => Known::Nothing,
         });
         let known = known.collect();
-        let mut elements = Elements { parent: terms.ids().map(|id| id.0).collect(), known };
+        let parent = terms.ids().map(|id| id.0).collect();
+        let mut elements = Elements { parent, sizes: vec![1; terms.len()], known };
         // A binding mentioned early is known from its definition on.
         for id in terms.ids() {
             if let (Kind::Forward, Some(target)) = (&terms[id].kind, terms[id].args.first()) {
@@ -100,20 +103,16 @@ impl Elements {
         at
     }
 
-    fn compress(&mut self, id: TermId, root: usize) {
-        let mut at = id.0 as usize;
-        while at != root {
-            at = std::mem::replace(&mut self.parent[at], root as u32) as usize;
-        }
-    }
-
     pub fn unify(&mut self, a: TermId, b: TermId) -> Result<(), ()> {
         let (left, right) = (self.root(a), self.root(b));
         let known = meet(self.known[left], self.known[right]).ok_or(())?;
-        self.compress(a, left);
-        self.compress(b, right);
-        self.parent[right] = left as u32;
-        self.known[left] = known;
+        if left != right {
+            let is_larger = self.sizes[left] >= self.sizes[right];
+            let (root, other) = if is_larger { (left, right) } else { (right, left) };
+            self.parent[other] = root as u32;
+            self.sizes[root] += self.sizes[other];
+            self.known[root] = known;
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::front::check::{closest, is_standard};
 use crate::front::syntax::comments;
-use crate::source::{FileId, Sources, Span};
+use crate::source::{FileId, Source, Sources, Span};
 
 /// What the comments of a program allow.
 pub struct Allowed {
@@ -31,7 +31,8 @@ pub fn warning_code(code: &str) -> Result<&'static str, String> {
 /// The comments of a program's own files.
 pub fn read(sources: &Sources) -> Allowed {
     let mut allowed = Allowed { codes: Vec::new(), unknown: Vec::new() };
-    for (file, source) in sources.iter().enumerate().filter(|(_, source)| !is_standard(source)) {
+    let may_allow = |source: &Source| source.text.contains("fgic:") && !is_standard(source);
+    for (file, source) in sources.iter().enumerate().filter(|(_, source)| may_allow(source)) {
         let file = FileId(file as u32);
         for (start, comment) in comments(&source.text) {
             let span = Span::new(file, start, start + comment.len());

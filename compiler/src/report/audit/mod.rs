@@ -6,6 +6,8 @@
 //! `// fgic: allow(W002)` on the line of a warning or on the line before silences it.
 
 mod allow;
+mod decisions;
+mod likely;
 mod listing;
 mod singular;
 mod surrogate;
@@ -18,7 +20,7 @@ use crate::diagnostic::Diagnostic;
 use crate::front::check::{Checked, Places, is_standard, sort};
 use crate::ir::graph::dependence::{carries_derivative, reachable};
 use crate::ir::graph::facts::Sums;
-use crate::ir::graph::{Clock, Elem, Facts, Graph, Node, NodeId, Op, Param, Pointwise, Role};
+use crate::ir::graph::{Clock, Elem, Facts, Graph, Node, NodeId, Op, Param, Role};
 use crate::middle::surrogate::simplify;
 use crate::source::{FileId, Sources, Span};
 pub use allow::warning_code;
@@ -41,12 +43,14 @@ pub struct Warning {
     find: fn(&Subject) -> Vec<Diagnostic>,
 }
 
-/// All warnings about gradients.
-pub const WARNINGS: [Warning; 4] = [
+/// All warnings about what a program computes; W005 is about comments.
+pub const WARNINGS: [Warning; 6] = [
     Warning { code: "W001", find: parameters_without_gradient },
-    Warning { code: "W002", find: decisions_without_surrogate },
+    Warning { code: "W002", find: decisions::decisions_without_surrogate },
     Warning { code: "W003", find: surrogates_of_zero },
     Warning { code: "W004", find: derivatives_without_bound },
+    Warning { code: "W006", find: likely::stretched_both },
+    Warning { code: "W007", find: likely::smooth_in_place_of_spikes },
 ];
 
 /// Audits a checked program; one with errors has nothing to audit.
@@ -68,6 +72,10 @@ struct Subject<'a> {
     params: &'a [Param],
     /// For each node of `written`, what it was written as, and the calls around it from the inside out.
     spans: Vec<&'a [Span]>,
+    /// For each node of `written`, the one of the checked graph.
+    numbers: Vec<NodeId>,
+    /// For each file, whether it is one of the standard library.
+    is_library: Vec<bool>,
     written: Flow,
     /// In normal form, with the derivatives of the surrogates appended.
     normal: Flow,
@@ -84,9 +92,10 @@ impl<'a> Subject<'a> {
     fn new(graph: &'a Graph, places: &'a Places, sources: &'a Sources) -> Subject<'a> {
         let (objectives, has_loss) = objectives(graph);
         let compact = numbered(graph).compact();
-        let number = |id| compact.node(id).span.map_or(0, |span: Span| span.start as usize);
-        let spans = |id| places.nodes.get(number(id)).map_or(&[][..], |spans| spans);
-        let spans = compact.ids().map(spans).collect();
+        let number = |id| NodeId(compact.node(id).span.map_or(0, |span: Span| span.start));
+        let numbers: Vec<NodeId> = compact.ids().map(number).collect();
+        let spans = |id: &NodeId| places.nodes.get(id.0 as usize).map_or(&[][..], |spans| spans);
+        let spans = numbers.iter().map(spans).collect();
         let written = numbered(&compact);
         let mut normal = simplify(&written).0;
         let ends = [written.len(), normal.len()];
@@ -101,6 +110,8 @@ impl<'a> Subject<'a> {
             places,
             params,
             spans,
+            numbers,
+            is_library: sources.iter().map(is_standard).collect(),
             written,
             normal,
             facts,
@@ -116,6 +127,12 @@ impl<'a> Subject<'a> {
         number.and_then(|number| self.spans.get(number)).map_or(&[], |spans| spans)
     }
 
+    /// Where the operands of a pointwise operation are written, as far as it was written as one.
+    fn operands(&self, node: &Node) -> &[Span] {
+        let number = node.span.and_then(|number| self.numbers.get(number.start as usize));
+        number.and_then(|number| self.places.operands.get(number)).map_or(&[], Vec::as_slice)
+    }
+
     /// Where a node is written in the program itself: in the library, it is the call of it.
     fn place(&self, node: &Node) -> Span {
         self.in_program(self.spans(node))
@@ -127,7 +144,7 @@ impl<'a> Subject<'a> {
     }
 
     fn is_library(&self, span: Span) -> bool {
-        self.sources.get(span.file).is_some_and(is_standard)
+        self.is_library.get(span.file.0 as usize).is_some_and(|is_library| *is_library)
     }
 
     /// A text of the program, on one line.
@@ -284,13 +301,18 @@ fn parameters_without_gradient(subject: &Subject) -> Vec<Diagnostic> {
         }
         let from = list(&subject.objectives);
         let warning = warning.label(place, format!("no gradient of {from} arrives here"));
-        let cuts = cuts(subject, own).into_iter();
-        let warning =
-            cuts.fold(warning, |warning, cut| warning.label(cut, "the gradient is cut here"));
-        found.push(warning.hint(
-            "let a gradient through, by a surrogate (`bypass`, `inject`) or without the `sg`; make what is not \
-             to be trained an input or a number",
-        ));
+        let cuts = cuts(subject, own);
+        let places: BTreeSet<Span> = cuts.iter().map(|(place, _)| *place).collect();
+        let warning = places
+            .into_iter()
+            .take(MAX_CUTS)
+            .fold(warning, |warning, cut| warning.label(cut, "the gradient is cut here"));
+        let missing = format!("use it in what {from} is computed from");
+        let hint =
+            cuts.iter().map(|(_, cut)| *cut).min().map_or(missing.as_str(), |cut| cut.hint());
+        found.push(
+            warning.hint(format!("{hint}; make what is not to be trained an input or a number")),
+        );
     }
     found
 }
@@ -298,101 +320,55 @@ fn parameters_without_gradient(subject: &Subject) -> Vec<Diagnostic> {
 /// The most places that are shown where a gradient is cut.
 const MAX_CUTS: usize = 3;
 
-/// Where a gradient on its way back to these nodes is cut.
-fn cuts(subject: &Subject, to: Vec<NodeId>) -> Vec<Span> {
+/// How a gradient is cut.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cut {
+    /// In the derivative of an injection, or the value of a bypass.
+    Surrogate,
+    /// By a surrogate that is zero everywhere.
+    Zero,
+    Stop,
+    Decision,
+}
+
+impl Cut {
+    /// What lets a gradient through.
+    fn hint(self) -> &'static str {
+        match self {
+            Cut::Surrogate => {
+                "of a surrogate only x in `inject(x, f, d)` and g in `bypass(f, g)` have a gradient: f and d are values"
+            }
+            Cut::Zero => "move or widen the surrogate, so that it covers the values that occur",
+            Cut::Stop => "let the gradient through, without the `sg`",
+            Cut::Decision => "let a gradient through, by a surrogate (`bypass`, `inject`)",
+        }
+    }
+}
+
+/// Where and how a gradient on its way back to these nodes is cut.
+fn cuts(subject: &Subject, to: Vec<NodeId>) -> BTreeSet<(Span, Cut)> {
     let flow = &subject.normal;
     let affected = flow.affected(to);
     let is_cut = |id: &NodeId| {
         let mut args = flow.graph.node(*id).args.iter();
         !affected[id.0 as usize] && args.any(|arg| affected[arg.0 as usize])
     };
-    let place = |id| subject.place(flow.graph.node(id));
-    let cuts: BTreeSet<Span> = flow.ids().filter(is_cut).map(place).collect();
-    cuts.into_iter().take(MAX_CUTS).collect()
-}
-
-fn decisions_without_surrogate(subject: &Subject) -> Vec<Diagnostic> {
-    let flow = &subject.written;
-    let is_lost = |id: &NodeId| {
-        let mut operands = decided(flow, *id).into_iter();
-        flow.matters(*id) && operands.any(|x| !is_joined(flow, *id, x))
+    // Among them the derivatives that injections multiply with.
+    let operands = subject.surrogates.iter().map(|one| flow.graph.node(one.node).args[1]);
+    let of_surrogates: BTreeSet<NodeId> =
+        operands.flat_map(|gradient| singular::pointwise(&flow.graph, gradient)).collect();
+    let cut = |id: NodeId| {
+        let node = flow.graph.node(id);
+        let how = match node.op {
+            _ if flow.zero.contains(&id) => Cut::Zero,
+            Op::Sg if of_surrogates.contains(&id) => Cut::Surrogate,
+            Op::Bypass => Cut::Surrogate,
+            Op::Sg => Cut::Stop,
+            _ => Cut::Decision,
+        };
+        (subject.place(node), how)
     };
-    let found = flow.ids().filter(|id| subject.has_loss && is_lost(id)).map(|id| {
-        let place = subject.place(flow.graph.node(id));
-        let text = subject.text(place);
-        Diagnostic::warning("W002", "a decision cuts the gradient of what is trained")
-            .label(place, "changes in jumps: its derivative is zero")
-            .hint(format!(
-                "give it a surrogate: `bypass({text}, …)` or `inject(x, {text}, …)`; if no gradient is meant, say \
-                 so: `sg({text})`"
-            ))
-    });
-    found.collect()
-}
-
-/// What a decision without a derivative is made on that wants a gradient: a rounding, a sign, a number for a
-/// comparison, a choice between what has no gradient itself.
-fn decided(flow: &Flow, id: NodeId) -> Vec<NodeId> {
-    let node = flow.graph.node(id);
-    let mut todo = match node.op {
-        Op::Map(Pointwise::ToF32) => node.args.clone(),
-        Op::Map(Pointwise::Select) if !node.args[1..].iter().any(|x| flow.is_wanted(*x)) => {
-            vec![node.args[0]]
-        }
-        Op::Map(op) if op.row().is_decision() => node.args.clone(),
-        _ => return Vec::new(),
-    };
-    // Through booleans and integers to the real numbers that they are made of.
-    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
-    while let Some(id) = todo.pop().filter(|_| node.ty.elem == Elem::F32) {
-        if seen.insert(id) {
-            match flow.graph.ty(id).elem {
-                Elem::F32 if flow.is_wanted(id) => found.push(id),
-                Elem::F32 => {}
-                _ => todo.extend(&flow.graph.node(id).args),
-            }
-        }
-    }
-    found
-}
-
-/// Whether a decision only goes where its operand `x` goes as well and takes the gradient: as in `x * f32(x > 0)` or
-/// `x - floor(x)`.
-fn is_joined(flow: &Flow, decision: NodeId, x: NodeId) -> bool {
-    use Pointwise::{Add, Ceil, Div, Floor, Mul, Round, Sub};
-    let graph = &flow.graph;
-    let is_delay = |id: NodeId| graph.node(id).op.is_delay();
-    let users = |id: NodeId| flow.users[id.0 as usize].iter().copied();
-    let beside = reachable(graph, vec![x], |id| users(id).filter(|id| !is_delay(*id)).collect());
-    let rounds = matches!(graph.node(decision).op, Op::Map(Floor | Ceil | Round));
-    let (mut todo, mut seen) = (vec![decision], BTreeSet::new());
-    while let Some(id) = todo.pop() {
-        // What reaches an objective by itself is joined by nothing.
-        if graph.roots.iter().any(|root| root.node == id) {
-            return false;
-        }
-        for user in users(id).filter(|user| flow.matters(*user)) {
-            let node = graph.node(user);
-            let joins = match node.op {
-                Op::Map(Mul | Div) => true,
-                Op::Map(Add | Sub) => rounds,
-                _ => false,
-            };
-            let mut others = node.args.iter().filter(|arg| **arg != id);
-            let is_alone = !others.clone().any(|arg| flow.is_wanted(*arg));
-            if joins && others.any(|arg| beside[arg.0 as usize]) {
-                continue;
-            }
-            if !is_alone || is_delay(user) || matches!(node.op, Op::Reduce(..) | Op::TimeReduce(_))
-            {
-                return false;
-            }
-            if seen.insert(user) {
-                todo.push(user);
-            }
-        }
-    }
-    true
+    flow.ids().filter(is_cut).map(cut).collect()
 }
 
 fn surrogates_of_zero(subject: &Subject) -> Vec<Diagnostic> {
@@ -433,21 +409,25 @@ fn derivatives_without_bound(subject: &Subject) -> Vec<Diagnostic> {
         let warning =
             Diagnostic::warning("W004", format!("the derivative of a surrogate can be {is} in f32"))
                 .label(subject.place(graph.node(one.node)), label);
-        Some(warning.hint(
-            "`exp` overflows above 88, and a quotient of infinities is NaN; the functions of `surrogate` are finite \
-             everywhere",
-        ))
+        let why = match witness.overflows {
+            true => "`exp` overflows above 88, and a quotient of infinities is NaN",
+            false => {
+                "quotients, roots, logarithms and powers have no derivative where their operand is 0: keep it from 0, as \
+                 in `max(…, 1e-3)`, or choose another value there by an `if`"
+            }
+        };
+        Some(warning.hint(format!("{why}; the functions of `surrogate` are finite everywhere")))
     });
     let surrogates: Vec<_> = surrogates.collect();
     let others = singular::singular(subject).into_iter();
-    let others = others.filter(|(id, ..)| !of_surrogates.contains(id)).map(|(id, x, why)| {
-        let text = subject.text_of(graph.node(x));
+    let others = others.filter(|pole| !of_surrogates.contains(&pole.node)).map(|pole| {
+        let text = subject.text_of(graph.node(pole.operand));
         Diagnostic::warning("W004", "a derivative can be infinite or NaN")
-            .label(subject.place(graph.node(id)), format!("{why}, and `{text}` can be that"))
-            .hint(
-                "add a small number, or keep the operand where the derivative is finite, by `max`, `clamp` or an \
-                 `if`",
+            .label(
+                subject.place(graph.node(pole.node)),
+                format!("{}, and `{text}` can be that", pole.why),
             )
+            .hint(pole.remedy.hint(&text))
     });
     surrogates.into_iter().chain(others).collect()
 }

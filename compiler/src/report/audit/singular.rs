@@ -6,24 +6,63 @@ use super::{MAX, Subject};
 use crate::ir::graph::dependence::reachable;
 use crate::ir::graph::{Fact, Graph, NodeId, Op, Pointwise, Role};
 
-/// Such operations that a gradient comes through, each with the operand and what is wrong with it.
+/// An operation with an operand at which its derivative is no number.
+pub struct Pole {
+    pub node: NodeId,
+    pub operand: NodeId,
+    pub why: &'static str,
+    pub remedy: Remedy,
+}
+
+/// What keeps an operand where the derivative is finite.
+#[derive(Clone, Copy)]
+pub enum Remedy {
+    /// It is never less than 0.
+    Add,
+    /// It can be less than 0.
+    Above,
+    /// It can be on both sides of 0, and has to be.
+    Choose,
+    /// It is to be between -1 and 1.
+    Between,
+}
+
+impl Remedy {
+    pub fn hint(self, operand: &str) -> String {
+        let x = match operand.len() <= 40 {
+            true => operand,
+            false => "…",
+        };
+        match self {
+            Remedy::Add => format!("add a small number: `{x} + 1e-12`"),
+            Remedy::Above => format!("keep it above 0: `max({x}, 1e-6)`"),
+            Remedy::Choose => {
+                format!("choose another value there: `if abs({x}) < 1e-6 then … else …`")
+            }
+            Remedy::Between => format!("keep it between them: `clamp({x}, -0.999, 0.999)`"),
+        }
+    }
+}
+
+/// Such operations that a gradient comes through.
 ///
 /// Only what is known counts: a bound that was not proved is no reason, a value that is positive but may be rounded to
 /// zero, such as an exponential, is not zero, and an `if` whose condition looks at the operand is a guard.
-pub fn singular(subject: &Subject) -> Vec<(NodeId, NodeId, &'static str)> {
+pub fn singular(subject: &Subject) -> Vec<Pole> {
     let flow = &subject.normal;
     let found = flow.ids().filter(|id| flow.matters(*id)).filter_map(|id| {
-        let (operand, why) = pole(subject, id)?;
-        let x = flow.graph.node(id).args[operand];
-        let is_wrong =
-            flow.is_wanted(x) && !subject.is_part(flow, id) && !is_guarded(subject, id, x);
-        is_wrong.then_some((id, x, why))
+        let (place, why, remedy) = pole(subject, id)?;
+        let operand = flow.graph.node(id).args[place];
+        let is_wrong = flow.is_wanted(operand)
+            && !subject.is_part(flow, id)
+            && !is_guarded(subject, id, operand);
+        is_wrong.then_some(Pole { node: id, operand, why, remedy })
     });
     found.collect()
 }
 
 /// The operand with which a derivative is no number.
-fn pole(subject: &Subject, id: NodeId) -> Option<(usize, &'static str)> {
+fn pole(subject: &Subject, id: NodeId) -> Option<(usize, &'static str, Remedy)> {
     use Pointwise::*;
     let node = subject.normal.graph.node(id);
     let Op::Map(op) = node.op else { return None };
@@ -32,27 +71,30 @@ fn pole(subject: &Subject, id: NodeId) -> Option<(usize, &'static str)> {
         let Fact { low, .. } = *fact(operand);
         low > -MAX && low <= 0.0 && (low < 0.0 || vanishes(subject, node.args[operand]))
     };
+    let upwards = || if fact(0).low < 0.0 { Remedy::Above } else { Remedy::Add };
     match op {
-        Log if starts_low(0) => Some((0, "`log` has no derivative at 0 and below")),
+        Log if starts_low(0) => Some((0, "`log` has no derivative at 0 and below", upwards())),
         Sqrt if starts_low(0) => {
-            Some((0, "the derivative of `sqrt` is infinite at 0 and NaN below"))
+            Some((0, "the derivative of `sqrt` is infinite at 0 and NaN below", upwards()))
         }
-        Rsqrt if starts_low(0) => Some((0, "`rsqrt` has no derivative at 0 and below")),
+        Rsqrt if starts_low(0) => Some((0, "`rsqrt` has no derivative at 0 and below", upwards())),
         Pow => {
             let power = subject.normal.graph.as_number(node.args[1])?;
             let is_root = power < 1.0 && power != 0.0;
-            (is_root && starts_low(0)).then_some((0, "this power has no derivative at 0"))
+            let why = "this power has no derivative at 0";
+            (is_root && starts_low(0)).then(|| (0, why, upwards()))
         }
         Div => {
             let Fact { low, high, .. } = *fact(1);
             let is_known = low <= 0.0 && high >= 0.0 && (low > -MAX || high < MAX);
             let why = "a quotient has no derivative where what it divides by is 0";
-            (is_known && vanishes(subject, node.args[1])).then_some((1, why))
+            let remedy = if low < 0.0 { Remedy::Choose } else { Remedy::Add };
+            (is_known && vanishes(subject, node.args[1])).then_some((1, why, remedy))
         }
         Asin | Acos => {
             let Fact { low, high, .. } = *fact(0);
             let is_known = low > -MAX && low <= -1.0 || (1.0..MAX).contains(&high);
-            is_known.then_some((0, "its derivative is infinite at -1 and 1"))
+            is_known.then_some((0, "its derivative is infinite at -1 and 1", Remedy::Between))
         }
         _ => None,
     }

@@ -19,6 +19,8 @@ pub struct Witness {
     pub variable: NodeId,
     pub value: f32,
     pub slope: f32,
+    /// An exponential of it is infinite.
+    pub overflows: bool,
 }
 
 /// Gradient operands of more operations are not looked into.
@@ -94,10 +96,9 @@ impl Surrogate {
             variables.into_iter().find_map(|variable| {
                 let values =
                     SAMPLES.into_iter().filter(|value| is_within(facts.at(variable), *value));
-                let mut witnesses = values.map(|value| Witness {
-                    variable,
-                    value,
-                    slope: body.evaluate(variable, value),
+                let mut witnesses = values.map(|value| {
+                    let (slope, overflows) = body.evaluate(variable, value);
+                    Witness { variable, value, slope, overflows }
                 });
                 witnesses.find(|witness| !witness.slope.is_finite())
             })
@@ -176,12 +177,13 @@ impl<'a> Body<'a> {
         (!variables.iter().any(|id| needed[id.0 as usize])).then_some(variables)
     }
 
-    /// The value of the last operation in f32, with each operation rounded, where one leaf has this value.
-    fn evaluate(&self, variable: NodeId, value: f32) -> f32 {
+    /// The value of the last operation in f32, with each operation rounded, where one leaf has this value; and whether
+    /// an exponential overflows.
+    fn evaluate(&self, variable: NodeId, value: f32) -> (f32, bool) {
         let leaf = |id: &NodeId| if *id == variable { value } else { self.ordinary(*id) };
         let mut known: BTreeMap<NodeId, f32> =
             self.leaves.iter().map(|id| (*id, leaf(id))).collect();
-        let mut last = value;
+        let (mut last, mut overflows) = (value, false);
         for id in &self.operations {
             let node = self.graph.node(*id);
             let arg = |operand: usize| known.get(&node.args[operand]).copied().unwrap_or(f32::NAN);
@@ -193,9 +195,11 @@ impl<'a> Body<'a> {
                 }
                 _ => arg(0),
             };
+            use Pointwise::{Cosh, Exp, Sinh};
+            overflows |= matches!(node.op, Op::Map(Exp | Cosh | Sinh)) && last.is_infinite();
             known.insert(*id, last);
         }
-        last
+        (last, overflows)
     }
 
     /// What a leaf is when another one is looked at: the initial value of a parameter, or 1, and 0 for all else, as

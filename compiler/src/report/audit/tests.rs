@@ -23,7 +23,8 @@ fn warnings(text: &str) -> Vec<String> {
 /// The warnings of a spiking layer with this body and a loss on its spikes.
 fn layer(body: &str) -> Vec<String> {
     warnings(&format!(
-        "layer cells[N](x: [B, K], theta = 1.0) {{
+        "fn softmax_of(x) = exp(x - logsumexp(x));
+        layer cells[N](x: [B, K], theta = 1.0) {{
             param w: [K, N] = kaiming_uniform();
             {body}
             z
@@ -115,6 +116,22 @@ fn decisions_without_a_surrogate() {
         "sign(u) * log(abs(u) + 1)",
         "if time_index() > 3 then u else 0",
         "u + f32(time_index() > 3)",
+        // Straight through, with a value that is under no `sg`.
+        "step(u - theta) - sg(u) + u",
+        "u + step(u - theta) - sg(u)",
+        "(u - sg(u)) + step(u - theta)",
+        "u - (sg(u) - step(u - theta))",
+        "step(u - theta) + sg(-u) + u",
+        "f32(u > theta) + tanh(u) - sg(tanh(u))",
+        "tanh(2 * u) + (if u > theta then 1 else 0) - sg(tanh(u * 2))",
+        "step(u - theta) + (u - theta) * sg(exp(-u^2)) - sg((u - theta) * exp(-u^2))",
+        "step(u - theta) + sg(exp(-u^2)) * (u - sg(u))",
+        "0.5 * sign(u) + 0.5 - sg(0.5 * u) + u / 2",
+        "sign(u) + clamp(u, -1, 1) - sg(clamp(u, -1, 1))",
+        "one_hot(argmax(u), 3) - sg(u) + u",
+        "one_hot(argmax(u), 3) + softmax_of(u) - sg(softmax_of(u))",
+        "round(4 * u) / 4 - sg(u) + u",
+        "prev(step(u) - sg(u) + u) * 0.5",
     ] {
         assert_eq!(with(z), NONE, "{z}");
     }
@@ -122,6 +139,17 @@ fn decisions_without_a_surrogate() {
     let reset = "let u = 0.9 * prev(u) + x @ w - prev(step(u - theta));
         let z = inject(u - theta, step(u - theta), exp(-(u - theta)^2));";
     assert_eq!(layer(reset), ["W002 step(u - theta)"]);
+    // The gradient that the sum has is that of something else, or is none.
+    for z in [
+        "step(u - theta) - sg(u)",
+        "step(u - theta) - u + u",
+        "step(u - theta) + sg(u) - sg(u)",
+        "prev(step(u - theta)) + u",
+        "step(u - theta) * (x @ w) - sg(u) * 2 + u",
+        "step(u - theta) + (x * x) @ w - sg((x * x) @ w)",
+    ] {
+        assert!(with(z).contains(&"W002 step(u - theta)".to_string()), "{z}: {:?}", with(z));
+    }
     // Encoders of inputs, and what no loss depends on.
     let encoded = "graph net(x: [T; B, K], label: i32[B]) -> (loss, right) {
         param w: [K, 3] = xavier_uniform();
@@ -229,6 +257,146 @@ fn comments_silence_one_by_one() {
     }
     assert!(warning_code("W01").unwrap_err().contains("did you mean W001?"));
     assert!(warning_code("e040").unwrap_err().contains("E040 is an error"));
+}
+
+/// The help of the first warning of this code.
+fn help(text: &str, code: &str) -> String {
+    let (_, audit) = audited(text);
+    let warning = audit.warnings.into_iter().find(|warning| warning.code == code);
+    warning.and_then(|warning| warning.hint).expect(text)
+}
+
+#[test]
+fn the_help_fits_what_cuts() {
+    for (y, expected) in [
+        ("inject(x, step(x), exp(-w * x^2))", "f and d are values"),
+        ("bypass(w * step(x), tanh(x))", "f and d are values"),
+        ("inject(x, step(x), sg(w))", "f and d are values"),
+        ("sg(w) * x", "without the `sg`"),
+        ("step(w)", "by a surrogate"),
+        ("bypass(step(w), clamp(abs(w) + 2, -1, 1))", "move or widen"),
+    ] {
+        let text = format!(
+            "graph net(x: [N]) -> (loss) {{ param w: [N] = ones(); let y = {y}; let loss = mean(y); }}"
+        );
+        let help = help(&text, "W001");
+        assert!(help.contains(expected), "{y}: {help}");
+        assert!(expected == "by a surrogate" || !help.contains("by a surrogate"), "{y}: {help}");
+    }
+    let elsewhere = "graph net(x: [N]) -> (loss, y) {
+        param w: [N] = ones();
+        let y = w * x;
+        let loss = mean(x);
+    }";
+    assert!(help(elsewhere, "W001").contains("use it in what `loss` is computed from"));
+}
+
+#[test]
+fn the_help_fits_the_derivative() {
+    for (y, expected) in [
+        ("sqrt(sum((w * x)^2))", "add a small number: `sum((w * x)^2) + 1e-12`"),
+        ("x / abs(w)", "add a small number: `abs(w) + 1e-12`"),
+        ("x / tanh(w)", "choose another value there: `if abs(tanh(w)) < 1e-6"),
+        ("log(tanh(w))", "keep it above 0: `max(tanh(w), 1e-6)`"),
+        ("acos(clamp(w, -1, 1))", "keep it between them: `clamp(clamp(w, -1, 1), -0.999, 0.999)`"),
+        ("inject(u, step(u), exp(u^2))", "overflows"),
+        ("inject(u, step(u), 1 / u)", "keep it from 0"),
+        ("bypass(step(u), sqrt(abs(u)))", "keep it from 0"),
+    ] {
+        let text = format!(
+            "graph net(x: [N]) -> (loss) {{
+                param w: [N] = normal(0, 1);
+                let u = w * x;
+                let loss = mean({y});
+            }}"
+        );
+        let help = help(&text, "W004");
+        assert!(help.contains(expected), "{y}: {help}");
+    }
+}
+
+#[test]
+fn both_operands_stretched() {
+    let of = |inputs: &str, y: &str| {
+        warnings(&format!(
+            "graph net({inputs}) -> (y, q) {{
+                param p: [4] = ones(); // fgic: allow(W001)
+                let y = {y};
+                let q = sum(p);
+            }}"
+        ))
+    };
+    let columns = "a: [B, 1], b: [B], c: [N], x: [B, K]";
+    for y in ["a - b", "b * a", "a + c", "a < b", "if a > 0 then b else 0"] {
+        assert!(of(columns, y).iter().any(|one| one.starts_with("W006")), "{y}");
+    }
+    assert_eq!(of(columns, "loss::mse(a, b)"), ["W006 loss::mse(a, b)"]);
+    assert_eq!(of(columns, "mean(x, axis = 1, keepdims = true) - b").len(), 1);
+    assert_eq!(of("a: [T; B, 1], b: [T; B]", "time_sum(a - b)").len(), 1);
+    for y in [
+        "a - reshape(b, [B, 1])",
+        "a * p",
+        "a * exp(-1 / p)",
+        "reshape(b, [B, 1]) * c",
+        "reshape(b, [B, 1]) * reshape(b, [1, B])",
+        "mean(x, axis = 1, keepdims = true) * c",
+        "a + 1",
+        "x - a",
+        "x - mean(x, axis = 0)",
+    ] {
+        assert_eq!(of(columns, y), NONE, "{y}");
+    }
+    let (checked, audit) = audited(
+        "graph net(a: [B, 1], b: [B]) -> (y) {
+            let c = a;
+            let y = c - b;
+        }",
+    );
+    let texts: Vec<_> = audit.warnings[0]
+        .labels
+        .iter()
+        .map(|label| (checked.sources.text(label.span), label.text.as_str()))
+        .collect();
+    assert_eq!(texts, [("c - b", "this is [B, B]"), ("c", "this is [B, 1]"), ("b", "this is [B]")]);
+    assert!(audit.warnings[0].hint.as_ref().unwrap().contains("`reshape(b, [1, B])`"));
+}
+
+#[test]
+fn smooth_functions_in_the_place_of_spikes() {
+    let with = |head: &str, z: &str| {
+        warnings(&format!(
+            "{head}
+            layer cells[N](x: [B, K], theta = 1.0) {{
+                param w: [K, N] = kaiming_uniform();
+                let u = 0.9 * prev(u) + x @ w;
+                let v = u - theta;
+                let z = {z};
+                z
+            }}
+            graph net(x: [T; B, K], target: [B, 3]) -> (loss) {{
+                let loss = mean((time_mean(cells[3](x)) - target)^2);
+            }}"
+        ))
+    };
+    for z in ["atan(u - 1)", "sigmoid(v)", "tanh(4 * v)", "erf(v / 0.5)", "atan(u - prev(u))"] {
+        assert_eq!(with("", z), [format!("W007 {z}")]);
+        let name = &z[..z.find('(').unwrap()];
+        assert_eq!(with(&format!("use spike::{name};"), z), NONE);
+        assert_eq!(with("", &format!("prelude::{z}")), NONE);
+        assert_eq!(with("", &format!("{z} // fgic: allow(W007)\n")), NONE);
+    }
+    for z in [
+        "tanh(u)",
+        "tanh(x @ w - 1)",
+        "sigmoid(u + 1)",
+        "relu(v)",
+        "inject(v, step(v), atan(v))",
+        "bypass(step(v), atan(v))",
+        "surrogate::atan_integral(v)",
+        "exp(v)",
+    ] {
+        assert_eq!(with("", z), NONE, "{z}");
+    }
 }
 
 #[test]
