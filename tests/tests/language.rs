@@ -3,7 +3,7 @@
 use fgi::Array;
 use fgi::npz::Arrays;
 use fgi_compiler::{Gradients, Options};
-use fgi_tests::{Engine, compiled, run};
+use fgi_tests::{Engine, closeness, compiled, run};
 
 const NAN: f64 = f64::NAN;
 const LN_2: f64 = std::f64::consts::LN_2;
@@ -149,6 +149,32 @@ fn kinks_have_the_derivatives_of_the_language() {
             let close =
                 found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs().max(1.0));
             assert!(close, "{engine:?}: {loss} has {found:?}, not {expected:?}");
+        }
+    }
+}
+
+/// A product of one step, which is known when compiling, is large enough for tiles.
+#[test]
+fn one_step_is_like_any_other() {
+    let text = "graph g[T = 1](x: [T; 5, 130], w: [130, 130]) -> (loss, y) {
+        let y    = x @ w;
+        let loss = time_sum(sum(y * y));
+    }";
+    let wrt = Some(vec!["x".into(), "w".into()]);
+    let gradients = Some(Gradients { output: "loss".into(), wrt });
+    let compiled = compiled(text, &Options { gradients, ..Options::default() });
+    let array = |dims: &[usize], step: f32| {
+        let numbers = (0..dims.iter().product()).map(|i: usize| (step * i as f32).sin());
+        Array::new(dims.to_vec(), numbers.collect::<Vec<_>>())
+    };
+    let named = [("x", array(&[1, 5, 130], 0.3)), ("w", array(&[130, 130], 0.7))];
+    let values = named.map(|(name, array)| (name.to_owned(), array)).into();
+    let expected = run(Engine::Reference, &compiled, &values).unwrap();
+    for engine in [Engine::Cpu, Engine::Gpu] {
+        let found = run(engine, &compiled, &values).unwrap();
+        for (name, expected) in &expected {
+            closeness(&found[name], expected, 1e-5, 1e-6)
+                .unwrap_or_else(|why| panic!("{engine:?}: {name}: {why}"));
         }
     }
 }

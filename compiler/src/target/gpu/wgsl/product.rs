@@ -184,8 +184,10 @@ impl Writer<'_> {
         format!("{row} * {width} + {column}")
     }
 
+    /// What has one place, be it time, is no index of a side.
     fn values_of_tile(&self, stage: &Stage) -> Values {
-        self.values(stage, vec!["0".to_owned(); stage.axes.len()])
+        let values = self.values(stage, vec!["0".to_owned(); stage.axes.len()]);
+        Values { step: "0".to_owned(), ..values }
     }
 
     /// Goes through the points of a side; gives the number within the tile and that among all.
