@@ -40,11 +40,13 @@ pub fn train(epochs: usize, mut after: impl FnMut(usize, f64)) -> Result<(), Err
 /// Some samples as the program takes them: all first rows, then all second rows, and so on.
 fn batch(samples: &Samples, chosen: &[usize]) -> (Vec<f32>, Vec<i32>) {
     let fields = samples.fields();
-    let (Data::F32(pixels), Data::I32(label)) = (&fields["pixels"].data, &fields["label"].data)
+    let (Data::U8(pixels), Data::I32(label)) = (&fields["pixels"].data, &fields["label"].data)
     else {
-        unreachable!("the digits have f32 pixels and i32 labels");
+        unreachable!("the digits have u8 pixels and i32 labels");
     };
     let rows = (0..8).flat_map(|row| chosen.iter().map(move |sample| 64 * sample + 8 * row));
-    let pixels = rows.flat_map(|start| pixels[start..start + 8].iter().copied()).collect();
+    let pixels = rows
+        .flat_map(|start| pixels[start..start + 8].iter().map(|pixel| f32::from(*pixel) / 16.0))
+        .collect();
     (pixels, chosen.iter().map(|sample| label[*sample]).collect())
 }
