@@ -1,6 +1,6 @@
 //! The operations, and the table of the pointwise ones.
 //!
-//! [`Op`] lists every operation of the graph; [`ops`](super::ops) describes them. Pointwise ones are
+//! [`Op`] lists every operation of the graph; `ops` describes them. Pointwise ones are
 //! [`Pointwise`], and [`TABLE`] has one row for each of them: name, signature, f64 value, partial derivatives as numbers (for the
 //! interpreter's dual numbers) and as graph expressions (for reverse mode), WGSL spelling, cost, range.
 //!
