@@ -82,9 +82,9 @@ impl Subject {
             for (name, other) in others {
                 let (result, other) = (results[&name].to_f64(), other.to_f64());
                 let change: Vec<_> = result.iter().zip(&other).map(|(a, b)| a - b).collect();
+                let is_lost = change.iter().any(|change| change.is_nan());
                 let change = largest(&change);
-                let is_small = change <= 1e-3 * (1e-3 + largest(&result));
-                if !is_small {
+                if is_lost || change > 1e-3 * (1e-3 + largest(&result)) {
                     return None;
                 }
                 let known: &mut f64 = sensitivity.entry(name).or_default();
