@@ -30,6 +30,6 @@ pub mod target;
 mod testing;
 
 pub use driver::{
-    CompileError, Compiled, CompilerPass, Gradients, Options, PASSES, compile, compile_graph,
-    differentiate, target_passes,
+    CompileError, Compiled, CompilerPass, Gradients, Options, PASSES, check, compile,
+    compile_checked, compile_graph, differentiate, target_passes,
 };

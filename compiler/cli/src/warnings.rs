@@ -2,7 +2,7 @@
 
 use fgi_compiler::Options;
 use fgi_compiler::diagnostic::{Diagnostic, Severity};
-use fgi_compiler::front::check::{self, Checked};
+use fgi_compiler::front::check::Checked;
 use fgi_compiler::report::audit::{audit, warning_code};
 
 use crate::failure::Failure;
@@ -43,9 +43,7 @@ impl WarningArgs {
 
     /// Checks the graph that is to be compiled, and prints what there is to say of it.
     pub fn print(&self, program: &ProgramText, options: &Options) -> Result<Checked, Failure> {
-        let (graph, dims) = (options.graph.clone(), options.dims.clone());
-        let asked = check::Options { graph, dims, sized: true };
-        let checked = check::check(&program.name, &program.text, program, &asked);
+        let checked = fgi_compiler::check(&program.name, &program.text, program, options);
         let diagnostics = self.diagnostics(&checked);
         render::to_stderr(&checked.sources, &diagnostics);
         match diagnostics.iter().any(Diagnostic::is_error) {

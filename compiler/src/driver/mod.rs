@@ -7,7 +7,7 @@ pub use passes::{CompilerPass, PASSES, target_passes};
 use std::collections::BTreeMap;
 
 use crate::diagnostic::Diagnostic;
-use crate::front::check;
+use crate::front::check::{self, Checked};
 use crate::ir::graph::{Dim, Graph, Indexed, Violation, verify};
 use crate::ir::{fingerprint, kernel};
 use crate::middle::optimizer::{Optimizer, OptimizerError};
@@ -96,15 +96,27 @@ pub fn compile(
     options: &Options,
     after: &mut dyn FnMut(&'static str),
 ) -> Result<Compiled, CompileError> {
+    compile_checked(&check(name, text, loader, options), options, after)
+}
+
+/// Checks the graph of a program that is to be compiled.
+pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> Checked {
     let (graph, dims) = (options.graph.clone(), options.dims.clone());
-    let asked = check::Options { graph, dims, sized: true };
-    let checked = check::check(name, text, loader, &asked);
-    let (sources, diagnostics, dims) = (checked.sources, checked.diagnostics, checked.dims);
-    let Some(graph) = checked.graph else {
+    check::check(name, text, loader, &check::Options { graph, dims, sized: true })
+}
+
+/// [`compile`] from what [`check`] has found.
+pub fn compile_checked(
+    checked: &Checked,
+    options: &Options,
+    after: &mut dyn FnMut(&'static str),
+) -> Result<Compiled, CompileError> {
+    let (sources, diagnostics) = (checked.sources.clone(), checked.diagnostics.clone());
+    let Some(graph) = checked.graph.clone() else {
         return Err(CompileError::Program { sources, diagnostics });
     };
     let compiled = compile_graph(graph, options, after)?;
-    Ok(Compiled { sources, warnings: diagnostics, dims, ..compiled })
+    Ok(Compiled { sources, warnings: diagnostics, dims: checked.dims.clone(), ..compiled })
 }
 
 /// Compiles a checked graph.

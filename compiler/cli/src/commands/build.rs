@@ -17,7 +17,9 @@ use fgi_compiler::target::cpu::native;
 use fgi_compiler::target::cpu::plan::batch_tiles::Order;
 use fgi_compiler::target::cpu::plan::{IN_ORDER, Plan, TILED};
 use fgi_compiler::target::gpu::{self, Limits, Shaders};
-use fgi_compiler::{CompileError, Compiled, Gradients, Options, PASSES, target_passes};
+use fgi_compiler::{
+    CompileError, Compiled, Gradients, Options, PASSES, compile_checked, target_passes,
+};
 
 use crate::failure::{Failure, Outcome};
 use crate::optimizer::{OptimizerArgs, OptimizerName};
@@ -144,14 +146,13 @@ pub fn run(args: &Args) -> Outcome {
     if matches!(args.emit.as_slice(), [Form { name: AST, .. }]) && args.output.is_none() {
         return print_ast(&program);
     }
-    args.warnings.print(&program, &options)?;
     let mut times: Vec<(&str, Duration)> = Vec::new();
     let mut start = Instant::now();
-    let compiled =
-        fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |pass| {
-            times.push((pass, start.elapsed()));
-            start = Instant::now();
-        })?;
+    let checked = args.warnings.print(&program, &options)?;
+    let compiled = compile_checked(&checked, &options, &mut |pass| {
+        times.push((pass, start.elapsed()));
+        start = Instant::now();
+    })?;
     for form in &args.emit {
         print(*form, &program, &compiled, &args.profile.1)?;
     }

@@ -135,8 +135,7 @@ pub fn run(args: &Args) -> Outcome {
     let advice = || head.and_then(|head| fitting_dims(head, &data, &args.bind, &options.dims));
     let checked = args.warnings.print(&program, &options);
     let checked = checked.map_err(|error| advise(error, advice()))?;
-    let compiled =
-        fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |_| {});
+    let compiled = fgi_compiler::compile_checked(&checked, &options, &mut |_| {});
     let compiled = compiled.map_err(|error| advise(error.into(), advice()))?;
     let device = args.limits.on(&args.device);
     let advice = advice();
