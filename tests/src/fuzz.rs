@@ -1,7 +1,7 @@
 //! Inputs from anywhere: what reads them answers with a value or an error, and never panics.
 //!
 //! [`TARGETS`] are entry points that take any bytes. Three things call them: the tests of the corpus
-//! (`tests/fuzz/corpus/TARGET`), a loop that damages the corpus ([`search`]; a minute of it is a
+//! (`tests/fuzz/corpus/TARGET`), a loop that damages the corpus ([`search`]; two minutes of it are a
 //! test, hours by `cargo run --release -p fgi-tests --example fuzz -- SECONDS`), and `cargo fuzz run
 //! TARGET` in `tests`, where there is a nightly toolchain.
 

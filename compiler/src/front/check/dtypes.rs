@@ -39,30 +39,30 @@ impl Dtypes<'_> {
                 self.same(&args[..1], Some(id))
             }
             Kind::Pad(_) => {
-                self.expect(args[0], Elem::F32)?;
+                self.require(args[0], Elem::F32)?;
                 self.result(Elem::F32)
             }
-            Kind::Typed(elem) => self.expect(args[0], *elem),
+            Kind::Typed(elem) => self.require(args[0], *elem),
             Kind::OverTime(_) => {
-                self.expect(args[0], Elem::F32)?;
+                self.require(args[0], Elem::F32)?;
                 self.result(Elem::F32)
             }
             Kind::MatMul => {
-                self.expect(args[0], Elem::F32)?;
-                self.expect(args[1], Elem::F32)?;
+                self.require(args[0], Elem::F32)?;
+                self.require(args[1], Elem::F32)?;
                 self.result(Elem::F32)
             }
             Kind::Reduce { op, .. } => {
-                self.expect(args[0], Elem::F32)?;
+                self.require(args[0], Elem::F32)?;
                 let is_index = *op == Reduce::Plain(Reduction::ArgMax);
                 self.result(if is_index { Elem::I32 } else { Elem::F32 })
             }
             Kind::Gather(_) => {
-                self.expect(args[1], Elem::I32)?;
+                self.require(args[1], Elem::I32)?;
                 self.same(&args[..1], Some(id))
             }
             Kind::OneHot => {
-                self.expect(args[0], Elem::I32)?;
+                self.require(args[0], Elem::I32)?;
                 self.result(Elem::F32)
             }
             _ => Ok(()),
@@ -72,7 +72,7 @@ impl Dtypes<'_> {
     fn check_map(&mut self, signature: Signature, args: &[TermId]) -> Result<(), Problem> {
         match signature {
             Signature::Float => {
-                args.iter().try_for_each(|arg| self.expect(*arg, Elem::F32))?;
+                args.iter().try_for_each(|arg| self.require(*arg, Elem::F32))?;
                 self.result(Elem::F32)
             }
             Signature::Numeric => {
@@ -88,11 +88,11 @@ impl Dtypes<'_> {
                 self.result(Elem::Bool)
             }
             Signature::Logic => {
-                args.iter().try_for_each(|arg| self.expect(*arg, Elem::Bool))?;
+                args.iter().try_for_each(|arg| self.require(*arg, Elem::Bool))?;
                 self.result(Elem::Bool)
             }
             Signature::Choice => {
-                self.expect(args[0], Elem::Bool)?;
+                self.require(args[0], Elem::Bool)?;
                 self.same(&args[1..], Some(self.id))
             }
             Signature::ToFloat => self.result(Elem::F32),
@@ -115,7 +115,7 @@ impl Dtypes<'_> {
         }
     }
 
-    fn expect(&mut self, arg: TermId, elem: Elem) -> Result<(), Problem> {
+    fn require(&mut self, arg: TermId, elem: Elem) -> Result<(), Problem> {
         self.types
             .elements
             .restrict(arg, Known::Is(elem))

@@ -233,15 +233,15 @@ impl<'t> Line<'t> {
 
     fn input(&mut self) -> Parsed<Input> {
         let name = self.name()?;
-        self.expect(":")?;
+        self.token(":")?;
         Ok(Input { name, ty: self.ty()?, docs: self.docs()? })
     }
 
     fn param(&mut self) -> Parsed<Param> {
         let path = self.name()?;
-        self.expect(":")?;
+        self.token(":")?;
         let dims = self.list(Line::dim)?;
-        self.expect("=")?;
+        self.token("=")?;
         let init = self.init()?;
         let bounds = if self.eat("in ") {
             match self.list(Line::number)?.as_slice() {
@@ -257,7 +257,7 @@ impl<'t> Line<'t> {
 
     fn init(&mut self) -> Parsed<Init> {
         let name = self.word()?;
-        self.expect("(")?;
+        self.token("(")?;
         let numbers = self.until(")", Line::number)?;
         Ok(match (name, numbers.as_slice()) {
             ("constant", [value]) => Init::Constant(*value),
@@ -274,7 +274,7 @@ impl<'t> Line<'t> {
 
     fn root(&mut self, role: Role) -> Parsed<Root> {
         let name = self.name()?;
-        self.expect("=")?;
+        self.token("=")?;
         Ok(Root { name, role, node: self.id()? })
     }
 
@@ -287,7 +287,7 @@ impl<'t> Line<'t> {
             None
         } else {
             let name = self.name()?;
-            self.expect("=")?;
+            self.token("=")?;
             Some(name.into())
         };
         let op = ops::read(self.word()?, self, graph)?;
@@ -295,7 +295,7 @@ impl<'t> Line<'t> {
         while self.rest.trim_start().starts_with('%') {
             args.push(self.id()?);
         }
-        self.expect(":")?;
+        self.token(":")?;
         let ty = self.ty()?;
         let span = if self.eat("@") { Some(self.span()?) } else { None };
         Ok(Node { op, args, ty, span, name })
@@ -316,14 +316,14 @@ impl<'t> Line<'t> {
     }
 
     pub(super) fn axis(&mut self) -> Parsed<usize> {
-        self.expect("axis=")?;
+        self.token("axis=")?;
         self.integer()
     }
 
     fn ty(&mut self) -> Parsed<Type> {
         let is_plain = self.rest.trim_start().starts_with('[');
         let elem = if is_plain { Elem::F32 } else { self.elem()? };
-        self.expect("[")?;
+        self.token("[")?;
         let clock = if self.eat("T;") { Clock::Stream } else { Clock::Static };
         Ok(Type { elem, dims: self.until("]", Line::dim)?, clock })
     }
@@ -336,9 +336,9 @@ impl<'t> Line<'t> {
 
     fn span(&mut self) -> Parsed<Span> {
         let file = FileId(self.integer()?);
-        self.expect(":")?;
+        self.token(":")?;
         let start = self.integer()?;
-        self.expect("..")?;
+        self.token("..")?;
         Ok(Span { file, start, end: self.integer()? })
     }
 
@@ -378,7 +378,7 @@ impl<'t> Line<'t> {
     }
 
     pub(super) fn list<T>(&mut self, item: fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
-        self.expect("[")?;
+        self.token("[")?;
         self.until("]", item)
     }
 
@@ -387,7 +387,7 @@ impl<'t> Line<'t> {
         let mut items = Vec::new();
         while !self.eat(close) {
             if !items.is_empty() {
-                self.expect(",")?;
+                self.token(",")?;
             }
             items.push(item(self)?);
         }
@@ -395,7 +395,7 @@ impl<'t> Line<'t> {
     }
 
     fn id(&mut self) -> Parsed<NodeId> {
-        self.expect("%")?;
+        self.token("%")?;
         Ok(NodeId(self.integer()?))
     }
 
@@ -466,7 +466,7 @@ impl<'t> Line<'t> {
         }
     }
 
-    fn expect(&mut self, token: &str) -> Parsed<()> {
+    fn token(&mut self, token: &str) -> Parsed<()> {
         if self.eat(token) {
             return Ok(());
         }
