@@ -11,6 +11,7 @@ use fgi_compiler::ir::kernel::{Pass, Program};
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, STEP};
 
 use crate::checkpoint::{Checkpoint, Progress};
+use crate::error::LOST_GRADIENT;
 use crate::npz::Arrays;
 use crate::{Array, Data, Device, Error, Session, init, shapes};
 
@@ -99,10 +100,16 @@ impl Model {
 
     /// The backward pass and the update of the parameters, after a forward pass of this loss.
     pub fn update(&mut self, loss: f32) -> Result<(), Error> {
+        let step = self.steps + 1;
         if !loss.is_finite() {
-            return Err(Error::NotFinite { loss, step: self.steps + 1 });
+            let (what, advice) = ("the loss".into(), "try a smaller learning rate");
+            return Err(Error::NotFinite { what, value: loss, step, advice });
         }
         self.backward()?;
+        if let Some((path, value)) = self.session.lost_gradient()? {
+            let what = format!("the gradient of `{path}`");
+            return Err(Error::NotFinite { what, value, step, advice: LOST_GRADIENT });
+        }
         self.has_run = false;
         self.session.run(Pass::Update)?;
         self.steps += 1;

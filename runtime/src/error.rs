@@ -5,6 +5,9 @@ use std::path::PathBuf;
 #[cfg(feature = "gpu")]
 use fgi_compiler::target::gpu::dispatch::PlanError;
 
+/// Advice where a gradient is infinite or NaN.
+pub(crate) const LOST_GRADIENT: &str = "`fgic check` warns of derivatives that are infinite or NaN";
+
 /// Every error of the runtime. The texts say what to do where there is something to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -110,12 +113,16 @@ pub enum Error {
     #[error("the forward pass must run before the backward pass, with the parameters as they are")]
     NoForward,
     /// A step of training was not done.
-    #[error("the loss is {loss} at step {step}, which was not done; try a smaller learning rate")]
+    #[error("{what} is {value} at step {step}, which was not done; {advice}")]
     NotFinite {
+        /// The loss or a gradient.
+        what: String,
         /// Infinite or no number.
-        loss: f32,
+        value: f32,
         /// From 1.
         step: u64,
+        /// What may help.
+        advice: &'static str,
     },
     /// Training has lost its numbers.
     #[error("{what} is {value} at step {step} (epoch {epoch}); {advice}")]

@@ -225,12 +225,27 @@ impl Session {
         Ok(())
     }
 
-    /// The first of these buffers of f32 with an element that is infinite or NaN, and that element.
-    pub(crate) fn not_finite(
-        &mut self,
-        buffers: impl Iterator<Item = BufferId>,
-    ) -> Result<Option<(BufferId, f32)>, Error> {
-        self.backend.not_finite(&buffers.collect::<Vec<_>>())
+    /// The first gradient with an element that is infinite or NaN: its path, and that element.
+    pub(crate) fn lost_gradient(&mut self) -> Result<Option<(String, f32)>, Error> {
+        let results = self.program.results.iter();
+        let gradients = results.filter(|(role, ..)| *role == Role::Gradient);
+        self.lost(gradients.map(|(_, path, id)| (*id, path.clone())).collect())
+    }
+
+    /// As [`Session::lost_gradient`], of parameters and the optimiser's memory.
+    pub(crate) fn lost_param(&mut self) -> Result<Option<(String, f32)>, Error> {
+        let program = &self.program;
+        let params = program.buffer_ids().filter_map(|id| match program.buffer(id).source {
+            BufferSource::Param(at) => Some((id, program.params[at].path.clone())),
+            _ => None,
+        });
+        self.lost(params.collect())
+    }
+
+    fn lost(&mut self, named: Vec<(BufferId, String)>) -> Result<Option<(String, f32)>, Error> {
+        let ids: Vec<BufferId> = named.iter().map(|(id, _)| *id).collect();
+        let Some((bad, value)) = self.backend.not_finite(&ids)? else { return Ok(None) };
+        Ok(named.into_iter().find(|(id, _)| *id == bad).map(|(_, path)| (path, value)))
     }
 
     /// Waits until the device has done all that it was asked for.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fgi_compiler::ir::graph::{Clock, Elem, Indexed, Role};
-use fgi_compiler::ir::kernel::{BufferId, BufferSource, Pass, Program};
+use fgi_compiler::ir::kernel::{Pass, Program};
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, STEP};
 
 use crate::bench::Tuning;
 use crate::checkpoint::{Checkpoint, Progress, Sums};
 use crate::data::{Dataset, Feed, Samples};
+use crate::error::LOST_GRADIENT;
 use crate::{Array, Data, Device, Error, Session, init};
 
 /// How to train.
@@ -84,9 +85,6 @@ pub struct Trainer {
     label: Option<String>,
     /// Measures the rate of spikes.
     activity: Option<Activity>,
-    /// Gradients of parameters, and the parameters, by their buffers.
-    gradients: BTreeMap<BufferId, String>,
-    params: BTreeMap<BufferId, String>,
     progress: Progress,
     /// The order of the current epoch's samples.
     order: Vec<usize>,
@@ -216,30 +214,11 @@ impl Trainer {
             ..Progress::default()
         };
         let label = label(&program);
-        let gradients = program.results.iter().filter(|(role, ..)| *role == Role::Gradient);
-        let gradients = gradients.map(|(_, path, buffer)| (*buffer, path.clone())).collect();
-        let params = program.buffer_ids().filter_map(|id| match program.buffer(id).source {
-            BufferSource::Param(at) => Some((id, program.params[at].path.clone())),
-            _ => None,
-        });
-        let params = params.collect();
         let mut session = Session::without_values(program, device)?;
         session.initialise(options.seed)?;
         let clock = Clockwork::start();
         let order = Vec::new();
-        Ok(Trainer {
-            session,
-            data,
-            feed,
-            options,
-            label,
-            activity: None,
-            gradients,
-            params,
-            progress,
-            order,
-            clock,
-        })
+        Ok(Trainer { session, data, feed, options, label, activity: None, progress, order, clock })
     }
 
     /// Goes on where a checkpoint was saved. It must be of the same optimiser, seed and batch size, and
@@ -412,14 +391,13 @@ impl Trainer {
             };
             return Err(self.not_finite("the loss".into(), loss, advice));
         }
-        if let Some((bad, value)) = self.session.not_finite(self.gradients.keys().copied())? {
-            let advice = "`fgic check` warns of derivatives that are infinite or NaN";
-            let what = format!("the gradient of `{}`", self.gradients[&bad]);
-            return Err(self.not_finite(what, value, advice));
+        if let Some((path, value)) = self.session.lost_gradient()? {
+            let what = format!("the gradient of `{path}`");
+            return Err(self.not_finite(what, value, LOST_GRADIENT));
         }
         self.session.run(Pass::Update)?;
-        if let Some((bad, value)) = self.session.not_finite(self.params.keys().copied())? {
-            let what = format!("the parameter `{}`", self.params[&bad]);
+        if let Some((path, value)) = self.session.lost_param()? {
+            let what = format!("the parameter `{path}`");
             return Err(self.not_finite(what, value, "try a smaller --lr"));
         }
         Ok((loss, correct))

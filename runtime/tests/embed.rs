@@ -139,6 +139,23 @@ fn a_loss_that_is_not_finite_changes_nothing() {
     assert_eq!(model.params().unwrap(), before);
 }
 
+fgi::program! {
+    graph kink(x: [B]) -> loss {
+        param w: [] = zeros();
+        let loss = mean(sqrt(w * w) * x);
+    }
+}
+
+/// The derivative of the root at 0 is infinite, though the loss is a number.
+#[test]
+fn a_gradient_that_is_not_finite_changes_nothing() {
+    let mut model = kink::Model::new(&Device::cpu()).unwrap();
+    let inputs = kink::Inputs { x: &[1.0, 2.0] };
+    let message = model.step(&kink::Optimizer::new(0.01), &inputs).unwrap_err().to_string();
+    assert!(message.starts_with("the gradient of `w` is NaN at step 1, which was not done"));
+    assert_eq!(model.params().unwrap().w, 0.0);
+}
+
 mod names {
     fgi::program! {
         #![grad(loss, wrt(type.inner.w, type.inner1.w, self))]
