@@ -43,7 +43,7 @@ fn params(subject: &Subject) -> Vec<Entry> {
     let params = subject.params.iter().zip(&subject.places.params).enumerate();
     params
         .map(|(index, (param, spans))| {
-            let own = subject.normal.param(index);
+            let own = &subject.normal.params[index];
             let arrives = |reached: &[bool]| own.iter().any(|id| reached[id.0 as usize]);
             let from = reached.iter().filter(|(_, reached)| arrives(reached));
             let from: Vec<String> = from.map(|(name, _)| name.to_string()).collect();

@@ -172,6 +172,8 @@ struct Flow {
     len: usize,
     /// Surrogates that are zero everywhere.
     zero: BTreeSet<NodeId>,
+    /// The nodes of each parameter.
+    params: Vec<Vec<NodeId>>,
     /// What depends on each node by the chain rule, directly.
     users: Vec<Vec<NodeId>>,
     /// Depends on an f32 parameter or input by the chain rule.
@@ -186,9 +188,13 @@ impl Flow {
     fn new(graph: Graph, len: usize, zero: BTreeSet<NodeId>, objectives: &[String]) -> Flow {
         let none = Vec::new;
         let users = vec![Vec::new(); graph.len()];
+        let params = vec![Vec::new(); graph.params.len()];
         let mut flow =
-            Flow { graph, len, zero, users, live: none(), wanted: none(), matters: none() };
+            Flow { graph, len, zero, params, users, live: none(), wanted: none(), matters: none() };
         for id in flow.ids() {
+            if let Op::Param(index) = flow.graph.node(id).op {
+                flow.params[index].push(id);
+            }
             let operands: Vec<NodeId> = flow.carried(id).collect();
             operands.into_iter().for_each(|x| flow.users[x.0 as usize].push(id));
         }
@@ -208,10 +214,6 @@ impl Flow {
 
     fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
         (0..self.len as u32).map(NodeId)
-    }
-
-    fn param(&self, index: usize) -> Vec<NodeId> {
-        self.ids().filter(|id| self.graph.node(*id).op == Op::Param(index)).collect()
     }
 
     fn is_live(&self, id: NodeId) -> bool {
@@ -285,8 +287,8 @@ fn list(names: &[String]) -> String {
 fn parameters_without_gradient(subject: &Subject) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (index, (param, spans)) in subject.params.iter().zip(&subject.places.params).enumerate() {
-        let own = subject.normal.param(index);
-        let is_used = !subject.written.param(index).is_empty();
+        let own = &subject.normal.params[index];
+        let is_used = !subject.written.params[index].is_empty();
         let has_gradient = own.iter().any(|id| subject.normal.matters(*id));
         if has_gradient || is_used && !subject.has_loss {
             continue;
@@ -301,7 +303,7 @@ fn parameters_without_gradient(subject: &Subject) -> Vec<Diagnostic> {
         }
         let from = list(&subject.objectives);
         let warning = warning.label(place, format!("no gradient of {from} arrives here"));
-        let cuts = cuts(subject, own);
+        let cuts = cuts(subject, own.clone());
         let places: BTreeSet<Span> = cuts.iter().map(|(place, _)| *place).collect();
         let warning = places
             .into_iter()
