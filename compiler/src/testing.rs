@@ -3,8 +3,8 @@
 use crate::front::check;
 use crate::ir::graph::interpret::{Tensor, Values};
 use crate::ir::graph::{
-    Bindings, Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Op, Param, Reduction, Role,
-    Root, Type, verify,
+    Bindings, Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Op, Param, ParamKind,
+    Reduction, Role, Root, Type, verify,
 };
 use crate::source::NoFiles;
 
@@ -44,7 +44,7 @@ impl Program {
             init,
             bounds: None,
             docs: String::new(),
-            optimizer_state: false,
+            kind: ParamKind::Trained,
         };
         self.graph.params.push(param);
         let index = self.graph.params.len() - 1;

@@ -77,7 +77,9 @@ pub fn add_params(
                     found: array.type_name(),
                 });
             }
-            None if param.optimizer_state => Array::new(shape, init::initial_values(param, 0)?),
+            None if param.is_optimizer_state() => {
+                Array::new(shape, init::initial_values(param, 0)?)
+            }
             None => return Err(Error::Missing { what: "parameter", name: param.path.clone() }),
         };
         params.insert(param.path.clone(), array);

@@ -149,7 +149,7 @@ impl Model {
     pub fn load(&mut self, path: &Path) -> Result<(), Error> {
         let Checkpoint { params, progress } = Checkpoint::load(path)?;
         let (own, memory): (Vec<_>, Vec<_>) =
-            self.program.params.iter().partition(|param| !param.optimizer_state);
+            self.program.params.iter().partition(|param| !param.is_optimizer_state());
         fits(&own, &params)?;
         // Parameters alone, as of a program without an optimiser, start training anew.
         let goes_on = memory.iter().any(|param| params.contains_key(&param.path));

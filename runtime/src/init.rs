@@ -150,7 +150,7 @@ mod tests {
             init,
             bounds,
             docs: String::new(),
-            optimizer_state: false,
+            kind: fgi_compiler::ir::graph::ParamKind::Trained,
         }
     }
 

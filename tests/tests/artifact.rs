@@ -195,7 +195,8 @@ fn a_program_in_c_trains_as_the_jit_does() {
         }
     }
     for optimizer_state in [false, true] {
-        for param in program.params.iter().filter(|param| param.optimizer_state == optimizer_state)
+        for param in
+            program.params.iter().filter(|param| param.is_optimizer_state() == optimizer_state)
         {
             expected.extend(bytes(&session.param(&param.path).unwrap()));
         }

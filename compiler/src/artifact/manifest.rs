@@ -449,7 +449,7 @@ fn params(program: &Program) -> Vec<Param> {
             dims: param.dims.clone(),
             init: param.init,
             bounds: param.bounds.map(|(low, high)| (finite(low), finite(high))),
-            optimizer_state: param.optimizer_state,
+            optimizer_state: param.is_optimizer_state(),
             docs: param.docs.clone(),
             buffer: position(program, BufferSource::Param(index))?,
         })

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::Diagnostic;
 use crate::front::check::{self, Checked};
-use crate::ir::graph::{Dim, Graph, Indexed, Violation, verify};
+use crate::ir::graph::{Dim, Graph, Indexed, ParamKind, Violation, verify};
 use crate::ir::{fingerprint, kernel};
 use crate::middle::optimizer::{Optimizer, OptimizerError};
 use crate::middle::schedule::Schedule;
@@ -169,7 +169,8 @@ impl Forms {
 /// The graph with the gradients that are asked for.
 pub fn differentiate(graph: &Graph, gradients: Option<&Gradients>) -> Result<Graph, CompileError> {
     let Some(Gradients { output, wrt }) = gradients else { return Ok(graph.clone()) };
-    let all = || graph.params.iter().map(|param| param.path.clone()).collect();
+    let trained = graph.params.iter().filter(|param| param.kind == ParamKind::Trained);
+    let all = || trained.map(|param| param.path.clone()).collect();
     let wrt = wrt.clone().unwrap_or_else(all);
     Ok(autodiff::differentiate(graph, output, &wrt)?)
 }

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use crate::front::check;
 use crate::ir::graph::{
-    Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Op, Param, Pointwise, Reduction, Role,
-    Root, Type,
+    Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Op, Param, ParamKind, Pointwise,
+    Reduction, Role, Root, Type,
 };
 use crate::source::NoFiles;
 
@@ -230,7 +230,7 @@ fn memory_param(builder: &mut Builder, path: &str, dims: &[Dim]) -> NodeId {
         init: Init::Constant(0.0),
         bounds: None,
         docs: String::new(),
-        optimizer_state: true,
+        kind: ParamKind::OptimizerState,
     });
     let index = params.len() - 1;
     builder.push(Op::Param(index), vec![])
@@ -304,7 +304,7 @@ mod tests {
         for param in &graph.params {
             let dims: Vec<usize> =
                 param.dims.iter().map(|dim| dim.as_const().unwrap() as usize).collect();
-            let start = if param.optimizer_state { 0.0 } else { 0.5 };
+            let start = if param.is_optimizer_state() { 0.0 } else { 0.5 };
             values.insert(param.path.clone(), Tensor::full(dims, start));
         }
         values.insert(LEARNING_RATE.into(), Tensor::scalar(0.1));
@@ -435,7 +435,7 @@ mod tests {
         let options = Options { gradients, optimizer: Some(Optimizer::ADAM), ..Options::default() };
         let compiled = compile("test.fgi", PROGRAM, &NoFiles, &options, &mut |_| {}).ok().unwrap();
         let (_, graph) = compiled.graphs.last().unwrap();
-        let memory = graph.params.iter().filter(|param| param.optimizer_state);
+        let memory = graph.params.iter().filter(|param| param.is_optimizer_state());
         let memory: Vec<_> = memory.map(|param| param.path.as_str()).collect();
         assert_eq!(memory, ["adam.m/q", "adam.v/q"]);
     }

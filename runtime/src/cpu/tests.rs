@@ -2,8 +2,8 @@
 
 use fgi_compiler::ir::graph::op::Signature;
 use fgi_compiler::ir::graph::{
-    Builder, Clock, Elem, Graph, Init, Input, NodeId, Number, Op, Param, Pointwise, Reduction,
-    Role, Root, Type,
+    Builder, Clock, Elem, Graph, Init, Input, NodeId, Number, Op, Param, ParamKind, Pointwise,
+    Reduction, Role, Root, Type,
 };
 use fgi_compiler::ir::kernel::evaluate::evaluate;
 use fgi_compiler::ir::kernel::{Buffer, BufferSource, Direction, Kernel};
@@ -159,7 +159,7 @@ fn param(path: &str, sizes: &[Dim]) -> Param {
         init: Init::Constant(0.0),
         bounds: None,
         docs: String::new(),
-        optimizer_state: false,
+        kind: ParamKind::Trained,
     }
 }
 

@@ -3,8 +3,8 @@
 use fgi_compiler::ir::graph::interpret::{Results, Tensor, Values, interpret};
 use fgi_compiler::ir::graph::op::TABLE;
 use fgi_compiler::ir::graph::{
-    Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Number, Op, Param, Pointwise, Reduction,
-    Role, Root, Type,
+    Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Number, Op, Param, ParamKind, Pointwise,
+    Reduction, Role, Root, Type,
 };
 use fgi_compiler::ir::kernel::BufferSource;
 use fgi_compiler::middle::autodiff::differentiate;
@@ -47,7 +47,7 @@ impl Source {
             init: Init::Constant(0.0),
             bounds: None,
             docs: String::new(),
-            optimizer_state: false,
+            kind: ParamKind::Trained,
         });
         let index = self.0.params.len() - 1;
         self.build().push(Op::Param(index), vec![])

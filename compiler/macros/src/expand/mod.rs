@@ -170,7 +170,7 @@ impl Module<'_> {
 
     fn params(&self) -> TokenStream {
         let mut tree = Tree::default();
-        for param in self.program.params.iter().filter(|param| !param.optimizer_state) {
+        for param in self.program.params.iter().filter(|param| !param.is_optimizer_state()) {
             let value = Value::new(Elem::F32, param.dims.clone());
             tree.add(&param.path, value, &param.docs);
         }

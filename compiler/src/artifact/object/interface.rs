@@ -146,7 +146,7 @@ fn members(program: &Program, optimizer_state: bool) -> Result<Vec<Member>, Obje
     let mut offset = 0i64;
     let mut members = Vec::new();
     for (index, param) in program.params.iter().enumerate() {
-        if param.optimizer_state != optimizer_state {
+        if param.is_optimizer_state() != optimizer_state {
             continue;
         }
         let dims: Option<Vec<i64>> = param.dims.iter().map(Dim::as_const).collect();

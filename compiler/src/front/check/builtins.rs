@@ -3,7 +3,8 @@
 
 use std::rc::Rc;
 
-use super::elaborate::{Call, Elaborator, Formal, Scope, Value};
+use super::calls::{Call, Formal};
+use super::elaborate::{Elaborator, Scope, Value};
 use super::report;
 use super::term::{Kind, OverTime, Reduce, Static, TermId, Terms};
 use crate::diagnostic::Diagnostic;
@@ -27,12 +28,13 @@ struct Operation {
     meaning: Meaning,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Meaning {
     Sg,
     Prev,
     Delay,
     OverTime(OverTime),
+    TimeAxis(Kind),
     TimeIndex,
     TimeSteps,
     Reduce(Reduce),
@@ -49,7 +51,7 @@ enum Meaning {
 
 impl Meaning {
     /// Whether the second argument is a tensor too.
-    fn takes_two(self) -> bool {
+    fn takes_two(&self) -> bool {
         matches!(self, Meaning::Prev | Meaning::Gather | Meaning::OneHot)
     }
 }
@@ -68,6 +70,9 @@ static OPERATIONS: &[Operation] = {
         row("time_sum",   &["x"],          &[],                       false, OverTime(self::OverTime::Sum)),
         row("time_mean",  &["x"],          &[],                       false, OverTime(self::OverTime::Mean)),
         row("time_max",   &["x"],          &[],                       false, OverTime(self::OverTime::Max)),
+        row("time_stack",   &["x"],        &[],                       false, TimeAxis(Kind::TimeStack)),
+        row("time_unstack", &["a"],        &[],                       false, TimeAxis(Kind::TimeUnstack)),
+        row("time_reverse", &["x"],        &[],                       false, TimeAxis(Kind::TimeReverse)),
         row("time_index", &[],             &[],                       false, TimeIndex),
         row("time_steps", &[],             &[],                       false, TimeSteps),
         row("sum",        &["x"],          &["axis", "keepdims"],     true,  Reduce(self::Reduce::Plain(Sum))),
@@ -99,6 +104,9 @@ const fn row(
 ) -> Operation {
     Operation { name, required, optional, is_named, meaning }
 }
+
+/// Operations that take any number of operands, or a layer.
+const OTHERS: [&str; 2] = ["concat", "repeat"];
 
 /// Operations of the language that this version does not have.
 const MISSING: &[&str] = &["conv1d", "conv2d", "avg_pool2d", "max_pool2d", "uniform", "bernoulli"];
@@ -138,7 +146,7 @@ fn formals(op: Pointwise) -> &'static [&'static str] {
 /// Whether an operation has this name, or an initialiser, which stands in for no operation.
 pub fn exists(name: &str) -> bool {
     pointwise(name).is_some()
-        || name == "concat"
+        || OTHERS.contains(&name)
         || OPERATIONS.iter().any(|operation| operation.name == name)
         || MISSING.contains(&name)
         || INITIALISERS.iter().any(|(initialiser, _)| *initialiser == name)
@@ -148,11 +156,18 @@ pub fn exists(name: &str) -> bool {
 pub fn closest(name: &str) -> Option<&'static str> {
     let pointwise = TABLE.iter().map(|row| row.name).filter(|name| pointwise(name).is_some());
     let others = OPERATIONS.iter().map(|operation| operation.name);
-    report::closest(name, pointwise.chain(others).chain(["concat"]))
+    report::closest(name, pointwise.chain(others).chain(OTHERS.iter().copied()))
 }
 
 impl Elaborator<'_, '_> {
-    pub(super) fn builtin(&mut self, scope: &mut Scope, name: &str, call: &Call<'_>) -> Value {
+    /// The value of an operation; `held` is the name of the binding that holds it.
+    pub(super) fn builtin(
+        &mut self,
+        scope: &mut Scope,
+        name: &str,
+        call: &Call<'_>,
+        held: Option<&str>,
+    ) -> Value {
         let positional = call.arguments.iter().filter(|argument| argument.name.is_none()).count();
         let is_pointwise = match pointwise(name) {
             // `max(a, b)` is pointwise, `max(x, axis = 0)` reduces.
@@ -170,8 +185,10 @@ impl Elaborator<'_, '_> {
         if let (true, Some(op)) = (is_pointwise, pointwise(name)) {
             return self.pointwise(scope, name, op, call);
         }
-        if name == "concat" {
-            return self.concat(scope, call);
+        match name {
+            "concat" => return self.concat(scope, call),
+            "repeat" => return self.repeat(scope, call, held),
+            _ => {}
         }
         match OPERATIONS.iter().find(|operation| operation.name == name) {
             Some(operation) => self.operation(scope, operation, call),
@@ -285,6 +302,7 @@ impl Elaborator<'_, '_> {
             Meaning::TimeSteps => return Some(self.push(scope, Kind::TimeSteps, vec![], span)),
             Meaning::Sg => Kind::Sg,
             Meaning::OverTime(over) => Kind::OverTime(over),
+            Meaning::TimeAxis(ref kind) => kind.clone(),
             Meaning::Transpose => Kind::Transpose,
             Meaning::Prev => {
                 let mut args = vec![x(self)];
@@ -436,7 +454,12 @@ impl Elaborator<'_, '_> {
         }
     }
 
-    fn integer(&mut self, values: &[Value], place: usize, call: &Call<'_>) -> Option<i64> {
+    pub(super) fn integer(
+        &mut self,
+        values: &[Value],
+        place: usize,
+        call: &Call<'_>,
+    ) -> Option<i64> {
         let number = self.number(values, place, call)?;
         self.whole_number(number, argument_span(call, place))
     }
@@ -499,10 +522,10 @@ impl Elaborator<'_, '_> {
                 );
                 return None;
             }
-            Value::Tuple(_) => {
+            Value::Tuple(_) | Value::Layer(_) => {
                 self.report(
                     Diagnostic::error("E025", "a list is needed here")
-                        .label(span, "this is a tuple")
+                        .label(span, "this is none")
                         .hint("lists are written in brackets: `[a, b]`"),
                 );
                 return None;
@@ -627,6 +650,6 @@ fn required<'a>(name: &'a str) -> Formal<'a> {
     Formal { name, is_optional: false, is_named: false }
 }
 
-fn argument_span(call: &Call<'_>, place: usize) -> Span {
+pub fn argument_span(call: &Call<'_>, place: usize) -> Span {
     call.arguments.get(place).map_or(call.span, |argument| argument.value.span)
 }

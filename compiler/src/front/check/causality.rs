@@ -144,7 +144,7 @@ fn mentions<'a>(expr: &'a Expr, found: &mut Vec<&'a str>) {
                 }
             }
         }
-        ExprKind::Tuple(parts) | ExprKind::List(parts) => {
+        ExprKind::Instance { dims: parts, .. } | ExprKind::Tuple(parts) | ExprKind::List(parts) => {
             parts.iter().for_each(|part| mentions(part, found));
         }
         ExprKind::Number { .. } | ExprKind::Bool(_) | ExprKind::Error => {}

@@ -34,7 +34,10 @@ impl Dtypes<'_> {
             | Kind::Reshape
             | Kind::Broadcast
             | Kind::Slice { .. }
-            | Kind::Flip(_) => self.same(&args[..1], Some(id)),
+            | Kind::Flip(_)
+            | Kind::TimeStack
+            | Kind::TimeUnstack
+            | Kind::TimeReverse => self.same(&args[..1], Some(id)),
             Kind::OverTime(super::term::OverTime::First | super::term::OverTime::Last) => {
                 self.same(&args[..1], Some(id))
             }
@@ -42,7 +45,8 @@ impl Dtypes<'_> {
                 self.require(args[0], Elem::F32)?;
                 self.result(Elem::F32)
             }
-            Kind::Typed(elem) => self.require(args[0], *elem),
+            Kind::Typed { elem, .. } => self.require(args[0], *elem),
+            Kind::Alike => self.same(args, Some(id)),
             Kind::OverTime(_) => {
                 self.require(args[0], Elem::F32)?;
                 self.result(Elem::F32)
@@ -131,7 +135,7 @@ impl Dtypes<'_> {
 
     fn refuse(&self, arg: TermId, expected: &str) -> Problem {
         let name = match self.terms[self.id].kind {
-            Kind::Typed(_) => "the declared type".to_string(),
+            Kind::Typed { .. } => "the declared type".to_string(),
             ref kind => spelling(kind),
         };
         let found = elem_name(self.types.elements.of(arg));

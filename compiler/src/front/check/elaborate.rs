@@ -7,16 +7,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::modules::{DefId, ModuleId, Modules, PRELUDE, Unresolved};
+use super::calls::{Call, Home, Instance};
+use super::modules::{DefId, ModuleId, Modules, Unresolved};
 use super::term::{
-    BindingDecl, Choice, Frame, FrameId, InputDecl, Kind, ParamDecl, Program, Static, Term, TermId,
-    Terms, VarId, VarSource,
+    BindingDecl, Choice, FrameId, InputDecl, Kind, ParamDecl, Program, Static, Term, TermId, Terms,
+    VarId, VarSource,
 };
 use super::{builtins, report};
 use crate::diagnostic::Diagnostic;
 use crate::front::syntax::ast::{
-    Argument, BinaryOp, Body, CallArgument, DimArgument, Expr, ExprKind, ItemKind, Let, Name,
-    Param, Pattern, StatementKind, TypeExpr, UnaryOp,
+    Argument, BinaryOp, Body, DimArgument, Expr, ExprKind, GraphItem, ItemKind, Let, Name, Param,
+    Pattern, StatementKind, TypeExpr, UnaryOp,
 };
 use crate::ir::graph::{Dim, Elem, Pointwise};
 use crate::source::Span;
@@ -25,8 +26,6 @@ use crate::source::Span;
 const MAX_TERMS: usize = 100_000;
 /// More levels of expressions and calls than this are refused: each takes room on the stack.
 const MAX_DEPTH: usize = 400;
-/// A call of a function or layer takes room for as many levels of expressions.
-const CALL_DEPTH: usize = 4;
 
 /// What an expression stands for.
 #[derive(Clone, Debug)]
@@ -34,12 +33,13 @@ pub enum Value {
     Term(TermId),
     Tuple(Rc<Tuple>),
     List(Rc<[Value]>),
+    Layer(Rc<Instance>),
 }
 
 /// The parts of a tuple. They are shared: `let b = (a, a); let c = (b, b); …` doubles with each line.
 #[derive(Debug)]
 pub struct Tuple {
-    parts: Vec<Value>,
+    pub parts: Vec<Value>,
     depth: usize,
 }
 
@@ -51,9 +51,9 @@ impl Value {
 pub struct Scope {
     pub module: ModuleId,
     kind: ScopeKind,
-    /// Of the names of bindings, parameters and instances: `h.`.
-    path: String,
-    frame: Option<FrameId>,
+    /// Of the names of bindings, parameters and instances.
+    pub home: Home,
+    pub frame: Option<FrameId>,
     values: BTreeMap<String, Value>,
     /// Bindings not reached yet.
     later: BTreeMap<String, Later>,
@@ -66,7 +66,7 @@ pub struct Scope {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum ScopeKind {
+pub enum ScopeKind {
     Constant,
     Function,
     Layer,
@@ -84,13 +84,13 @@ pub struct Elaborator<'m, 'l> {
     pub modules: &'m mut Modules<'l>,
     pub program: Program,
     /// The definitions that are being instantiated, with the places of the calls.
-    calls: Vec<(DefId, Span)>,
+    pub calls: Vec<(DefId, Span)>,
     constants: HashMap<DefId, Option<Static>>,
-    /// The places of the parameters, by path.
-    params: HashMap<String, Span>,
+    /// The places and numbers of the parameters, by path.
+    params: HashMap<String, (Span, usize)>,
     /// Functions and layers that were instantiated.
     pub used: std::collections::HashSet<DefId>,
-    depth: usize,
+    pub depth: usize,
     is_full: bool,
 }
 
@@ -168,8 +168,11 @@ impl<'m, 'l> Elaborator<'m, 'l> {
     pub fn graph(&mut self, id: DefId, given: &BTreeMap<String, i64>) {
         let (items, index) = self.modules.definition(id);
         let ItemKind::Graph(graph) = &items[index].kind else { return };
-        let mut scope = Scope::new(id.module, ScopeKind::Graph, String::new(), None);
-        self.graph_dims(&mut scope, &graph.name, &graph.dims, &graph.arguments, given);
+        let mut scope = Scope::new(id.module, ScopeKind::Graph, Home::default(), None);
+        self.graph_dims(&mut scope, graph, given);
+        if let Some(steps) = &graph.steps {
+            self.program.time = self.program.dims.get(&steps.name.text).cloned();
+        }
         for argument in &graph.arguments {
             self.input(&mut scope, argument);
         }
@@ -222,7 +225,8 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             }
             _ => return,
         };
-        let mut scope = Scope::new(id.module, kind, format!("{}.", name.text), None);
+        let home = Home::default().inner(&name.text);
+        let mut scope = Scope::new(id.module, kind, home, None);
         self.calls.push((id, name.span));
         for dim in dims {
             self.declare(&mut scope, &dim.name, Value::ERROR);
@@ -247,16 +251,10 @@ impl<'m, 'l> Elaborator<'m, 'l> {
 
     // Dimensions and inputs of a graph
 
-    fn graph_dims(
-        &mut self,
-        scope: &mut Scope,
-        graph: &Name,
-        dims: &[DimArgument],
-        arguments: &[Argument],
-        given: &BTreeMap<String, i64>,
-    ) {
+    fn graph_dims(&mut self, scope: &mut Scope, graph: &GraphItem, given: &BTreeMap<String, i64>) {
+        let dims: Vec<&DimArgument> = graph.steps.iter().chain(&graph.dims).collect();
         let mut open = Vec::new();
-        for ty in arguments.iter().filter_map(|argument| argument.ty.as_ref()) {
+        for ty in graph.arguments.iter().filter_map(|argument| argument.ty.as_ref()) {
             ty.time.iter().chain(&ty.dims).for_each(|dim| names(dim, &mut open));
         }
         open.retain(|name| {
@@ -293,9 +291,9 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             let likely = report::closest(name, names).map(|name| format!("did you mean `{name}`?"));
             let problem = Diagnostic::error(
                 "E019",
-                format!("the graph `{}` has no open dimension `{name}`", graph.text),
+                format!("the graph `{}` has no open dimension `{name}`", graph.name.text),
             )
-            .label(graph.span, format!("-D {name} is given for this graph"));
+            .label(graph.name.span, format!("-D {name} is given for this graph"));
             let hint = match is_const {
                 true => Some(format!("`{name}` is a constant of the program")),
                 false => likely,
@@ -319,7 +317,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         }
     }
 
-    fn bind_dim(&mut self, scope: &mut Scope, name: &Name, source: VarSource) -> VarId {
+    pub fn bind_dim(&mut self, scope: &mut Scope, name: &Name, source: VarSource) -> VarId {
         let var = self.program.terms.add_var(&name.text, source);
         let term = self.push(scope, Kind::Dimension(var), Vec::new(), name.span);
         scope.values.insert(name.text.clone(), Value::Term(term));
@@ -406,7 +404,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
     // Bodies
 
     /// Elaborates a body and gives its value.
-    fn body(&mut self, scope: &mut Scope, body: &Body) -> Value {
+    pub fn body(&mut self, scope: &mut Scope, body: &Body) -> Value {
         self.statements(scope, body);
         match &body.result {
             Some(result) => self.expr(scope, result),
@@ -422,6 +420,8 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                     let docs = statement.docs.join("\n");
                     self.param(scope, item, docs);
                 }
+                // TODO
+                StatementKind::State(_) | StatementKind::Next(_) => {}
                 StatementKind::Error => {}
             }
         }
@@ -453,7 +453,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
     }
 
     /// Adds a name to a scope; false, with a report, if it is there already.
-    fn declare(&mut self, scope: &mut Scope, name: &Name, value: Value) -> bool {
+    pub fn declare(&mut self, scope: &mut Scope, name: &Name, value: Value) -> bool {
         let other = scope.later.get(&name.text).map(|later| later.span);
         if other.is_some() || scope.values.contains_key(&name.text) {
             self.report(report::bound_twice(name, other));
@@ -493,17 +493,18 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                         }
                         _ => {
                             let span = self.program.terms[forward].span;
-                            self.report(report::not_a_tensor(span));
+                            self.tensor(value.clone(), span);
                         }
                     }
                 }
                 if let Value::Term(term) = value {
                     self.name_term(scope, term, &name.text);
                     if scope.has_memory() {
-                        let path = format!("{}{}", scope.path, name.text);
+                        let path = format!("{}{}", scope.home.memory, name.text);
                         self.program.bindings.push(BindingDecl { path, term, span });
                     }
                 }
+                let value = self.hold(value, &scope.home, &name.text);
                 scope.values.insert(name.text.clone(), value);
             }
             Pattern::Tuple(parts, at) => match value {
@@ -520,6 +521,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                         Value::Tuple(tuple) => format!("a tuple of {}", tuple.parts.len()),
                         Value::List(_) => "a list".to_string(),
                         Value::Term(_) => "a tensor".to_string(),
+                        Value::Layer(_) => "a layer".to_string(),
                     };
                     self.report(
                         Diagnostic::error("E024", "the pattern does not fit the value")
@@ -548,7 +550,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 | Kind::Forward
         );
         if term.name.is_none() && !is_plain && scope.kind != ScopeKind::Function {
-            term.name = Some(format!("{}{name}", scope.path).into());
+            term.name = Some(format!("{}{name}", scope.home.memory).into());
         }
     }
 
@@ -569,16 +571,20 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         let init = self.initialiser(scope, &item.init);
         let bounds =
             item.bounds.as_ref().map(|(low, high)| (self.term(scope, low), self.term(scope, high)));
-        let path = format!("{}{}", scope.path, item.name.text);
-        if let Some(other) = self.params.insert(path.clone(), item.name.span) {
+        let path = format!("{}{}", scope.home.params, item.name.text);
+        let index = self.program.params.len();
+        if let Some((other, index)) = self.params.insert(path.clone(), (item.name.span, index)) {
+            if scope.home.is_shared {
+                self.params.insert(path, (other, index));
+                return self.shared_param(scope, item, index, dims);
+            }
             let problem = Diagnostic::error("E020", format!("two parameters are called `{path}`"))
                 .label(item.name.span, "this one")
                 .label(other, "and this one")
                 .hint("an instance that no name holds is called `layer_1`: rename the binding that has such a name");
             self.report(problem);
         }
-        let term =
-            self.push(scope, Kind::Param(self.program.params.len()), Vec::new(), item.name.span);
+        let term = self.push(scope, Kind::Param(index), Vec::new(), item.name.span);
         if self.is_full {
             return;
         }
@@ -591,11 +597,22 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             dims,
             init,
             init_args,
+            is_fixed: item.is_fixed,
             bounds,
         });
         if self.declare(scope, &item.name, Value::Term(term)) {
             self.program.terms.get_mut(term).name = Some(path.into());
         }
+    }
+
+    /// A parameter that an earlier call of the instance made: of the same dimensions.
+    fn shared_param(&mut self, scope: &mut Scope, item: &Param, index: usize, dims: Vec<TermId>) {
+        let span = item.name.span;
+        let param = self.push(scope, Kind::Param(index), Vec::new(), span);
+        let args = std::iter::once(param).chain(dims).collect();
+        let kind = Kind::Typed { elem: Elem::F32, has_rest: false };
+        let term = self.push_at(scope, kind, args, vec![span], span);
+        self.declare(scope, &item.name, Value::Term(term));
     }
 
     /// The terms of a type's dimensions.
@@ -610,11 +627,12 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         ty.dims.iter().map(|dim| self.term(scope, dim)).collect()
     }
 
-    fn typed(&mut self, scope: &mut Scope, value: Value, ty: &TypeExpr, span: Span) -> Value {
+    pub fn typed(&mut self, scope: &mut Scope, value: Value, ty: &TypeExpr, span: Span) -> Value {
         let dims = self.declared_type(scope, ty);
         let Some(term) = self.tensor(value, span) else { return Value::ERROR };
         let args = std::iter::once(term).chain(dims).collect();
-        Value::Term(self.push_at(scope, Kind::Typed(elem(ty)), args, vec![span], span))
+        let kind = Kind::Typed { elem: elem(ty), has_rest: ty.rest.is_some() };
+        Value::Term(self.push_at(scope, kind, args, vec![span], span))
     }
 
     // Expressions
@@ -632,6 +650,14 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                     Diagnostic::error("E025", "a list is no tensor")
                         .label(span, "not expected here")
                         .hint("lists are the shapes, axes and paddings of the operations that take them"),
+                );
+                None
+            }
+            Value::Layer(_) => {
+                self.report(
+                    Diagnostic::error("E016", "a layer is not a value")
+                        .label(span, "expected a tensor")
+                        .hint("call it with its arguments: `layer[N](x)`"),
                 );
                 None
             }
@@ -674,6 +700,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             ExprKind::Call { callee, dims, arguments } => {
                 self.call(scope, &Call { callee, dims, arguments, span: expr.span }, name)
             }
+            ExprKind::Instance { callee, dims } => self.layer_value(scope, callee, dims, expr.span),
             ExprKind::Tuple(parts) => {
                 let parts = parts.iter().map(|part| self.expr(scope, part)).collect();
                 self.tuple(parts, expr.span)
@@ -704,7 +731,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         term
     }
 
-    fn tuple(&mut self, parts: Vec<Value>, span: Span) -> Value {
+    pub fn tuple(&mut self, parts: Vec<Value>, span: Span) -> Value {
         let depth = |part: &Value| if let Value::Tuple(tuple) = part { tuple.depth } else { 0 };
         let depth = 1 + parts.iter().map(depth).max().unwrap_or(0);
         if depth > MAX_DEPTH {
@@ -761,7 +788,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 let value = value.clone();
                 return self.fresh(scope, value, span);
             }
-            if scope.later.contains_key(&name.text) {
+            if scope.comes_later(&name.text) {
                 return self.later(scope, name);
             }
             let number = match name.text.as_str() {
@@ -810,8 +837,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
     /// A binding of this body that has no value yet.
     fn later(&mut self, scope: &mut Scope, name: &Name) -> Value {
         if scope.prevs == 0 {
-            scope.early.push((scope.current.clone(), name.clone()));
-            return Value::ERROR;
+            return self.too_early(scope, name);
         }
         let forward = self.push(scope, Kind::Forward, Vec::new(), name.span);
         if let Some(later) = scope.later.get_mut(&name.text) {
@@ -820,7 +846,13 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         Value::Term(forward)
     }
 
-    /// The value of an item's name: only constants have one.
+    /// Notes a binding that is mentioned before it has a value.
+    pub fn too_early(&mut self, scope: &mut Scope, name: &Name) -> Value {
+        scope.early.push((scope.current.clone(), name.clone()));
+        Value::ERROR
+    }
+
+    /// The value of an item's name: constants and layers have one.
     fn item_value(&mut self, scope: &Scope, id: DefId, span: Span) -> Value {
         let (items, index) = self.modules.definition(id);
         let (what, hint) = match &items[index].kind {
@@ -839,7 +871,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 };
             }
             ItemKind::Fn(item) => ("a function", format!("call it: `{}(…)`", item.name.text)),
-            ItemKind::Layer(item) => ("a layer", format!("call it: `{}[…](…)`", item.name.text)),
+            ItemKind::Layer(_) => return self.instance_of(id, Vec::new()),
             _ => ("a graph", "graphs are entry points; share code in a layer".to_string()),
         };
         let name = self.modules.name(id);
@@ -863,7 +895,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         let (items, index) = self.modules.definition(id);
         let ItemKind::Const(item) = &items[index].kind else { return None };
         self.calls.push((id, span));
-        let mut scope = Scope::new(id.module, ScopeKind::Constant, String::new(), None);
+        let mut scope = Scope::new(id.module, ScopeKind::Constant, Home::default(), None);
         let term = self.term(&mut scope, &item.value);
         self.calls.pop();
         let known = self.program.terms.known(term).cloned();
@@ -883,401 +915,14 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         let span = self.modules.span(id);
         self.constant(id, span);
     }
-
-    // Calls of functions and layers; `builtins` has the others
-
-    fn call(&mut self, scope: &mut Scope, call: &Call<'_>, name: Option<&str>) -> Value {
-        match self.modules.resolve(scope.module, call.callee) {
-            Ok(id) => self.call_item(scope, id, call, name),
-            Err(Unresolved::Reported) => {
-                self.arguments(scope, call.arguments);
-                Value::ERROR
-            }
-            Err(Unresolved::Unknown(hint)) => match call.callee {
-                [.., callee] if is_operation(call.callee) => {
-                    if let Some(dim) = call.dims.first() {
-                        self.report_dims(&callee.text, dim.span);
-                    }
-                    self.builtin(scope, &callee.text, call)
-                }
-                _ => {
-                    self.arguments(scope, call.arguments);
-                    let name = call.callee.last().map_or("", |name| &name.text);
-                    let hint = builtins::closest(name)
-                        .map(|likely| format!("did you mean `{likely}`?"))
-                        .filter(|_| hint.is_none() && call.callee.len() == 1)
-                        .or(hint);
-                    let path = call.callee.iter().map(|name| name.text.as_str());
-                    let path = path.collect::<Vec<_>>().join("::");
-                    let at = call.callee.last().map_or(call.span, |name| name.span);
-                    let problem = Diagnostic::error(
-                        "E015",
-                        format!("there is no function or layer `{path}`"),
-                    )
-                    .label(at, "not found");
-                    self.fail(Diagnostic { hint, ..problem })
-                }
-            },
-        }
-    }
-
-    fn report_dims(&mut self, callee: &str, span: Span) {
-        self.report(
-            Diagnostic::error("E033", format!("`{callee}` takes no dimensions in brackets"))
-                .label(span, "not expected here")
-                .hint("only layers do: `layer[N](x)`"),
-        );
-    }
-
-    /// Arguments of a call that is not understood: for the errors in them.
-    fn arguments(&mut self, scope: &mut Scope, arguments: &[CallArgument]) -> Vec<Value> {
-        arguments.iter().map(|argument| self.expr(scope, &argument.value)).collect()
-    }
-
-    fn call_item(
-        &mut self,
-        scope: &mut Scope,
-        id: DefId,
-        call: &Call<'_>,
-        name: Option<&str>,
-    ) -> Value {
-        let (items, index) = self.modules.definition(id);
-        let callee = self.modules.name(id).to_string();
-        match &items[index].kind {
-            ItemKind::Fn(item) => {
-                if let Some(dim) = call.dims.first() {
-                    self.report_dims(&callee, dim.span);
-                }
-                let inner = Scope::new(id.module, ScopeKind::Function, String::new(), None);
-                let callee = Callee {
-                    id,
-                    name: &item.name,
-                    dims: &[],
-                    arguments: &item.arguments,
-                    body: &item.body,
-                };
-                self.instantiate(scope, inner, &callee, call)
-            }
-            ItemKind::Layer(item) => {
-                let name = match name {
-                    Some(name) => name.to_string(),
-                    None => {
-                        let count = scope.unnamed.entry(callee.clone()).or_default();
-                        *count += 1;
-                        format!("{callee}_{count}")
-                    }
-                };
-                if matches!(scope.kind, ScopeKind::Function | ScopeKind::Constant) {
-                    self.arguments(scope, call.arguments);
-                    let problem = report::impure(call.span, "a layer");
-                    return self.fail(problem);
-                }
-                let path = format!("{}{name}.", scope.path);
-                let inner = Scope::new(id.module, ScopeKind::Layer, path, None);
-                let callee = Callee {
-                    id,
-                    name: &item.name,
-                    dims: &item.dims,
-                    arguments: &item.arguments,
-                    body: &item.body,
-                };
-                self.instantiate(scope, inner, &callee, call)
-            }
-            _ => {
-                self.arguments(scope, call.arguments);
-                let problem = Diagnostic::error("E016", format!("`{callee}` cannot be called"))
-                    .label(call.span, "expected a function or a layer")
-                    .label(self.modules.span(id), "defined here");
-                self.fail(problem)
-            }
-        }
-    }
-
-    /// The value of a function's or layer's body with the arguments of a call.
-    fn instantiate(
-        &mut self,
-        scope: &mut Scope,
-        mut inner: Scope,
-        callee: &Callee<'_>,
-        call: &Call<'_>,
-    ) -> Value {
-        let given: Vec<TermId> = call.dims.iter().map(|dim| self.term(scope, dim)).collect();
-        let actual = self.arguments(scope, call.arguments);
-        self.used.insert(callee.id);
-        if let Some(start) = self.calls.iter().position(|(id, _)| *id == callee.id) {
-            let problem = self.recursion(callee.id, start, call.span);
-            return self.fail(problem);
-        }
-        let formals: Vec<Formal<'_>> = callee
-            .arguments
-            .iter()
-            .map(|argument| Formal {
-                name: &argument.name.text,
-                is_optional: argument.default.is_some(),
-                is_named: false,
-            })
-            .collect();
-        let name = &callee.name.text;
-        let order = self.arrange(name, Some(callee.name.span), &formals, call);
-        let Some(order) = order else { return Value::ERROR };
-
-        inner.frame = Some(self.program.terms.add_frame(Frame {
-            callee: name.clone(),
-            span: call.span,
-            parent: scope.frame,
-        }));
-        self.calls.push((callee.id, call.span));
-        self.depth += CALL_DEPTH;
-        let value = self.instance(inner, callee, call, &given, &order, actual);
-        self.depth -= CALL_DEPTH;
-        self.calls.pop();
-        value
-    }
-
-    fn instance(
-        &mut self,
-        mut inner: Scope,
-        callee: &Callee<'_>,
-        call: &Call<'_>,
-        given: &[TermId],
-        order: &[Option<usize>],
-        actual: Vec<Value>,
-    ) -> Value {
-        let name = &callee.name.text;
-        if given.len() > callee.dims.len() {
-            self.report(
-                Diagnostic::error(
-                    "E033",
-                    format!("`{name}` takes {}", report::count(callee.dims.len(), "dimension")),
-                )
-                .label(call.span, format!("{} given in brackets", given.len()))
-                .label(callee.name.span, "defined here"),
-            );
-        }
-        // Dimensions: those in brackets, then the names in the types of the arguments.
-        let mut vars: BTreeMap<&str, VarId> = BTreeMap::new();
-        for (position, dim) in callee.dims.iter().enumerate() {
-            if inner.values.contains_key(&dim.name.text) {
-                self.report(report::bound_twice(&dim.name, None));
-                continue;
-            }
-            let source = match (given.get(position), &dim.default) {
-                (Some(term), _) => VarSource::Given(*term),
-                (None, Some(default)) => VarSource::Given(self.term(&mut inner, default)),
-                (None, None) => VarSource::Arguments(Vec::new()),
-            };
-            let var = self.bind_dim(&mut inner, &dim.name, source);
-            vars.insert(&dim.name.text, var);
-        }
-        for argument in callee.arguments {
-            for dim in argument.ty.iter().flat_map(|ty| &ty.dims).filter_map(plain_name) {
-                let is_known = inner.values.contains_key(&dim.text)
-                    || self.modules.visible(inner.module, &dim.text).is_some();
-                if !is_known {
-                    let source = VarSource::Arguments(Vec::new());
-                    let var = self.bind_dim(&mut inner, dim, source);
-                    vars.insert(&dim.text, var);
-                }
-            }
-        }
-        let mut actual: Vec<Option<Value>> = actual.into_iter().map(Some).collect();
-        for (argument, place) in callee.arguments.iter().zip(order) {
-            let (value, span) = match (place, &argument.default) {
-                (Some(place), _) => (
-                    actual.get_mut(*place).and_then(Option::take).unwrap_or(Value::ERROR),
-                    call.arguments.get(*place).map_or(call.span, |given| given.value.span),
-                ),
-                (None, Some(default)) => (self.expr(&mut inner, default), default.span),
-                (None, None) => (Value::ERROR, call.span),
-            };
-            let value = match &argument.ty {
-                Some(ty) => {
-                    self.measure(&vars, ty, &value);
-                    self.typed(&mut inner, value, ty, span)
-                }
-                None => value,
-            };
-            self.declare(&mut inner, &argument.name, value);
-        }
-        for dim in callee.dims {
-            let Some(var) = vars.get(dim.name.text.as_str()) else { continue };
-            if let VarSource::Arguments(places) = &self.program.terms.var(*var).source
-                && places.is_empty()
-            {
-                self.report(
-                    Diagnostic::error(
-                        "E033",
-                        format!("`{name}` needs the dimension `{}`", dim.name.text),
-                    )
-                    .label(call.span, "not given in this call")
-                    .label(dim.name.span, "it has no default")
-                    .hint(format!("write `{name}[…](…)`")),
-                );
-                self.program.terms.var_mut(*var).source = VarSource::Given(Terms::ERROR);
-            }
-        }
-        self.body(&mut inner, callee.body)
-    }
-
-    /// Notes where the dimensions that a type names can be read off an argument.
-    fn measure(&mut self, vars: &BTreeMap<&str, VarId>, ty: &TypeExpr, value: &Value) {
-        let Value::Term(term) = value else { return };
-        for (axis, dim) in ty.dims.iter().enumerate() {
-            let var = plain_name(dim).and_then(|name| vars.get(name.text.as_str()));
-            let Some(var) = var else { continue };
-            if let VarSource::Arguments(places) = &mut self.program.terms.var_mut(*var).source {
-                places.push((*term, axis, ty.dims.len()));
-            }
-        }
-    }
-
-    fn recursion(&self, id: DefId, start: usize, span: Span) -> Diagnostic {
-        let chain = &self.calls[start..];
-        let names = chain.iter().map(|(id, _)| format!("`{}`", self.modules.name(*id)));
-        let name = self.modules.name(id);
-        let path = names.collect::<Vec<_>>().join(" → ");
-        let problem = Diagnostic::error("E017", format!("`{name}` is defined by itself"))
-            .label(span, "used here again")
-            .label(self.modules.span(id), "defined here")
-            .note(format!("{path} → `{name}`"))
-            .hint("recursion in time is `prev(x)`");
-        chain.iter().skip(1).fold(problem, |problem, (id, span)| {
-            problem.label(*span, format!("through `{}`", self.modules.name(*id)))
-        })
-    }
-
-    /// For each formal argument, the position of the actual one; `None`, with a report, if they do not fit.
-    pub fn arrange(
-        &mut self,
-        callee: &str,
-        definition: Option<Span>,
-        formals: &[Formal<'_>],
-        call: &Call<'_>,
-    ) -> Option<Vec<Option<usize>>> {
-        let mut order = vec![None; formals.len()];
-        let mut problems = Vec::new();
-        let takes = || {
-            let names: Vec<_> = formals.iter().map(|formal| format!("`{}`", formal.name)).collect();
-            format!(
-                "`{callee}` takes {}",
-                if names.is_empty() { "no arguments".into() } else { names.join(", ") }
-            )
-        };
-        let mut next = 0;
-        for (position, argument) in call.arguments.iter().enumerate() {
-            let (formal, span) = match &argument.name {
-                Some(name) => (formals.iter().position(|f| f.name == name.text), name.span),
-                None => {
-                    next += 1;
-                    (Some(next - 1), argument.value.span)
-                }
-            };
-            let formal = formal.filter(|f| *f < formals.len());
-            match (formal, &argument.name) {
-                (Some(formal), None) if formals[formal].is_named => {
-                    let name = formals[formal].name;
-                    let value = self.modules.sources.text(span);
-                    let is_short = value.len() <= 40 && !value.contains('\n');
-                    let value = if is_short { value } else { "…" };
-                    problems.push(
-                        Diagnostic::error(
-                            "E032",
-                            format!("`{name}` of `{callee}` is given by name"),
-                        )
-                        .label(span, "not expected here")
-                        .hint(format!("write `{name} = {value}`")),
-                    );
-                }
-                (Some(formal), _) => {
-                    if order[formal].is_some() {
-                        let name = formals[formal].name;
-                        problems.push(
-                            Diagnostic::error(
-                                "E032",
-                                format!("the argument `{name}` is given twice"),
-                            )
-                            .label(span, "given here again"),
-                        );
-                    }
-                    order[formal] = Some(position);
-                }
-                (None, Some(name)) => {
-                    let names = formals.iter().map(|formal| formal.name);
-                    let hint = report::closest(&name.text, names)
-                        .map(|likely| format!("did you mean `{likely}`?"));
-                    let problem = Diagnostic::error(
-                        "E030",
-                        format!("`{callee}` has no argument `{}`", name.text),
-                    )
-                    .label(span, "not found")
-                    .note(takes());
-                    problems.push(Diagnostic { hint, ..problem });
-                }
-                (None, None) => {
-                    problems.push(
-                        Diagnostic::error("E032", format!("too many arguments for `{callee}`"))
-                            .label(span, "not expected")
-                            .expected(report::count(formals.len(), "argument"))
-                            .note(takes()),
-                    );
-                }
-            }
-        }
-        let missing = formals
-            .iter()
-            .zip(&order)
-            .filter(|(formal, place)| place.is_none() && !formal.is_optional);
-        let missing: Vec<_> = missing.map(|(formal, _)| format!("`{}`", formal.name)).collect();
-        if !missing.is_empty() && problems.is_empty() {
-            problems.push(
-                Diagnostic::error("E031", format!("`{callee}` needs {}", missing.join(", ")))
-                    .label(call.span, "not given in this call")
-                    .note(takes()),
-            );
-        }
-        let is_fine = problems.is_empty();
-        for problem in problems {
-            let problem = match definition {
-                Some(span) => problem.label(span, "defined here"),
-                None => problem,
-            };
-            self.report(problem);
-        }
-        is_fine.then_some(order)
-    }
-}
-
-/// A call as written.
-pub struct Call<'a> {
-    pub callee: &'a [Name],
-    pub dims: &'a [Expr],
-    pub arguments: &'a [CallArgument],
-    pub span: Span,
-}
-
-/// A formal argument of a function, a layer or an operation.
-pub struct Formal<'a> {
-    pub name: &'a str,
-    pub is_optional: bool,
-    /// It can be given by name only.
-    pub is_named: bool,
-}
-
-/// A function or a layer.
-struct Callee<'a> {
-    id: DefId,
-    name: &'a Name,
-    dims: &'a [DimArgument],
-    arguments: &'a [Argument],
-    body: &'a Body,
 }
 
 impl Scope {
-    fn new(module: ModuleId, kind: ScopeKind, path: String, frame: Option<FrameId>) -> Scope {
+    pub fn new(module: ModuleId, kind: ScopeKind, home: Home, frame: Option<FrameId>) -> Scope {
         Scope {
             module,
             kind,
-            path,
+            home,
             frame,
             values: BTreeMap::new(),
             later: BTreeMap::new(),
@@ -1293,6 +938,22 @@ impl Scope {
         matches!(self.kind, ScopeKind::Layer | ScopeKind::Graph)
     }
 
+    /// What a name stands for, if it has a value by now.
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
+    }
+
+    pub fn comes_later(&self, name: &str) -> bool {
+        self.later.contains_key(name)
+    }
+
+    /// The name of an instance that no single name holds.
+    pub fn unnamed(&mut self, layer: &str) -> String {
+        let count = self.unnamed.entry(layer.to_string()).or_default();
+        *count += 1;
+        format!("{layer}_{count}")
+    }
+
     /// Around what stands inside a `prev`.
     pub fn enter_prev(&mut self) {
         self.prevs += 1;
@@ -1300,15 +961,6 @@ impl Scope {
 
     pub fn leave_prev(&mut self) {
         self.prevs -= 1;
-    }
-}
-
-/// Whether a path that names no item means an operation: `tanh`, `prelude::tanh`.
-fn is_operation(path: &[Name]) -> bool {
-    match path {
-        [name] => builtins::exists(&name.text),
-        [module, name] => module.text == PRELUDE && builtins::exists(&name.text),
-        _ => false,
     }
 }
 

@@ -11,8 +11,8 @@ use super::{Binding, Places};
 use crate::diagnostic::Diagnostic;
 use crate::ir::graph::op::{Number, Signature};
 use crate::ir::graph::{
-    Builder, Clock, Dim, Elem, Graph, Input, NodeId, Op, Param, Pointwise, Reduction, Role, Root,
-    Type,
+    Builder, Clock, Dim, Elem, Graph, Input, NodeId, Op, Param, ParamKind, Pointwise, Reduction,
+    Role, Root, Type,
 };
 use crate::source::Span;
 
@@ -46,7 +46,10 @@ pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<(Graph, Plac
                 init: ty.init,
                 bounds: ty.bounds,
                 docs: decl.docs.clone(),
-                optimizer_state: false,
+                kind: match decl.is_fixed {
+                    true => ParamKind::Fixed,
+                    false => ParamKind::Trained,
+                },
             })
         })
         .collect();
@@ -130,7 +133,8 @@ impl<'a> Emitter<'a, '_> {
         let term = &self.program.terms[id];
         match term.kind {
             Kind::Prev => &term.args[1..],
-            Kind::Typed(_)
+            Kind::Typed { .. }
+            | Kind::Alike
             | Kind::Reshape
             | Kind::Broadcast
             | Kind::Slice { .. }
@@ -150,6 +154,7 @@ impl<'a> Emitter<'a, '_> {
         let mut done = 0;
         while let Some((delay, term)) = self.delays.get(done).copied() {
             let operand = self.node(term)?;
+            let operand = self.builder.as_stream(operand);
             self.builder.close(delay, operand);
             done += 1;
         }
@@ -197,8 +202,8 @@ impl<'a> Emitter<'a, '_> {
                 _ => Err(self.bug(id, "a dimension without value")),
             },
             Kind::TimeSteps => {
-                let time = self.program.time.clone().unwrap_or_else(Dim::one);
-                Ok(self.builder.size(time, Elem::F32))
+                let steps = self.steps();
+                Ok(self.builder.size(steps, Elem::F32))
             }
             Kind::Input(index) => self.push(id, Op::Input(*index), vec![]),
             Kind::Param(index) => self.push(id, Op::Param(*index), vec![]),
@@ -209,9 +214,20 @@ impl<'a> Emitter<'a, '_> {
                 _ => self.map(id, Pointwise::Select, args, &ty.dims),
             },
             Kind::Sg => self.push(id, Op::Sg, args.to_vec()),
-            Kind::Forward | Kind::Typed(_) => Ok(args[0]),
+            Kind::Forward | Kind::Typed { .. } | Kind::Alike => Ok(args[0]),
             Kind::Prev => self.prev(id, args, ty),
             Kind::OverTime(over) => self.over_time(id, *over, args[0]),
+            Kind::TimeStack => {
+                let x = self.builder.as_stream(args[0]);
+                self.push(id, Op::TimeStack(self.steps()), vec![x])
+            }
+            Kind::TimeUnstack => self.push(id, Op::TimeUnstack, args.to_vec()),
+            Kind::TimeReverse if !self.builder.ty(args[0]).is_stream() => Ok(args[0]),
+            Kind::TimeReverse => {
+                let stacked = self.push(id, Op::TimeStack(self.steps()), args.to_vec())?;
+                let flipped = self.push(id, Op::Flip { axis: 0 }, vec![stacked])?;
+                self.push(id, Op::TimeUnstack, vec![flipped])
+            }
             Kind::MatMul => self.matmul(id, args[0], args[1], &ty.dims),
             Kind::Reduce { op, axes, .. } => {
                 let axes = rules.axes(id, *op, axes.as_deref(), rank(args, &self.builder))?;
@@ -331,16 +347,31 @@ impl<'a> Emitter<'a, '_> {
         Ok(delay)
     }
 
+    /// The length of time.
+    fn steps(&self) -> Dim {
+        self.program.time.clone().unwrap_or_else(Dim::one)
+    }
+
+    /// What is static is the same at every step.
     fn over_time(&mut self, id: TermId, over: OverTime, x: NodeId) -> Result<NodeId> {
+        let is_static = !self.builder.ty(x).is_stream();
         match over {
+            OverTime::Sum if is_static => {
+                let steps = self.steps();
+                let steps = self.builder.size(steps, self.builder.ty(x).elem);
+                let dims = self.builder.ty(x).dims.clone();
+                let steps = self.builder.broadcast(steps, &dims);
+                Ok(self.builder.mul(x, steps))
+            }
+            _ if is_static => Ok(x),
             OverTime::First => self.push(id, Op::First, vec![x]),
             OverTime::Last => self.push(id, Op::Last, vec![x]),
             OverTime::Max => self.push(id, Op::TimeReduce(Reduction::Max), vec![x]),
             OverTime::Sum => self.push(id, Op::TimeReduce(Reduction::Sum), vec![x]),
             OverTime::Mean => {
                 let sum = self.push(id, Op::TimeReduce(Reduction::Sum), vec![x])?;
-                let time = self.program.time.clone().unwrap_or_else(Dim::one);
-                let steps = self.builder.size(time, Elem::F32);
+                let steps = self.steps();
+                let steps = self.builder.size(steps, Elem::F32);
                 Ok(self.builder.div(sum, steps))
             }
         }

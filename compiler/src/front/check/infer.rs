@@ -7,12 +7,10 @@ use super::builtins;
 use super::dtypes::Dtypes;
 use super::report;
 use super::shape::{Rules, spelling};
-use super::term::{
-    FrameId, InputDecl, Kind, OverTime, ParamDecl, Program, Static, TermId, Terms, VarSource,
-};
+use super::term::{FrameId, InputDecl, Kind, ParamDecl, Program, Static, TermId, Terms, VarSource};
 use super::types::{Elements, Shape, Types};
 use crate::diagnostic::Diagnostic;
-use crate::ir::graph::{Clock, Dim, Init, Symbol, Type};
+use crate::ir::graph::{Clock, Dim, Init, NodeId, Symbol, Type, components};
 use crate::source::Span;
 
 /// A type that has changed this often never settles: from unknown to known there are fewer steps.
@@ -50,7 +48,7 @@ impl Typed {
 /// that counts steps or samples, and if `sized`, none at all.
 pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
     let inputs: Vec<Vec<Dim>> = graph.inputs.iter().map(|input| input.dims.clone()).collect();
-    let mut types = Types::new(&graph.terms, &graph.inputs);
+    let mut types = Types::new(&graph.terms, &graph.inputs, graph.time.clone());
     let users = users(graph);
     settle(graph, &users, &inputs, &mut types);
     let left_out = graph.leave_out();
@@ -66,6 +64,7 @@ pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
         tainted: vec![false; graph.terms.len()],
         fresh: Vec::new(),
         users: &users,
+        in_cycle: in_cycle(&graph.terms),
         left_out,
         timeless: false,
         problems: Vec::new(),
@@ -119,7 +118,7 @@ fn users(graph: &Program) -> Vec<Vec<TermId>> {
             Kind::Dimension(var) => match &terms.var(*var).source {
                 VarSource::Fixed(_) => {}
                 VarSource::Given(term) => note(*term),
-                VarSource::Arguments(places) => places.iter().for_each(|(term, ..)| note(*term)),
+                VarSource::Arguments(places) => places.iter().for_each(|axis| note(axis.term)),
             },
             Kind::Param(index) => {
                 let dims = graph.params.get(*index).map_or(&[][..], |param| &param.dims);
@@ -135,10 +134,8 @@ fn users(graph: &Program) -> Vec<Vec<TermId>> {
 fn update(graph: &mut Program, inputs: &[Vec<Dim>], types: &mut Types, id: TermId) -> bool {
     let mut changed = false;
     if graph.terms.known(id).is_none() {
-        let known = graph.terms.evaluate(id, |term, (axis, rank)| {
-            let dims = types.of(term).as_ref().filter(|dims| dims.len() == rank)?;
-            dims.get(axis).cloned().flatten()
-        });
+        let known =
+            graph.terms.evaluate(id, |axis| axis.of(types.of(axis.term).as_ref()?).cloned());
         if let Some(known) = known {
             graph.terms.learn(id, known);
             changed = true;
@@ -155,6 +152,27 @@ fn update(graph: &mut Program, inputs: &[Vec<Dim>], types: &mut Types, id: TermI
         changed = true;
     }
     changed
+}
+
+/// Whether an operation takes all steps of its operand.
+fn over_time(kind: &Kind) -> bool {
+    matches!(kind, Kind::OverTime(_) | Kind::TimeStack | Kind::TimeUnstack | Kind::TimeReverse)
+}
+
+/// The terms that depend on themselves, through `prev` or not.
+fn in_cycle(terms: &Terms) -> Vec<bool> {
+    let operands = terms.ids().map(|id| match terms.taken(id) {
+        Some(branch) => vec![NodeId(branch.0)],
+        None => terms[id].args.iter().map(|arg| NodeId(arg.0)).collect(),
+    });
+    let operands: Vec<Vec<NodeId>> = operands.collect();
+    let all = terms.ids().map(|id| NodeId(id.0));
+    let found = components(terms.len(), all, |id| &operands[id.0 as usize]);
+    let mut in_cycle = vec![false; terms.len()];
+    for id in found.iter().filter(|component| component.len() > 1).flatten() {
+        in_cycle[id.0 as usize] = true;
+    }
+    in_cycle
 }
 
 /// The open dimensions of time, and those that come first in the inputs of several dimensions.
@@ -183,10 +201,10 @@ fn is_stream(terms: &Terms, inputs: &[InputDecl], types: &Types, id: TermId) -> 
     let term = &terms[id];
     match term.kind {
         Kind::Input(index) => inputs.get(index).is_some_and(|input| input.is_stream),
-        Kind::Prev | Kind::TimeIndex => true,
-        Kind::OverTime(_) => false,
+        Kind::Prev | Kind::TimeIndex | Kind::TimeUnstack => true,
+        Kind::OverTime(_) | Kind::TimeStack => false,
         // The dimensions are static.
-        Kind::Typed(_) => term.args.first().is_some_and(|x| types.is_stream(*x)),
+        Kind::Typed { .. } | Kind::Alike => term.args.first().is_some_and(|x| types.is_stream(*x)),
         Kind::If if let Some(branch) = terms.taken(id) => types.is_stream(branch),
         _ => term.args.iter().any(|arg| types.is_stream(*arg)),
     }
@@ -206,6 +224,8 @@ struct Checker<'a> {
     /// Those of them whose users are not tainted yet.
     fresh: Vec<TermId>,
     users: &'a [Vec<TermId>],
+    /// Terms that depend on themselves, at another step.
+    in_cycle: Vec<bool>,
     /// Terms of branches that are decided against.
     left_out: Vec<bool>,
     /// Whether it is reported that the graph has no streams.
@@ -266,7 +286,7 @@ impl Checker<'_> {
                 VarSource::Fixed(_) => false,
                 VarSource::Given(term) => self.is_tainted(*term),
                 VarSource::Arguments(places) => {
-                    places.first().is_some_and(|(term, ..)| self.is_tainted(*term))
+                    places.first().is_some_and(|axis| self.is_tainted(axis.term))
                 }
             },
             Kind::Param(index) => self
@@ -311,7 +331,7 @@ impl Checker<'_> {
     fn check_numbers(&self, id: TermId) -> Result<(), Box<Diagnostic>> {
         let term = &self.terms[id];
         let dims = match term.kind {
-            Kind::Typed(_)
+            Kind::Typed { .. }
             | Kind::Reshape
             | Kind::Broadcast
             | Kind::Slice { .. }
@@ -340,8 +360,8 @@ impl Checker<'_> {
         let term = &self.terms[id];
         let stream_of = |arg: TermId| self.types.is_stream(arg);
         let name = spelling(&term.kind);
-        let needs_time =
-            matches!(term.kind, Kind::Prev | Kind::TimeIndex | Kind::TimeSteps | Kind::OverTime(_));
+        let needs_time = over_time(&term.kind)
+            || matches!(term.kind, Kind::Prev | Kind::TimeIndex | Kind::TimeSteps);
         if needs_time && !self.has_time {
             if std::mem::replace(&mut self.timeless, true) {
                 return Ok(());
@@ -353,14 +373,6 @@ impl Checker<'_> {
             ));
         }
         match &term.kind {
-            Kind::Prev if !stream_of(term.args[0]) => Err(Box::new(
-                Diagnostic::error("E060", "`prev` of a static value")
-                    .label(self.terms.place(id, term.args[0]), "the same at every step")
-                    .label(term.span, "so it has no step before")
-                    .expected("a stream")
-                    .found(self.types.show(term.args[0]))
-                    .hint("drop the `prev`, or make the input a stream: `x: [T; B, K]`"),
-            )),
             Kind::Prev if term.args.get(1).is_some_and(|init| stream_of(*init)) => Err(Box::new(
                 Diagnostic::error("E061", "the first value of `prev` is static")
                     .label(self.terms.place(id, term.args[1]), "this is a stream")
@@ -368,16 +380,19 @@ impl Checker<'_> {
                     .found(self.types.show(term.args[1]))
                     .hint("`first(x)` is the first step of a stream"),
             )),
-            Kind::OverTime(over) if !stream_of(term.args[0]) => {
-                let problem = Diagnostic::error("E060", format!("{name} of a static value"))
-                    .label(self.terms.place(id, term.args[0]), "the same at every step")
-                    .expected("a stream")
-                    .found(self.types.show(term.args[0]));
-                Err(Box::new(match over {
-                    OverTime::First | OverTime::Last => problem.hint(format!("leave out {name}")),
-                    _ => problem.hint("a reduction over an axis is `sum(x, axis = 0)`"),
-                }))
-            }
+            Kind::TimeUnstack if stream_of(term.args[0]) => Err(Box::new(
+                Diagnostic::error("E061", "`time_unstack` takes a static tensor")
+                    .label(self.terms.place(id, term.args[0]), "this is a stream already")
+                    .expected("a static tensor whose first axis is time")
+                    .found(self.types.show(term.args[0])),
+            )),
+            kind if over_time(kind) && self.in_cycle[id.0 as usize] => Err(Box::new(
+                Diagnostic::error("E064", format!("{name} in a cycle through `prev`"))
+                    .label(term.span, "needs all steps of what depends on it")
+                    .hint(
+                        "inside a recurrence there are only this step and those before: `prev(x)`",
+                    ),
+            )),
             _ => Ok(()),
         }
     }

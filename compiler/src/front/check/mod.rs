@@ -1,7 +1,7 @@
 //! Syntax tree → [`Graph`]: names and modules, instances of layers, dimensions, types and clocks.
 //!
 //! 1. `modules` reads the files that a program uses and says what a name means in each.
-//! 2. `elaborate` (with `builtins` and `causality`) inlines functions and instantiates layers, into a
+//! 2. `elaborate` (with `calls`, `builtins` and `causality`) inlines functions and instantiates layers, into a
 //!    list of untyped operations, the terms of `term`.
 //! 3. `infer` carries dimensions and clocks from operands to users until nothing changes (`shape` has
 //!    the rule of each operation), `elements` unifies element types; then everything is checked.
@@ -10,6 +10,7 @@
 //! An error leaves a term behind that is silent, so that one mistake is one report.
 
 mod builtins;
+mod calls;
 mod causality;
 mod dtypes;
 mod elaborate;

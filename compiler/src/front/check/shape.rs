@@ -79,7 +79,12 @@ impl Rules<'_> {
                 (None, None) => None,
                 (None, Some(_)) => self.broadcast_operands(id)?,
             },
-            Kind::Sg | Kind::OverTime(_) => self.types.of(args[0]).clone(),
+            Kind::Sg | Kind::OverTime(_) | Kind::TimeReverse => self.types.of(args[0]).clone(),
+            Kind::TimeStack => self.types.of(args[0]).clone().map(|mut dims| {
+                dims.insert(0, self.types.steps.clone());
+                dims
+            }),
+            Kind::TimeUnstack => self.unstack(id)?,
             Kind::Forward => args.first().and_then(|target| self.types.of(*target).clone()),
             // A state may be as large as its first value only. `check_init` compares.
             Kind::Prev => match (self.dims(args[0]), args.get(1).and_then(|init| self.dims(*init)))
@@ -87,7 +92,8 @@ impl Rules<'_> {
                 (Some(dims), Some(init)) => join(dims, init).ok().or(Some(dims.to_vec())),
                 (dims, init) => dims.or(init).map(<[_]>::to_vec),
             },
-            Kind::Typed(_) => self.typed(id)?,
+            Kind::Typed { has_rest, .. } => self.typed(id, *has_rest)?,
+            Kind::Alike => self.alike(id)?,
             Kind::MatMul => self.matmul(id)?,
             Kind::Reduce { op, axes, keepdims } => {
                 self.reduce(id, *op, axes.as_deref(), *keepdims)?
@@ -257,7 +263,9 @@ impl Rules<'_> {
     /// The dimensions that a declared type gives, as far as they are known; of other terms nothing.
     pub fn stated(&self, id: TermId) -> Shape {
         match (&self.terms[id].kind, self.terms[id].args.split_first()) {
-            (Kind::Typed(_), Some((_, declared))) => self.declared(declared).ok(),
+            (Kind::Typed { has_rest: false, .. }, Some((_, declared))) => {
+                self.declared(declared).ok()
+            }
             _ => None,
         }
     }
@@ -266,10 +274,12 @@ impl Rules<'_> {
         dims.iter().map(|dim| self.dim(*dim)).collect()
     }
 
-    fn typed(&self, id: TermId) -> Result<Shape, Problem> {
+    fn typed(&self, id: TermId, has_rest: bool) -> Result<Shape, Problem> {
         let Some((&x, declared)) = self.terms[id].args.split_first() else { return Ok(None) };
         let declared = self.declared(declared)?;
-        let Some(found) = self.dims(x) else { return Ok(Some(declared)) };
+        let Some(dims) = self.dims(x) else { return Ok((!has_rest).then_some(declared)) };
+        let rest = if has_rest { dims.len().saturating_sub(declared.len()) } else { 0 };
+        let (rest, found) = dims.split_at(rest);
         let agree = |(found, declared): (&Option<Dim>, &Option<Dim>)| match (found, declared) {
             (Some(found), Some(declared)) => found == declared,
             _ => true,
@@ -287,7 +297,49 @@ impl Rules<'_> {
             };
             return Err(Box::new(problem.expected(expected).found(self.types.show(x))));
         }
-        Ok(Some(declared.into_iter().zip(found).map(|(a, b)| a.or(b.clone())).collect()))
+        let own = declared.into_iter().zip(found).map(|(a, b)| a.or(b.clone()));
+        Ok(Some(rest.iter().cloned().chain(own).collect()))
+    }
+
+    fn unstack(&self, id: TermId) -> Result<Shape, Problem> {
+        let x = self.terms[id].args[0];
+        let Some(dims) = self.dims(x) else { return Ok(None) };
+        let Some((first, rest)) = dims.split_first() else {
+            return Err(self.rank(id, x, "at least one axis"));
+        };
+        match (first, &self.types.steps) {
+            (Some(first), Some(steps)) if first != steps => {
+                let problem = Diagnostic::error(
+                    "E044",
+                    format!("{first} is not the number of steps, which is {steps}"),
+                );
+                let problem = self.labelled(id, problem, &[x]);
+                Err(Box::new(problem.expected(format!("a first axis of {steps}"))))
+            }
+            _ => Ok(Some(rest.to_vec())),
+        }
+    }
+
+    /// What a repeated layer gives is what it takes.
+    fn alike(&self, id: TermId) -> Result<Shape, Problem> {
+        let [x, like] = self.terms[id].args[..] else { return Ok(None) };
+        let (Some(found), Some(wanted)) = (self.dims(x), self.dims(like)) else {
+            return Ok(self.types.of(like).clone());
+        };
+        let agree = |(a, b): (&Option<Dim>, &Option<Dim>)| a.is_none() || b.is_none() || a == b;
+        if found.len() != wanted.len() || !found.iter().zip(wanted).all(agree) {
+            let (found, wanted) = (self.types.show(x), self.types.show(like));
+            return Err(Box::new(
+                Diagnostic::error(
+                    "E042",
+                    format!("a repeated layer takes {wanted} and gives {found}"),
+                )
+                .label(self.terms[id].span, "the value of one application goes into the next")
+                .expected(wanted)
+                .found(found),
+            ));
+        }
+        Ok(Some(found.iter().zip(wanted).map(|(a, b)| a.clone().or(b.clone())).collect()))
     }
 
     /// A declared type with what is known of its dimensions, and with their names.
@@ -305,7 +357,12 @@ impl Rules<'_> {
         let names = known.iter().zip(terms);
         let names = names.map(|(known, term)| name(term).or(shown(known)).unwrap_or_else(unknown));
         let elem = prefix(self.types.elements.of(id));
-        let join = |parts: Vec<String>| format!("{elem}[{}]", parts.join(", "));
+        let rest = match self.terms[id].kind {
+            Kind::Typed { has_rest: true, .. } => "..",
+            _ => "",
+        };
+        let gap = if rest.is_empty() || terms.is_empty() { "" } else { ", " };
+        let join = |parts: Vec<String>| format!("{elem}[{rest}{gap}{}]", parts.join(", "));
         (join(values.collect()), join(names.collect()))
     }
 
@@ -728,6 +785,9 @@ pub fn spelling(kind: &Kind) -> String {
             super::term::OverTime::Mean => "time_mean",
             super::term::OverTime::Max => "time_max",
         },
+        Kind::TimeStack => "time_stack",
+        Kind::TimeUnstack => "time_unstack",
+        Kind::TimeReverse => "time_reverse",
         Kind::TimeIndex => "time_index",
         Kind::TimeSteps => "time_steps",
         _ => "this",

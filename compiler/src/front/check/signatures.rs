@@ -201,7 +201,7 @@ fn head(item: &Item, graph: &GraphItem, constants: &BTreeMap<String, i64>) -> Gr
         name: graph.name.text.clone(),
         span: graph.name.span,
         docs: item.docs.join("\n"),
-        dims: graph.dims.iter().map(dim_head).collect(),
+        dims: graph.steps.iter().chain(&graph.dims).map(dim_head).collect(),
         inputs: inputs.collect(),
         outputs: outputs.collect(),
         constants: constants.clone(),

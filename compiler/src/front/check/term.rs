@@ -59,11 +59,22 @@ pub enum Kind {
     Sg,
     /// The binding that is its operand, or [`Kind::Error`] as long as it has none.
     Forward,
-    /// The first operand, declared to have these elements and the other operands as dimensions.
-    Typed(Elem),
+    /// The first operand, declared to have these elements and the other operands as dimensions; with
+    /// `has_rest`, as its last ones.
+    Typed {
+        elem: Elem,
+        has_rest: bool,
+    },
+    /// The first operand, which has the type of the second.
+    Alike,
     /// `prev(x)` or, with a second operand, `prev(x, init)`.
     Prev,
     OverTime(OverTime),
+    /// The steps of a stream along a new first axis.
+    TimeStack,
+    /// The first axis as the steps of a stream.
+    TimeUnstack,
+    TimeReverse,
     MatMul,
     Reduce {
         op: Reduce,
@@ -200,6 +211,7 @@ pub struct ParamDecl {
     pub dims: Vec<TermId>,
     pub init: String,
     pub init_args: Vec<TermId>,
+    pub is_fixed: bool,
     pub bounds: Option<(TermId, TermId)>,
 }
 
@@ -257,8 +269,29 @@ pub enum VarSource {
     Fixed(Dim),
     /// Given in brackets at the call, or a default.
     Given(TermId),
-    /// The first that is known of the dimensions at these places: a term, its axis, the number of axes.
-    Arguments(Vec<(TermId, usize, usize)>),
+    /// The first that is known of the dimensions at these places.
+    Arguments(Vec<AxisOf>),
+}
+
+/// An axis of a term that is declared.
+#[derive(Clone, Debug)]
+pub struct AxisOf {
+    pub term: TermId,
+    /// From the front, if there are no more axes than declared.
+    pub axis: usize,
+    /// From the end: 1 is the last.
+    pub from_end: usize,
+    /// There may be others in front.
+    pub has_rest: bool,
+}
+
+impl AxisOf {
+    /// The dimension, among those of the term.
+    pub fn of<'d>(&self, dims: &'d [Option<Dim>]) -> Option<&'d Dim> {
+        let is_fit = self.has_rest || dims.len() == self.axis + self.from_end;
+        let place = dims.len().checked_sub(self.from_end).filter(|_| is_fit)?;
+        dims[place].as_ref()
+    }
 }
 
 /// The arena of terms. The first one is [`Kind::Error`].
@@ -290,7 +323,7 @@ impl Terms {
         let id = TermId(self.terms.len() as u32);
         self.terms.push(term);
         self.statics.push(None);
-        self.statics[id.0 as usize] = self.evaluate(id, |_, _| None);
+        self.statics[id.0 as usize] = self.evaluate(id, |_| None);
         id
     }
 
@@ -359,7 +392,7 @@ impl Terms {
     pub fn evaluate(
         &self,
         id: TermId,
-        axis_dim: impl Fn(TermId, (usize, usize)) -> Option<Dim>,
+        axis_dim: impl Fn(&AxisOf) -> Option<Dim>,
     ) -> Option<Static> {
         let term = &self[id];
         match &term.kind {
@@ -369,10 +402,7 @@ impl Terms {
             Kind::Dimension(var) => match &self.var(*var).source {
                 VarSource::Fixed(dim) => Some(Static::Dim(dim.clone())),
                 VarSource::Given(value) => self.known(*value).cloned(),
-                VarSource::Arguments(places) => places
-                    .iter()
-                    .find_map(|(term, axis, rank)| axis_dim(*term, (*axis, *rank)))
-                    .map(Static::Dim),
+                VarSource::Arguments(places) => places.iter().find_map(axis_dim).map(Static::Dim),
             },
             Kind::Map(op) => {
                 let args: Vec<_> = term.args.iter().map(|arg| self.known(*arg)).collect();
@@ -394,7 +424,8 @@ impl Terms {
                 Some(branch) => self.known(branch).cloned(),
                 None => self.known(term.args[0]).cloned(),
             },
-            Kind::Typed(_) if term.args.len() == 1 => self.known(term.args[0]).cloned(),
+            Kind::Alike => self.known(term.args[0]).cloned(),
+            Kind::Typed { .. } if term.args.len() == 1 => self.known(term.args[0]).cloned(),
             // Its dimensions may be of interest, its value is a tensor's.
             _ => Some(Static::Never),
         }

@@ -8,6 +8,8 @@ pub type Shape = Option<Vec<Option<Dim>>>;
 
 /// What is known of the terms while types are inferred.
 pub struct Types {
+    /// How many steps a stream has.
+    pub steps: Option<Dim>,
     pub shapes: Vec<Shape>,
     pub streams: Vec<bool>,
     pub elements: Elements,
@@ -15,9 +17,9 @@ pub struct Types {
 
 impl Types {
     /// What the terms say by themselves.
-    pub fn new(terms: &Terms, inputs: &[InputDecl]) -> Types {
+    pub fn new(terms: &Terms, inputs: &[InputDecl], steps: Option<Dim>) -> Types {
         let (shapes, streams) = (vec![None; terms.len()], vec![false; terms.len()]);
-        Types { shapes, streams, elements: Elements::new(terms, inputs) }
+        Types { steps, shapes, streams, elements: Elements::new(terms, inputs) }
     }
 
     pub fn of(&self, id: TermId) -> &Shape {
@@ -73,7 +75,7 @@ impl Elements {
                 inputs.get(*index).map_or(Known::Nothing, |input| Known::Is(input.elem))
             }
             Kind::Param(_) | Kind::TimeIndex | Kind::TimeSteps => Known::Is(Elem::F32),
-            Kind::Typed(elem) => Known::Is(*elem),
+            Kind::Typed { elem, .. } => Known::Is(*elem),
             _ => Known::Nothing,
         });
         let known = known.collect();

@@ -49,7 +49,7 @@ impl<'t> Context<'t> {
             let (Some(first), Some(last)) = (lines.first(), lines.last()) else { continue };
             let problem = Diagnostic::error("E006", "this doc comment documents nothing")
                 .label(self.span(first.start, last.end), "here")
-                .expected("an item, a formal argument, a `let` or a `param` after it")
+                .expected("an item, a formal argument, a `let`, a `param` or a `state` after it")
                 .hint("an ordinary comment starts with `//`");
             self.diagnostics.push(problem);
         }
@@ -107,7 +107,7 @@ impl<'t> Context<'t> {
         if value.kind != ExprKind::Error {
             let problem = Diagnostic::error("E002", "an expression is not a statement")
                 .label(value.span, "this value is not used")
-                .expected("`let` or `param`")
+                .expected("`let`, `param`, `state` or `next`")
                 .hint(
                     "give it a name with `let name = …;`; a body's value comes last and has no `;`",
                 );
@@ -131,7 +131,7 @@ impl<'t> Context<'t> {
             Some(result) if result.kind != ExprKind::Error => {
                 let problem = Diagnostic::error("E002", "a graph's body has no value of its own")
                     .label(result.span, "expected a statement")
-                    .expected("`let`, `param` or `}`")
+                    .expected("`let`, `param`, `state`, `next` or `}`")
                     .hint("bind it with `let`, and name the binding among the outputs after `->`");
                 self.diagnostics.push(problem);
             }

@@ -71,10 +71,12 @@ pub struct Layer {
     pub body: Body,
 }
 
-/// `graph name[T = 28](inputs) -> (outputs) { … }`
+/// `graph name[T = 28](inputs) -> (outputs) { … }`, `graph name[T = 60; N = 4](inputs) -> …`
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraphItem {
     pub name: Name,
+    /// `T = 60;` before the other dimensions: the number of steps where no input is a stream.
+    pub steps: Option<DimArgument>,
     pub dims: Vec<DimArgument>,
     pub arguments: Vec<Argument>,
     pub outputs: Vec<Name>,
@@ -82,12 +84,14 @@ pub struct GraphItem {
     pub body: Body,
 }
 
-/// A formal argument: `x`, `x: [B, K]`, `b0 = 0.1`.
+/// A formal argument: `x`, `x: [B, K]`, `b0 = 0.1`, `f: layer`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Argument {
     pub docs: Vec<String>,
     pub name: Name,
     pub ty: Option<TypeExpr>,
+    /// It takes a layer: no type and no default.
+    pub is_layer: bool,
     pub default: Option<Expr>,
 }
 
@@ -116,6 +120,8 @@ pub struct Statement {
 pub enum StatementKind {
     Let(Let),
     Param(Param),
+    State(State),
+    Next(Next),
     /// What stood here did not parse; the error is reported already.
     Error,
 }
@@ -134,23 +140,43 @@ pub enum Pattern {
     Tuple(Vec<Pattern>, Span),
 }
 
-/// `param w: [K, N] = normal(0, 1) in [lo, hi];`
+/// `param w: [K, N] = normal(0, 1) in [lo, hi];` or `param b: [N] = normal(0, 1) fixed;`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Param {
     pub name: Name,
     pub ty: TypeExpr,
     /// An initialiser's call or name (`zeros`, `normal(20, 5)`).
     pub init: Expr,
+    /// It has no gradient.
+    pub is_fixed: bool,
     pub bounds: Option<(Expr, Expr)>,
 }
 
-/// `[B, N]`, `i32[B]`, `[T; B, K]`, `f32[]`.
+/// `state m: [N] = zeros();`
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    pub name: Name,
+    pub ty: TypeExpr,
+    /// As a parameter's.
+    pub init: Expr,
+}
+
+/// `next m = expr;`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Next {
+    pub name: Name,
+    pub value: Expr,
+}
+
+/// `[B, N]`, `i32[B]`, `[T; B, K]`, `f32[]`, `[.., N]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TypeExpr {
     /// `f32` or `i32` before the bracket, if written.
     pub elem: Option<Name>,
     /// The length of a stream.
     pub time: Option<Expr>,
+    /// `..` in front of the dimensions: any number of others.
+    pub rest: Option<Span>,
     pub dims: Vec<Expr>,
     pub span: Span,
 }
@@ -185,6 +211,11 @@ pub enum ExprKind {
         callee: Vec<Name>,
         dims: Vec<Expr>,
         arguments: Vec<CallArgument>,
+    },
+    /// `layer[N]` without arguments: an instance. Without brackets it is a path.
+    Instance {
+        callee: Vec<Name>,
+        dims: Vec<Expr>,
     },
     /// `(a, b)`
     Tuple(Vec<Expr>),

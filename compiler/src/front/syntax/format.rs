@@ -208,7 +208,8 @@ impl Printer<'_> {
             ItemKind::Graph(item) => {
                 let body = start(item.body.span);
                 let outputs = item.outputs.first().map_or(body, |first| start(first.span));
-                let dims = self.dim_arguments(&item.dims, first_argument(&item.arguments, outputs));
+                let dims = first_argument(&item.arguments, outputs);
+                let dims = self.graph_dims(item.steps.as_ref(), &item.dims, dims);
                 let arguments = self.arguments(&item.arguments, outputs);
                 let outputs = match item.outputs.as_slice() {
                     [output] => self.name(output),
@@ -257,6 +258,9 @@ impl Printer<'_> {
         let mut docs = Vec::new();
         self.doc_lines(start(argument.name.span), &argument.docs, &mut docs);
         docs.push(text(argument.name.text.as_str()));
+        if argument.is_layer {
+            docs.push(text(": layer"));
+        }
         if let Some(ty) = &argument.ty {
             docs.extend([text(": "), self.r#type(ty)]);
         }
@@ -270,11 +274,22 @@ impl Printer<'_> {
         if dims.is_empty() {
             return text("");
         }
-        let dim = |printer: &mut Self, dim: &DimArgument| match &dim.default {
-            Some(default) => concat([printer.name(&dim.name), text(" = "), printer.expr(default)]),
-            None => printer.name(&dim.name),
-        };
-        self.list("[", dims, "]", end, |dim| start(dim.name.span), dim)
+        self.list("[", dims, "]", end, |dim| start(dim.name.span), Self::dim_argument)
+    }
+
+    fn graph_dims(&mut self, steps: Option<&DimArgument>, dims: &[DimArgument], end: usize) -> Doc {
+        let Some(steps) = steps else { return self.dim_arguments(dims, end) };
+        let gap = if dims.is_empty() { "" } else { " " };
+        let open = concat([text("["), self.dim_argument(steps), text(";"), text(gap)]);
+        let dims = self.list("", dims, "]", end, |dim| start(dim.name.span), Self::dim_argument);
+        concat([open, dims])
+    }
+
+    fn dim_argument(&mut self, dim: &DimArgument) -> Doc {
+        match &dim.default {
+            Some(default) => concat([self.name(&dim.name), text(" = "), self.expr(default)]),
+            None => self.name(&dim.name),
+        }
     }
 
     // Bodies
@@ -322,6 +337,7 @@ impl Printer<'_> {
                 let ty = self.r#type(&param.ty);
                 let head = concat([text(name), ty, text(columns.pad_head()), text(" =")]);
                 let init = self.value(&param.init);
+                let fixed = text(if param.is_fixed { " fixed" } else { "" });
                 let bounds = match &param.bounds {
                     Some((low, high)) => {
                         let end = end(statement.span).saturating_sub(1);
@@ -334,7 +350,17 @@ impl Printer<'_> {
                     }
                     None => text(""),
                 };
-                concat([head, init, bounds])
+                concat([head, init, fixed, bounds])
+            }
+            StatementKind::State(state) => {
+                let name = format!("state {}: {}", state.name.text, columns.pad_name());
+                let ty = self.r#type(&state.ty);
+                let head = concat([text(name), ty, text(columns.pad_head()), text(" =")]);
+                concat([head, self.value(&state.init)])
+            }
+            StatementKind::Next(next) => {
+                let name = format!("next {}{} =", next.name.text, columns.pad_head());
+                concat([text(name), self.value(&next.value)])
             }
             StatementKind::Error => text("<error>"),
         };
@@ -382,8 +408,13 @@ impl Printer<'_> {
             }
             None => text("["),
         };
+        let rest = match (ty.rest, ty.dims.is_empty()) {
+            (None, _) => "",
+            (Some(_), true) => "..",
+            (Some(_), false) => ".., ",
+        };
         let dims = self.list("", &ty.dims, "]", end(ty.span), |dim| start(dim.span), Self::expr);
-        concat([elem, open, dims])
+        concat([elem, open, text(rest), dims])
     }
 
     // Expressions
@@ -433,6 +464,11 @@ impl Printer<'_> {
                     Self::call_argument,
                 );
                 concat([callee, dims, arguments])
+            }
+            ExprKind::Instance { callee, dims } => {
+                let callee = self.path(callee);
+                let dims = self.list("[", dims, "]", expr_end, |dim| start(dim.span), Self::expr);
+                concat([callee, dims])
             }
             ExprKind::Tuple(parts) => {
                 self.tuple(parts, expr_end, |part| start(part.span), Self::expr)
@@ -704,6 +740,8 @@ impl Printer<'_> {
             (&one.kind, &next.kind),
             (StatementKind::Let(_), StatementKind::Let(_))
                 | (StatementKind::Param(_), StatementKind::Param(_))
+                | (StatementKind::State(_), StatementKind::State(_))
+                | (StatementKind::Next(_), StatementKind::Next(_))
         );
         let gap = self.source.get(end(one.span)..start(next.span)).unwrap_or_default();
         let (one_end, next_start) = (value_end(one), start(next.span));
@@ -734,6 +772,11 @@ impl Printer<'_> {
                     columns.init.0 = width(plain.expr(&param.init));
                 }
             }
+            StatementKind::State(state) => {
+                columns.name.0 = state.name.text.len();
+                columns.head.0 = width(plain.r#type(&state.ty));
+            }
+            StatementKind::Next(next) => columns.head.0 = next.name.text.len(),
             StatementKind::Error => {}
         }
         columns
@@ -786,6 +829,8 @@ fn value_end(statement: &Statement) -> usize {
         StatementKind::Let(binding) => end(binding.value.span),
         StatementKind::Param(Param { bounds: Some((_, high)), .. }) => end(high.span),
         StatementKind::Param(param) => end(param.init.span),
+        StatementKind::State(state) => end(state.init.span),
+        StatementKind::Next(next) => end(next.value.span),
         StatementKind::Error => end(statement.span),
     }
 }

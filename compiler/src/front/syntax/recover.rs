@@ -196,7 +196,7 @@ impl<'t> Splitter<'t, '_> {
                 }
                 self.push(token);
             }
-            Token::Let | Token::Param => {
+            _ if kind.starts_binding() => {
                 if self.is_open(Token::OpenBrace) {
                     self.close_to_brace(start);
                 }

@@ -596,6 +596,9 @@ fn name() -> impl Strategy<Value = Name> {
         "long_name_that_fills_the_line",
         "pi",
         "f32",
+        "state",
+        "next",
+        "fixed",
     ])
     .prop_map(|text| Name { text: text.to_string(), span: Default::default() })
 }
@@ -630,6 +633,8 @@ fn expr() -> impl Strategy<Value = Expr> {
             ),
             1 => (prop::collection::vec(name(), 1..3), some(0), prop::collection::vec(argument, 0..4))
                 .prop_map(|(callee, dims, arguments)| Call { callee, dims, arguments }),
+            1 => (prop::collection::vec(name(), 1..3), some(0))
+                .prop_map(|(callee, dims)| Instance { callee, dims }),
             1 => some(1).prop_map(Tuple),
             1 => some(0).prop_map(List),
         ]
@@ -646,8 +651,10 @@ fn type_expr() -> impl Strategy<Value = TypeExpr> {
     let elem = elem.prop_map(|elem| {
         elem.map(|text| Name { text: text.to_string(), span: Default::default() })
     });
-    (elem, prop::option::of(expr()), prop::collection::vec(expr(), 0..3))
-        .prop_map(|(elem, time, dims)| TypeExpr { elem, time, dims, span: Default::default() })
+    let rest = prop::option::of(Just(Default::default()));
+    (elem, prop::option::of(expr()), rest, prop::collection::vec(expr(), 0..3)).prop_map(
+        |(elem, time, rest, dims)| TypeExpr { elem, time, rest, dims, span: Default::default() },
+    )
 }
 
 fn pattern() -> impl Strategy<Value = Pattern> {
@@ -660,14 +667,17 @@ fn pattern() -> impl Strategy<Value = Pattern> {
 fn body(has_result: bool) -> impl Strategy<Value = Body> {
     let binding = (pattern(), prop::option::of(type_expr()), expr())
         .prop_map(|(pattern, ty, value)| StatementKind::Let(Let { pattern, ty, value }));
-    let param = (name(), type_expr(), expr(), prop::option::of((expr(), expr()))).prop_map(
-        |(name, ty, init, bounds)| StatementKind::Param(Param { name, ty, init, bounds }),
+    let bounds = prop::option::of((expr(), expr()));
+    let param = (name(), type_expr(), expr(), any::<bool>(), bounds).prop_map(
+        |(name, ty, init, is_fixed, bounds)| {
+            StatementKind::Param(Param { name, ty, init, is_fixed, bounds })
+        },
     );
-    let statement = (docs(), prop_oneof![binding, param]).prop_map(|(docs, kind)| Statement {
-        docs,
-        kind,
-        span: Default::default(),
-    });
+    let state = (name(), type_expr(), expr())
+        .prop_map(|(name, ty, init)| StatementKind::State(State { name, ty, init }));
+    let next = (name(), expr()).prop_map(|(name, value)| StatementKind::Next(Next { name, value }));
+    let statement = (docs(), prop_oneof![binding, param, state, next])
+        .prop_map(|(docs, kind)| Statement { docs, kind, span: Default::default() });
     (prop::collection::vec(statement, 0..4), expr()).prop_map(move |(statements, result)| Body {
         statements,
         result: has_result.then_some(result),
@@ -681,12 +691,19 @@ fn item() -> impl Strategy<Value = Item> {
         prop::collection::vec((name(), prop::option::of(name())), 0..3).prop_map(UseNames::Some),
     ];
     let argument = || {
-        (docs(), name(), prop::option::of(type_expr()), prop::option::of(expr()))
-            .prop_map(|(docs, name, ty, default)| Argument { docs, name, ty, default })
+        let typed = (prop::option::of(type_expr()), prop::option::of(expr()));
+        let kind = prop_oneof![4 => typed.prop_map(Some), 1 => Just(None)];
+        (docs(), name(), kind).prop_map(|(docs, name, kind)| {
+            let is_layer = kind.is_none();
+            let (ty, default) = kind.unwrap_or_default();
+            Argument { docs, name, ty, is_layer, default }
+        })
     };
     let arguments = || prop::collection::vec(argument(), 0..3);
     let dim = (name(), prop::option::of(expr()))
-        .prop_map(|(name, default)| DimArgument { name, default });
+        .prop_map(|(name, default)| DimArgument { name, default })
+        .boxed();
+    let steps = prop::option::of(dim.clone());
     let dims = prop::collection::vec(dim, 0..3).boxed();
     let outputs = prop::collection::vec(name(), 1..4);
     let kind = prop_oneof![
@@ -700,9 +717,9 @@ fn item() -> impl Strategy<Value = Item> {
                 ItemKind::Layer(Layer { name, dims, arguments, body })
             }
         ),
-        (name(), dims, arguments(), outputs, body(false)).prop_map(
-            |(name, dims, arguments, outputs, body)| {
-                ItemKind::Graph(GraphItem { name, dims, arguments, outputs, body })
+        (name(), steps, dims, arguments(), outputs, body(false)).prop_map(
+            |(name, steps, dims, arguments, outputs, body)| {
+                ItemKind::Graph(GraphItem { name, steps, dims, arguments, outputs, body })
             }
         ),
     ];

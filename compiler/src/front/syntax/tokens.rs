@@ -66,6 +66,11 @@ pub enum Token<'t> {
     False,
     #[token("in")]
     In,
+    /// `state` where a statement starts; elsewhere it is a name. So is `next`.
+    State,
+    Next,
+    /// `fixed` behind an initialiser; elsewhere it is a name.
+    Fixed,
     #[token("(")]
     OpenParen,
     #[token(")")]
@@ -86,6 +91,8 @@ pub enum Token<'t> {
     Colon,
     #[token("::")]
     ColonColon,
+    #[token("..")]
+    DotDot,
     #[token("->")]
     Arrow,
     #[token("=")]
@@ -156,6 +163,8 @@ pub struct Closed(bool);
 /// Splits a text into tokens. Its length must fit a [`Span`].
 pub fn lex(text: &str, file: FileId) -> Lexed<'_> {
     let mut lexed = Lexed::default();
+    // `use a::state as b` is no statement.
+    let mut in_use = false;
     for (token, range) in Token::lexer(text).spanned() {
         let token = token.unwrap_or(Token::Error);
         let (start, end) = (range.start, range.end);
@@ -180,10 +189,28 @@ pub fn lex(text: &str, file: FileId) -> Lexed<'_> {
                 for doc in lexed.docs.iter_mut().rev().take_while(|doc| doc.before == text.len()) {
                     doc.before = start;
                 }
+                if token.starts_item() {
+                    in_use = token == Token::Use;
+                }
+                let is_name = matches!(token, Token::Name(_));
+                if matches!(token, Token::Semicolon | Token::In)
+                    && let [.., (_, before, _), (_, last @ Token::Name("fixed"), _)] =
+                        lexed.tokens.as_mut_slice()
+                    && !in_use
+                    && before.ends_expression()
+                {
+                    *last = Token::Fixed;
+                }
                 match lexed.tokens.last_mut() {
                     // The module `layer` of the standard library.
                     Some((_, last @ Token::Layer, _)) if token == Token::ColonColon => {
                         *last = Token::Name("layer");
+                        lexed.tokens.push((start, token, end));
+                    }
+                    // Two names in a row begin a statement: `state m`, `next m`.
+                    Some((_, last @ Token::Name("state" | "next"), _)) if is_name && !in_use => {
+                        *last =
+                            if *last == Token::Name("state") { Token::State } else { Token::Next };
                         lexed.tokens.push((start, token, end));
                     }
                     // A run of characters that are no tokens is one error.
@@ -334,7 +361,19 @@ impl Token<'_> {
     }
 
     pub fn starts_binding(self) -> bool {
-        matches!(self, Token::Let | Token::Param)
+        matches!(self, Token::Let | Token::Param | Token::State | Token::Next)
+    }
+
+    pub fn ends_expression(self) -> bool {
+        matches!(
+            self,
+            Token::Name(_)
+                | Token::Number(_)
+                | Token::True
+                | Token::False
+                | Token::CloseParen
+                | Token::CloseBracket
+        )
     }
 
     pub fn is_keyword(self) -> bool {
@@ -396,6 +435,9 @@ impl fmt::Display for Token<'_> {
             Token::True => "true",
             Token::False => "false",
             Token::In => "in",
+            Token::State => "state",
+            Token::Next => "next",
+            Token::Fixed => "fixed",
             Token::OpenParen => "(",
             Token::CloseParen => ")",
             Token::OpenBracket => "[",
@@ -406,6 +448,7 @@ impl fmt::Display for Token<'_> {
             Token::Semicolon => ";",
             Token::Colon => ":",
             Token::ColonColon => "::",
+            Token::DotDot => "..",
             Token::Arrow => "->",
             Token::Assign => "=",
             Token::Or => "||",

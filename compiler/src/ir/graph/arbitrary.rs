@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::interpret::{Tensor, Values};
 use super::{
-    Bindings, Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Number, Op, Param, Pointwise,
-    Reduction, Role, Root, Type,
+    Bindings, Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Number, Op, Param, ParamKind,
+    Pointwise, Reduction, Role, Root, Type,
 };
 
 const STEPS: usize = 3;
@@ -86,7 +86,7 @@ fn program(inside: &[[u16; 4]], after: &[[u16; 4]]) -> Graph {
         init: Init::Normal(0.1, 1.0),
         bounds,
         docs: String::new(),
-        optimizer_state: false,
+        kind: ParamKind::Trained,
     };
     let square = vec![dims[1].clone(), dims[1].clone()];
     graph.params = vec![
@@ -205,6 +205,12 @@ impl Made<'_> {
             24 => b.push(Op::TimeReduce(Reduction::Sum), vec![x]),
             25 => b.push(Op::TimeReduce(Reduction::Max), vec![x]),
             26 => b.push(if second % 2 == 0 { Op::First } else { Op::Last }, vec![x]),
+            27 => {
+                let time = b.graph().time.clone().unwrap_or_else(Dim::one);
+                let stacked = b.push(Op::TimeStack(time), vec![x]);
+                let flipped = b.push(Op::Flip { axis: 0 }, vec![stacked]);
+                b.push(Op::TimeUnstack, vec![flipped])
+            }
             _ => {
                 let init = b.full_like(0.5, x);
                 b.push(if second % 2 == 0 { Op::Prev } else { Op::Next }, vec![x, init])

@@ -162,7 +162,29 @@ pub struct Input {
     pub docs: String,
 }
 
-/// A trained value.
+/// What a parameter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ParamKind {
+    /// It is trained.
+    Trained,
+    /// It keeps its value, and has no gradient.
+    Fixed,
+    /// Memory of the optimiser (a moment, say), kept and saved like a parameter but not trained.
+    OptimizerState,
+}
+
+impl ParamKind {
+    /// The word behind a parameter in the text form.
+    pub(crate) fn word(self) -> Option<&'static str> {
+        match self {
+            ParamKind::Trained => None,
+            ParamKind::Fixed => Some("fixed"),
+            ParamKind::OptimizerState => Some("optimizer_state"),
+        }
+    }
+}
+
+/// A value that stays from run to run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Param {
     /// The path of instances and the name: `h.w_in`.
@@ -175,8 +197,15 @@ pub struct Param {
     pub bounds: Option<(f64, f64)>,
     /// The `///` lines of the declaration.
     pub docs: String,
-    /// Memory of the optimiser (a moment, say), kept and saved like a parameter but not trained.
-    pub optimizer_state: bool,
+    /// What it is for.
+    pub kind: ParamKind,
+}
+
+impl Param {
+    /// Whether it is memory of the optimiser.
+    pub fn is_optimizer_state(&self) -> bool {
+        self.kind == ParamKind::OptimizerState
+    }
 }
 
 /// How a parameter starts. Fans are those of PyTorch: for `[K, N]`, K in and N out.

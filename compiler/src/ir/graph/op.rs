@@ -117,6 +117,10 @@ pub enum Op {
     First,
     /// The last step of a stream.
     Last,
+    /// The steps of a stream, as many as these, along a new first axis.
+    TimeStack(Dim),
+    /// The first axis of a static tensor as the steps of a stream.
+    TimeUnstack,
     /// A reduction over all steps of a stream: `Sum` or `Max`.
     TimeReduce(Reduction),
 }

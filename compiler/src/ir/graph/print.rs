@@ -16,8 +16,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    Clock, Dim, Elem, Graph, Init, Input, Node, NodeId, Number, Param, Reduction, Role, Root, Type,
-    ops,
+    Clock, Dim, Elem, Graph, Init, Input, Node, NodeId, Number, Param, ParamKind, Reduction, Role,
+    Root, Type, ops,
 };
 use crate::source::{FileId, Span};
 
@@ -69,8 +69,8 @@ impl Display for Param {
         if let Some((low, high)) = self.bounds {
             write!(f, " in [{}, {}]", Number(low), Number(high))?;
         }
-        if self.optimizer_state {
-            f.write_str(" optimizer_state")?;
+        if let Some(word) = self.kind.word() {
+            write!(f, " {word}")?;
         }
         write!(f, "{}", Docs(&self.docs))
     }
@@ -251,8 +251,10 @@ impl<'t> Line<'t> {
         } else {
             None
         };
-        let optimizer_state = self.eat("optimizer_state");
-        Ok(Param { path, dims, init, bounds, docs: self.docs()?, optimizer_state })
+        let kinds = [ParamKind::Fixed, ParamKind::OptimizerState];
+        let kind = kinds.into_iter().find(|kind| kind.word().is_some_and(|word| self.eat(word)));
+        let kind = kind.unwrap_or(ParamKind::Trained);
+        Ok(Param { path, dims, init, bounds, docs: self.docs()?, kind })
     }
 
     fn init(&mut self) -> Parsed<Init> {

@@ -18,7 +18,8 @@ use std::collections::HashMap;
 
 use crate::ir::graph::dependence::{depends, derivative_operands, reachable};
 use crate::ir::graph::{
-    Builder, Clock, Dim, Elem, Graph, Node, NodeId, Op, Pointwise, Reduction, Role, Root, Type,
+    Builder, Clock, Dim, Elem, Graph, Node, NodeId, Op, ParamKind, Pointwise, Reduction, Role,
+    Root, Type,
 };
 
 /// Why there is no gradient.
@@ -38,6 +39,9 @@ pub enum DifferentiateError {
     /// The graph has no parameter or input of this name.
     #[error("there is no parameter or input `{0}`")]
     UnknownOperand(String),
+    /// The parameter is not to be trained.
+    #[error("the parameter `{0}` is `fixed`: it has no gradient")]
+    Fixed(String),
     /// The input has no derivative: its elements are not f32.
     #[error("`{name}` is {found}; only f32 has a gradient", found = .found.name())]
     NotFloat {
@@ -122,6 +126,9 @@ struct Operand {
 
 fn find_operand(graph: &Graph, name: &str) -> Result<Operand, DifferentiateError> {
     if let Some(index) = graph.params.iter().position(|param| param.path == name) {
+        if graph.params[index].kind == ParamKind::Fixed {
+            return Err(DifferentiateError::Fixed(name.into()));
+        }
         let ty = Type::new(Elem::F32, graph.params[index].dims.clone(), Clock::Static);
         return Ok(Operand { op: Op::Param(index), ty });
     }
@@ -256,8 +263,9 @@ impl<'g> Reverse<'g> {
                 let zero = self.b.number(0.0);
                 part = self.b.choose(Pointwise::Eq, dy, zero, zero, part);
             }
-            let is_init = node.op.is_delay();
-            let whole = self.b.ty(x).is_stream() || !each_step || is_init;
+            // A first value is taken once, and what was unstacked has a place for each step.
+            let is_once = node.op.is_delay() || node.op == Op::TimeUnstack;
+            let whole = self.b.ty(x).is_stream() || !each_step || is_once;
             let cotangent = &mut self.cotangents[x.0 as usize];
             if whole { &mut cotangent.whole } else { &mut cotangent.per_step }.push(part);
         }

@@ -605,7 +605,9 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             | Op::Slice { .. }
             | Op::Flip { .. }
             | Op::First
-            | Op::Last => self.view(id, index, time),
+            | Op::Last
+            | Op::TimeStack(_)
+            | Op::TimeUnstack => self.view(id, index, time),
         }
     }
 
@@ -638,6 +640,10 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             }
             Some(IndexMap::First) => (index.to_vec(), Some(self.int(0))),
             Some(IndexMap::Last) => (index.to_vec(), Some(self.last_step())),
+            Some(IndexMap::TimeFirst) => (index[1..].to_vec(), Some(index[0])),
+            Some(IndexMap::FirstIsTime) => {
+                (std::iter::once(self.step(time)).chain(index.iter().copied()).collect(), None)
+            }
             None => (index.to_vec(), time),
         };
         self.pull(node.args[0], &index, time)

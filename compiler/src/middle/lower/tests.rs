@@ -4,7 +4,9 @@ use super::lower;
 use super::*;
 use crate::ir::graph::interpret::{Tensor, Values, interpret};
 use crate::ir::graph::op::Number;
-use crate::ir::graph::{Bindings, Builder, Clock, Graph, Init, Input, Op, Param, Root, Type};
+use crate::ir::graph::{
+    Bindings, Builder, Clock, Graph, Init, Input, Op, Param, ParamKind, Root, Type,
+};
 use crate::ir::kernel::evaluate::evaluate;
 use crate::middle::autodiff::differentiate;
 use crate::middle::schedule::schedule;
@@ -22,7 +24,7 @@ fn recurrent_lif() -> Graph {
         init: Init::Constant(0.0),
         bounds: None,
         docs: String::new(),
-        optimizer_state: false,
+        kind: ParamKind::Trained,
     };
     let mut graph = Graph::default();
     graph.name = "lif".into();

@@ -20,7 +20,7 @@ use crate::diagnostic::Diagnostic;
 use crate::front::check::{Checked, Places, is_standard, sort};
 use crate::ir::graph::dependence::{carries_derivative, reachable};
 use crate::ir::graph::facts::Sums;
-use crate::ir::graph::{Clock, Elem, Facts, Graph, Node, NodeId, Op, Param, Role};
+use crate::ir::graph::{Clock, Elem, Facts, Graph, Node, NodeId, Op, Param, ParamKind, Role};
 use crate::middle::surrogate::simplify;
 use crate::source::{FileId, Sources, Span};
 pub use allow::warning_code;
@@ -290,7 +290,8 @@ fn parameters_without_gradient(subject: &Subject) -> Vec<Diagnostic> {
         let own = &subject.normal.params[index];
         let is_used = !subject.written.params[index].is_empty();
         let has_gradient = own.iter().any(|id| subject.normal.matters(*id));
-        if has_gradient || is_used && !subject.has_loss {
+        let is_fixed = param.kind == ParamKind::Fixed;
+        if has_gradient || is_used && (is_fixed || !subject.has_loss) {
             continue;
         }
         let place = subject.in_program(spans);
@@ -312,9 +313,7 @@ fn parameters_without_gradient(subject: &Subject) -> Vec<Diagnostic> {
         let missing = format!("use it in what {from} is computed from");
         let hint =
             cuts.iter().map(|(_, cut)| *cut).min().map_or(missing.as_str(), |cut| cut.hint());
-        found.push(
-            warning.hint(format!("{hint}; make what is not to be trained an input or a number")),
-        );
+        found.push(warning.hint(format!("{hint}; what is not to be trained is `fixed`")));
     }
     found
 }

@@ -129,6 +129,8 @@ fn vanishes(subject: &Subject, id: NodeId) -> bool {
             | Op::Reduce(..)
             | Op::First
             | Op::Last
+            | Op::TimeStack(_)
+            | Op::TimeUnstack
             | Op::TimeReduce(_) => args.next().unwrap_or(true),
             _ => true,
         }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::ir::graph::{
-    Builder, Clock, Elem, Graph, Init, Input, NodeId, Op, Param, Pointwise, Reduction, Role, Root,
-    Type,
+    Builder, Clock, Elem, Graph, Init, Input, NodeId, Op, Param, ParamKind, Pointwise, Reduction,
+    Role, Root, Type,
 };
 use crate::middle::lower::lower;
 use crate::middle::schedule::schedule;
@@ -24,7 +24,7 @@ fn graph(clock: Clock, inputs: &[(&str, &[Dim])], params: &[(&str, &[Dim])]) -> 
         init: Init::Constant(0.0),
         bounds: None,
         docs: String::new(),
-        optimizer_state: false,
+        kind: ParamKind::Trained,
     });
     graph.params = params.collect();
     graph

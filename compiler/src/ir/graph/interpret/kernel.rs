@@ -16,6 +16,10 @@ pub(crate) enum Kernel<'a> {
         start: usize,
         len: usize,
     },
+    /// As many elements of the operand as the step has, from where its turn is.
+    Step {
+        len: usize,
+    },
     /// Each element is one of an operand's, or a number.
     Pick(Vec<Source>),
     /// `[outer, length, inner]` at indices of the middle axis, or what there is outside of it.
@@ -140,6 +144,11 @@ impl<'a> Kernel<'a> {
             Kernel::Copy { start, len } => {
                 y.extend_from_slice(&x[0].value[*start..start + len]);
                 derive(&mut |dy| dy.extend((*start..start + len).map(|i| x[0].tangent(i))));
+            }
+            Kernel::Step { len } => {
+                let part = x[0].step(step, *len);
+                y.extend_from_slice(part.value);
+                derive(&mut |dy| dy.extend((0..*len).map(|i| part.tangent(i))));
             }
             Kernel::Pick(sources) => {
                 y.extend(sources.iter().map(|source| match source {

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::arbitrary::{OPERANDS, Sample, samples};
-use super::super::{Builder, Clock, Init, Number, Param, Pointwise, Reduction};
+use super::super::{Builder, Clock, Init, Number, Param, ParamKind, Pointwise, Reduction};
 use super::*;
 use crate::testing::dims;
 
@@ -347,7 +347,7 @@ fn mistakes_are_values() {
         init: Init::Constant(0.0),
         bounds: None,
         docs: String::new(),
-        optimizer_state: false,
+        kind: ParamKind::Trained,
     };
     p.0.graph.params.push(bias);
     let bias = p.push(Op::Param(0), &[]);

@@ -24,6 +24,7 @@ mod reshape;
 mod slice;
 mod source;
 mod surrogate;
+mod time_axis;
 
 use std::fmt;
 use std::ops::Range;
@@ -194,6 +195,10 @@ pub(crate) enum IndexMap {
     First,
     /// The same place at the last step.
     Last,
+    /// The result's first index is the step.
+    TimeFirst,
+    /// The step is the operand's first index.
+    FirstIsTime,
 }
 
 /// An index: the sum of some of the result's, by axis, each times a factor, and of a constant.
@@ -245,6 +250,8 @@ impl Op {
             Op::Next                 => ask(&delay::Delay::Next),
             Op::First                => ask(&end::End::First),
             Op::Last                 => ask(&end::End::Last),
+            Op::TimeStack(steps)     => ask(&time_axis::Stack(steps)),
+            Op::TimeUnstack          => ask(&time_axis::Unstack),
         }
     }
 
@@ -296,6 +303,8 @@ pub(super) fn read(name: &str, line: &mut Line, graph: &Graph) -> Parsed<Op> {
         delay::NEXT          => Op::Next,
         end::FIRST           => Op::First,
         end::LAST            => Op::Last,
+        time_axis::STACK     => time_axis::read(line)?,
+        time_axis::UNSTACK   => Op::TimeUnstack,
         name => match TABLE.iter().find(|row| row.name == name) {
             Some(row) => Op::Map(row.op),
             None => return Err(format!("unknown operation `{name}`")),

@@ -6,7 +6,8 @@
 //!    any other node has the type that [`infer`] gives. Leaves have no operands.
 //! 4. A cycle holds streams only, and `prev` only or `next` only: it can be computed step by step,
 //!    in one direction of time.
-//! 5. There are streams only where the graph has a length of time.
+//! 5. There are streams only where the graph has a length of time. An axis that stands for time has
+//!    this length.
 //! 6. Inputs and parameters have names of their own, roots one per role; a gradient has the type of
 //!    the input or parameter that it is named after, an update that of the parameter.
 //! 7. No dimension is a negative number; an i32 literal is one, a boolean literal 0 or 1; the bounds
@@ -82,6 +83,8 @@ pub enum Law {
     MixedCycle,
     #[error("it is a stream, but the graph has no length of time")]
     NoTime,
+    #[error("an axis of {0} stands for time")]
+    TimeAxis(Dim),
     #[error("two inputs or parameters are named `{0}`")]
     DuplicateName(String),
     #[error("two roots of one role are named `{0}`")]
@@ -151,6 +154,14 @@ fn check_node(graph: &Graph, id: NodeId, node: &Node) -> Result<(), Law> {
         if operand >= id && !(is_delay && position == 0) {
             return Err(Law::Order(operand));
         }
+    }
+    let time_axis = match &node.op {
+        Op::TimeStack(steps) => Some(steps),
+        Op::TimeUnstack => node.args.first().and_then(|x| graph.ty(*x).dims.first()),
+        _ => None,
+    };
+    if let Some(axis) = time_axis.filter(|axis| graph.time.as_ref() != Some(axis)) {
+        return Err(Law::TimeAxis(axis.clone()));
     }
     let expected = expected_type(graph, node)?;
     if node.ty != expected {

@@ -436,9 +436,14 @@ impl Normal<'_> {
             .zip(&node.args)
             .map(|(arg, was)| arg.unwrap_or_else(|| self.b.full_like(0.0, *was)))
             .collect();
-        let takes_stream = matches!(node.op, Op::First | Op::Last | Op::TimeReduce(_));
+        let takes_stream =
+            matches!(node.op, Op::First | Op::Last | Op::TimeReduce(_) | Op::TimeStack(_));
         if takes_stream && !self.b.ty(args[0]).is_stream() {
-            if node.op != Op::TimeReduce(Reduction::Sum) {
+            let is_itself = match node.op {
+                Op::TimeReduce(reduction) => reduction != Reduction::Sum,
+                _ => matches!(node.op, Op::First | Op::Last),
+            };
+            if is_itself {
                 return args[0];
             }
             args[0] = self.b.as_stream(args[0]);
