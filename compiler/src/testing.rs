@@ -45,6 +45,7 @@ impl Program {
             bounds: None,
             docs: String::new(),
             kind: ParamKind::Trained,
+            elem: Elem::F32,
         };
         self.graph.params.push(param);
         let index = self.graph.params.len() - 1;

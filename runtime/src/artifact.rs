@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use fgi_compiler::artifact::{Artifact, MANIFEST};
+use fgi_compiler::ir::graph::Bindings;
 use fgi_compiler::ir::kernel::Program;
 
 use crate::checkpoint::{from_safetensors, to_safetensors};
@@ -52,8 +53,7 @@ fn write_files(artifact: &Artifact, directory: &Path) -> io::Result<()> {
 pub fn add_seed(artifact: &mut Artifact, program: &Program, seed: u64) -> Result<(), Error> {
     let mut params = Arrays::new();
     for param in &program.params {
-        let values = init::initial_values(param, seed)?;
-        params.insert(param.path.clone(), Array::new(init::fixed_dims(param)?, values));
+        params.insert(param.path.clone(), init::initial(param, &Bindings::new(), seed)?);
     }
     add(artifact, Some(seed), &params)
 }
@@ -67,7 +67,7 @@ pub fn add_params(
 ) -> Result<(), Error> {
     let mut params = Arrays::new();
     for param in &program.params {
-        let shape = init::fixed_dims(param)?;
+        let shape = init::shape(param, &Bindings::new())?;
         let array = match trained.get(&param.path) {
             Some(array) if array.shape == shape => array.clone(),
             Some(array) => {
@@ -77,9 +77,7 @@ pub fn add_params(
                     found: array.type_name(),
                 });
             }
-            None if param.is_optimizer_state() => {
-                Array::new(shape, init::initial_values(param, 0)?)
-            }
+            None if param.is_optimizer_state() => init::initial(param, &Bindings::new(), 0)?,
             None => return Err(Error::Missing { what: "parameter", name: param.path.clone() }),
         };
         params.insert(param.path.clone(), array);

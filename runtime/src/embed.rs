@@ -133,7 +133,7 @@ impl Model {
         for (path, slice) in params {
             let known = self.program.params.iter().find(|param| param.path == *path);
             let param = known.ok_or_else(|| Error::unknown("parameter", path, []))?;
-            let array = Array::new(init::fixed_dims(param)?, slice.to_data());
+            let array = Array::new(init::shape(param, &Bindings::new())?, slice.to_data());
             self.session.set_param(path, &array)?;
         }
         Ok(())
@@ -202,7 +202,7 @@ fn fits(params: &[&Param], arrays: &Arrays) -> Result<(), Error> {
         let name = || param.path.clone();
         let array = arrays.get(&param.path);
         let array = array.ok_or_else(|| Error::Missing { what: "parameter", name: name() })?;
-        let expected = init::fixed_dims(param)?;
+        let expected = init::shape(param, &Bindings::new())?;
         if array.shape == expected {
             return Ok(());
         }

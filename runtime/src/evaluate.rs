@@ -38,7 +38,7 @@ pub fn evaluate(
         match role {
             Role::Output => results.insert(name.clone(), session.output(name)?),
             Role::Gradient => results.insert(gradient_name(name), session.gradient(name)?),
-            Role::Update => None,
+            Role::Update | Role::Next => None,
         };
     }
     Ok((results, session))
@@ -53,7 +53,7 @@ pub fn evaluate_reference(graph: &Graph, arrays: &Arrays, seed: u64) -> Result<A
         let name = match root.role {
             Role::Output => root.name,
             Role::Gradient => gradient_name(&root.name),
-            Role::Update => return None,
+            Role::Update | Role::Next => return None,
         };
         let data: Data = match graph.ty(root.node).elem {
             Elem::F32 => tensor.data.into(),
@@ -81,7 +81,7 @@ pub fn reference_values(
         arrays.iter().map(|(name, array)| (name.clone(), tensor(array))).collect();
     for param in &graph.params {
         if !values.contains_key(&param.path) {
-            let array = Array::new(init::fixed_dims(param)?, init::initial_values(param, seed)?);
+            let array = init::initial(param, &bindings, seed)?;
             values.insert(param.path.clone(), tensor(&array));
         }
     }
@@ -144,10 +144,11 @@ impl Given<'_> {
             array.convert(&input.name, input.ty.elem)?;
             shapes.push((input, array.shape.as_slice()));
         }
+        let bindings = shapes::bind(shapes, self.time, &Bindings::new())?;
         for param in self.params {
             let Some(array) = arrays.get(&param.path) else { continue };
-            array.convert(&param.path, Elem::F32)?;
-            let expected = init::fixed_dims(param)?;
+            array.convert(&param.path, param.elem)?;
+            let expected = init::shape(param, &bindings)?;
             if array.shape != expected {
                 return Err(Error::Shape {
                     name: param.path.clone(),
@@ -156,6 +157,6 @@ impl Given<'_> {
                 });
             }
         }
-        shapes::bind(shapes, self.time, &Bindings::new())
+        Ok(bindings)
     }
 }

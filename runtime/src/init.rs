@@ -1,28 +1,38 @@
 //! How parameters start, and every other random choice of a run.
 
 use fgi_compiler::ir::fingerprint;
-use fgi_compiler::ir::graph::{Dim, Init, Param};
+use fgi_compiler::ir::graph::{Bindings, Elem, Init, Param};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Error, memory};
+use crate::{Array, Data, Error, memory};
 
-/// The initial values of a parameter, within its bounds. They follow from the seed and the path
+/// The initial value of a parameter or state, within its bounds. It follows from the seed and the path
 /// alone, so that a further parameter changes no other.
-pub fn initial_values(param: &Param, seed: u64) -> Result<Vec<f32>, Error> {
-    let dims = fixed_dims(param)?;
+pub fn initial(param: &Param, bindings: &Bindings, seed: u64) -> Result<Array, Error> {
+    let dims = shape(param, bindings)?;
     memory::check(memory::bytes(&dims).saturating_mul(3))?; // in f64, and then in f32
     let mut random = stream(seed, &param.path);
-    let values = sample(param.init, &dims, &mut random);
+    let values = sample(param.init, &dims, &mut random).into_iter();
     let (low, high) = param.bounds.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
-    Ok(values.into_iter().map(|value| value.max(low).min(high) as f32).collect())
+    let values = values.map(|value| value.max(low).min(high));
+    let data: Data = match param.elem {
+        Elem::I32 => values.map(|value| value as i32).collect::<Vec<_>>().into(),
+        Elem::F32 | Elem::Bool => values.map(|value| value as f32).collect::<Vec<_>>().into(),
+    };
+    Ok(Array::new(dims, data))
 }
 
-/// The dimensions of a parameter; none may be open.
-pub fn fixed_dims(param: &Param) -> Result<Vec<usize>, Error> {
-    let fixed = |dim: &Dim| dim.eval(&Default::default());
-    let sizes = param.dims.iter().map(fixed).collect::<Result<Vec<i64>, _>>()?;
+/// The sizes of a parameter or state; only a state may have open dimensions.
+pub fn shape(param: &Param, bindings: &Bindings) -> Result<Vec<usize>, Error> {
+    let sizes = param.dims.iter().map(|dim| dim.eval(bindings));
+    let sizes = sizes.collect::<Result<Vec<i64>, _>>()?;
     Ok(sizes.into_iter().map(|size| size.max(0) as usize).collect())
+}
+
+/// Whether the size follows from the inputs: that of a state may.
+pub fn is_open(param: &Param) -> bool {
+    param.dims.iter().any(|dim| dim.as_const().is_none())
 }
 
 /// The random numbers of one purpose in a run: each purpose has its own.
@@ -141,7 +151,14 @@ fn normal(random: &mut ChaCha8Rng) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use fgi_compiler::ir::graph::Dim;
+
     use super::*;
+
+    fn values(param: &Param, seed: u64) -> Vec<f32> {
+        let values = initial(param, &Bindings::new(), seed).unwrap().to_f64();
+        values.into_iter().map(|value| value as f32).collect()
+    }
 
     fn param(dims: &[i64], init: Init, bounds: Option<(f64, f64)>) -> Param {
         Param {
@@ -151,6 +168,7 @@ mod tests {
             bounds,
             docs: String::new(),
             kind: fgi_compiler::ir::graph::ParamKind::Trained,
+            elem: fgi_compiler::ir::graph::Elem::F32,
         }
     }
 
@@ -172,7 +190,7 @@ mod tests {
             (Init::KaimingNormal, 0.0, 2.0 / 100.0),
             (Init::Orthogonal(2.0), 0.0, 4.0 / 300.0),
         ] {
-            let values = initial_values(&param(&[100, 300], init, None), 7).unwrap();
+            let values = values(&param(&[100, 300], init, None), 7);
             let (m, v) = moments(&values);
             assert!((m - mean).abs() < 0.03 * variance.sqrt() + 1e-9, "{init:?}: mean {m}");
             assert!((v - variance).abs() < 0.03 * variance + 1e-12, "{init:?}: variance {v}");
@@ -183,7 +201,7 @@ mod tests {
     fn orthogonal_matrices_are() {
         for dims in [[5, 8], [8, 5], [6, 6]] {
             let (rows, columns) = (dims[0] as usize, dims[1] as usize);
-            let w = initial_values(&param(&dims, Init::Orthogonal(1.0), None), 1).unwrap();
+            let w = values(&param(&dims, Init::Orthogonal(1.0), None), 1);
             let few = rows.min(columns);
             for a in 0..few {
                 for b in 0..few {
@@ -201,15 +219,15 @@ mod tests {
     fn seed_and_path_alone_decide() {
         let w = param(&[4], Init::Normal(0.0, 1.0), None);
         let other = Param { path: "h.v".into(), ..w.clone() };
-        assert_eq!(initial_values(&w, 3).unwrap(), initial_values(&w, 3).unwrap());
-        assert_ne!(initial_values(&w, 3).unwrap(), initial_values(&w, 4).unwrap());
-        assert_ne!(initial_values(&w, 3).unwrap(), initial_values(&other, 3).unwrap());
+        assert_eq!(values(&w, 3), values(&w, 3));
+        assert_ne!(values(&w, 3), values(&w, 4));
+        assert_ne!(values(&w, 3), values(&other, 3));
     }
 
     #[test]
     fn bounds_hold_from_the_start() {
         let tau = param(&[1000], Init::Normal(1.0, 5.0), Some((1.0, f64::INFINITY)));
-        assert!(initial_values(&tau, 0).unwrap().iter().all(|value| *value >= 1.0));
+        assert!(values(&tau, 0).iter().all(|value| *value >= 1.0));
     }
 
     #[test]

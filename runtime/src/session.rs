@@ -30,6 +30,8 @@ pub struct Session {
     given: BTreeSet<String>,
     /// Parameters that wait for buffers.
     waiting: BTreeMap<BufferId, Array>,
+    /// Of the states that start again.
+    seed: u64,
 }
 
 impl Session {
@@ -94,6 +96,7 @@ impl Session {
             bindings: None,
             given: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            seed: 0,
         }
     }
 
@@ -124,10 +127,39 @@ impl Session {
 
     /// Gives every parameter that is not among `arrays` its initial value for a seed.
     pub(crate) fn initialise_others(&mut self, seed: u64, arrays: &Arrays) -> Result<(), Error> {
+        self.seed = seed;
         let program = self.program.clone();
+        let bindings = self.bindings.clone();
         for param in program.params.iter().filter(|param| !arrays.contains_key(&param.path)) {
-            let values = init::initial_values(param, seed)?;
-            self.set_param(&param.path, &Array::new(init::fixed_dims(param)?, values))?;
+            let bindings = match &bindings {
+                Some(bindings) => bindings,
+                None if init::is_open(param) => continue,
+                None => &Bindings::new(),
+            };
+            self.set_param(&param.path, &init::initial(param, bindings, seed)?)?;
+        }
+        Ok(())
+    }
+
+    /// States whose sizes have changed start again, from the values that were given for these sizes or
+    /// from their initialisers.
+    fn restart_states(&mut self, before: Option<&Bindings>) -> Result<(), Error> {
+        let (program, bindings) = (self.program.clone(), self.bindings.clone().unwrap_or_default());
+        for param in program.params.iter().filter(|param| init::is_open(param)) {
+            let shape = init::shape(param, &bindings)?;
+            let id = self.param_buffer(&param.path)?;
+            let given = self.waiting.remove(&id).filter(|array| array.shape == shape);
+            let is_same = before.is_some_and(|before| {
+                init::shape(param, before).is_ok_and(|before| before == shape)
+            });
+            match given {
+                Some(array) => self.backend.write(id, &array.to_device())?,
+                None if is_same => {}
+                None => {
+                    let array = init::initial(param, &bindings, self.seed)?;
+                    self.backend.write(id, &array.to_device())?;
+                }
+            }
         }
         Ok(())
     }
@@ -179,7 +211,8 @@ impl Session {
             })
         };
         self.given.retain(fixed);
-        self.bindings = Some(bindings);
+        let before = self.bindings.replace(bindings);
+        self.restart_states(before.as_ref())?;
         for (buffer, array) in std::mem::take(&mut self.waiting) {
             self.backend.write(buffer, &array.to_device())?;
         }
@@ -282,7 +315,12 @@ impl Session {
         let id = self.param_buffer(path)?;
         let buffer = self.program.buffer(id);
         let array = array.convert(path, buffer.elem)?;
-        let expected = self.shape(buffer, &Bindings::new())?;
+        let is_open = buffer.dims.iter().any(|dim| dim.as_const().is_none());
+        if self.bindings.is_none() && is_open {
+            self.waiting.insert(id, array);
+            return Ok(());
+        }
+        let expected = self.shape(buffer, self.bindings.as_ref().unwrap_or(&Bindings::new()))?;
         if array.shape != expected {
             return Err(Error::Shape {
                 name: path.into(),
@@ -354,7 +392,8 @@ impl Session {
 /// The program keeps its laws, and its parameters fit into memory, once here and once on the device.
 fn check(program: &Program) -> Result<(), Error> {
     verify(program).map_err(invalid)?;
-    let shapes = program.params.iter().map(init::fixed_dims);
+    let sized = program.params.iter().filter(|param| !init::is_open(param));
+    let shapes = sized.map(|param| init::shape(param, &Bindings::new()));
     let bytes = shapes.map(|shape| Ok::<_, Error>(memory::bytes(&shape?)));
     let bytes = bytes.collect::<Result<Vec<u128>, _>>()?;
     memory::check(bytes.into_iter().fold(0, |sum, bytes| sum.saturating_add(2 * bytes)))

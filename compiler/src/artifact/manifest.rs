@@ -466,7 +466,7 @@ fn results(program: &Program) -> Vec<ResultEntry> {
         let role = match role {
             Role::Output => ResultRole::Output,
             Role::Gradient => ResultRole::Gradient,
-            Role::Update => return None,
+            Role::Update | Role::Next => return None,
         };
         Some(ResultEntry { role, name: name.clone(), buffer: buffer.0 as usize })
     });

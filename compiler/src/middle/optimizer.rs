@@ -231,6 +231,7 @@ fn memory_param(builder: &mut Builder, path: &str, dims: &[Dim]) -> NodeId {
         bounds: None,
         docs: String::new(),
         kind: ParamKind::OptimizerState,
+        elem: Elem::F32,
     });
     let index = params.len() - 1;
     builder.push(Op::Param(index), vec![])

@@ -160,6 +160,7 @@ fn param(path: &str, sizes: &[Dim]) -> Param {
         bounds: None,
         docs: String::new(),
         kind: ParamKind::Trained,
+        elem: Elem::F32,
     }
 }
 

@@ -48,6 +48,7 @@ impl Source {
             bounds: None,
             docs: String::new(),
             kind: ParamKind::Trained,
+            elem: Elem::F32,
         });
         let index = self.0.params.len() - 1;
         self.build().push(Op::Param(index), vec![])

@@ -18,7 +18,7 @@ use super::manifest::{
 };
 use super::translate::translate;
 use crate::Compiled;
-use crate::ir::graph::{self, Clock, Dim, ParamKind, Role, Type};
+use crate::ir::graph::{self, Clock, Dim, Elem, ParamKind, Role, Type};
 use crate::ir::kernel::{self, BufferId, BufferSource, Pass, Program};
 use crate::middle::optimizer::Optimizer;
 use crate::target::gpu::{
@@ -318,6 +318,7 @@ fn param(param: &Param) -> graph::Param {
         init: param.init,
         bounds,
         docs: param.docs.clone(),
+        elem: Elem::F32,
         kind: match param.optimizer_state {
             true => ParamKind::OptimizerState,
             false => ParamKind::Trained,

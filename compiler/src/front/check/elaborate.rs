@@ -16,10 +16,10 @@ use super::term::{
 use super::{builtins, report};
 use crate::diagnostic::Diagnostic;
 use crate::front::syntax::ast::{
-    Argument, BinaryOp, Body, DimArgument, Expr, ExprKind, GraphItem, ItemKind, Let, Name, Param,
-    Pattern, StatementKind, TypeExpr, UnaryOp,
+    Argument, BinaryOp, Body, DimArgument, Expr, ExprKind, GraphItem, ItemKind, Let, Name, Next,
+    Param, Pattern, State, StatementKind, TypeExpr, UnaryOp,
 };
-use crate::ir::graph::{Dim, Elem, Pointwise};
+use crate::ir::graph::{Dim, Elem, ParamKind, Pointwise};
 use crate::source::Span;
 
 /// More terms than this are refused.
@@ -55,6 +55,7 @@ pub struct Scope {
     pub home: Home,
     pub frame: Option<FrameId>,
     values: BTreeMap<String, Value>,
+    states: BTreeMap<String, StateOf>,
     /// Bindings not reached yet.
     later: BTreeMap<String, Later>,
     /// Instances that no single name holds, for each layer.
@@ -71,6 +72,15 @@ pub enum ScopeKind {
     Function,
     Layer,
     Graph,
+}
+
+/// A state of a body.
+struct StateOf {
+    /// Among the parameters.
+    index: usize,
+    dims: Vec<TermId>,
+    /// Where its next value is given.
+    next: Option<Span>,
 }
 
 struct Later {
@@ -420,14 +430,21 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                     let docs = statement.docs.join("\n");
                     self.param(scope, item, docs);
                 }
-                // TODO
-                StatementKind::State(_) | StatementKind::Next(_) => {}
-                StatementKind::Error => {}
+                StatementKind::State(item) => {
+                    let docs = statement.docs.join("\n");
+                    self.state(scope, item, docs);
+                }
+                StatementKind::Next(_) | StatementKind::Error => {}
             }
         }
         for statement in &body.statements {
             if let StatementKind::Let(item) = &statement.kind {
                 self.binding(scope, item);
+            }
+        }
+        for statement in &body.statements {
+            if let StatementKind::Next(item) = &statement.kind {
+                self.next(scope, item);
             }
         }
         let early = std::mem::take(&mut scope.early);
@@ -597,12 +614,83 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             dims,
             init,
             init_args,
-            is_fixed: item.is_fixed,
+            elem: Elem::F32,
+            kind: if item.is_fixed { ParamKind::Fixed } else { ParamKind::Trained },
             bounds,
         });
         if self.declare(scope, &item.name, Value::Term(term)) {
             self.program.terms.get_mut(term).name = Some(path.into());
         }
+    }
+
+    /// A tensor that stays from run to run: its value before the run, without a derivative.
+    fn state(&mut self, scope: &mut Scope, item: &State, docs: String) {
+        let (name, span) = (&item.name, item.name.span);
+        if scope.kind == ScopeKind::Function {
+            self.report(report::impure(span, "a state"));
+            self.declare(scope, name, Value::ERROR);
+            return;
+        }
+        let dims = self.declared_type(scope, &item.ty);
+        let (init, init_args) = self.initialiser(scope, &item.init).unwrap_or_default();
+        let (path, index) =
+            (format!("{}{}", scope.home.memory, name.text), self.program.params.len());
+        if let Some((other, _)) = self.params.insert(path.clone(), (span, index)) {
+            let problem = Diagnostic::error("E020", format!("two tensors are called `{path}`"))
+                .label(span, "this one")
+                .label(other, "and this one");
+            self.report(problem);
+        }
+        let before = self.push(scope, Kind::Param(index), Vec::new(), span);
+        let term = self.push(scope, Kind::Sg, vec![before], span);
+        if self.is_full {
+            return;
+        }
+        let declared = dims.clone();
+        self.program.params.push(ParamDecl {
+            path: path.clone(),
+            docs,
+            span,
+            frame: scope.frame,
+            dims,
+            init,
+            init_args,
+            elem: elem(&item.ty),
+            kind: ParamKind::State,
+            bounds: None,
+        });
+        if self.declare(scope, name, Value::Term(term)) {
+            self.program.terms.get_mut(before).name = Some(path.into());
+            scope.states.insert(name.text.clone(), StateOf { index, dims: declared, next: None });
+        }
+    }
+
+    /// The value of a state after the run, of the state's type.
+    fn next(&mut self, scope: &mut Scope, item: &Next) {
+        let value = self.expr(scope, &item.value);
+        let (name, span) = (&item.name, item.name.span);
+        let Some(state) = scope.states.get_mut(&name.text) else {
+            let names = scope.states.keys().map(String::as_str);
+            let hint = report::closest(&name.text, names)
+                .map(|likely| format!("did you mean `{likely}`?"))
+                .or(Some("a state is declared before: `state m: [N] = zeros();`".into()));
+            let message = format!("the body has no state `{}`", name.text);
+            let problem = Diagnostic::error("E014", message).label(span, "not found");
+            return self.report(Diagnostic { hint, ..problem });
+        };
+        if let Some(first) = state.next.replace(span) {
+            let problem = Diagnostic::error("E020", format!("`{}` has two next values", name.text))
+                .label(span, "given here again")
+                .label(first, "first given here");
+            return self.report(problem);
+        }
+        let (index, dims) = (state.index, state.dims.clone());
+        let Some(term) = self.tensor(value, item.value.span) else { return };
+        let args = std::iter::once(term).chain(dims).collect();
+        let kind = Kind::Typed { elem: self.program.params[index].elem, has_rest: false };
+        let span = item.value.span;
+        let term = self.push_at(scope, kind, args, vec![span], span);
+        self.program.nexts.push((index, term));
     }
 
     /// A parameter that an earlier call of the instance made: of the same dimensions.
@@ -925,6 +1013,7 @@ impl Scope {
             home,
             frame,
             values: BTreeMap::new(),
+            states: BTreeMap::new(),
             later: BTreeMap::new(),
             unnamed: BTreeMap::new(),
             current: Vec::new(),

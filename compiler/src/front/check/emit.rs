@@ -11,8 +11,8 @@ use super::{Binding, Places};
 use crate::diagnostic::Diagnostic;
 use crate::ir::graph::op::{Number, Signature};
 use crate::ir::graph::{
-    Builder, Clock, Dim, Elem, Graph, Input, NodeId, Op, Param, ParamKind, Pointwise, Reduction,
-    Role, Root, Type,
+    Builder, Clock, Dim, Elem, Graph, Input, NodeId, Op, Param, Pointwise, Reduction, Role, Root,
+    Type,
 };
 use crate::source::Span;
 
@@ -46,10 +46,8 @@ pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<(Graph, Plac
                 init: ty.init,
                 bounds: ty.bounds,
                 docs: decl.docs.clone(),
-                kind: match decl.is_fixed {
-                    true => ParamKind::Fixed,
-                    false => ParamKind::Trained,
-                },
+                elem: decl.elem,
+                kind: decl.kind,
             })
         })
         .collect();
@@ -66,6 +64,10 @@ pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<(Graph, Plac
     for (name, term) in &program.outputs {
         let node = emitter.node(*term)?;
         roots.push(Root { name: name.text.clone(), role: Role::Output, node });
+    }
+    for (index, term) in &program.nexts {
+        let node = emitter.node(*term)?;
+        roots.push(Root { name: program.params[*index].path.clone(), role: Role::Next, node });
     }
     emitter.close()?;
     let bindings = program.bindings.iter().map(|binding| Binding {

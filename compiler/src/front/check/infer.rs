@@ -10,7 +10,7 @@ use super::shape::{Rules, spelling};
 use super::term::{FrameId, InputDecl, Kind, ParamDecl, Program, Static, TermId, Terms, VarSource};
 use super::types::{Elements, Shape, Types};
 use crate::diagnostic::Diagnostic;
-use crate::ir::graph::{Clock, Dim, Init, NodeId, Symbol, Type, components};
+use crate::ir::graph::{Clock, Dim, Elem, Init, NodeId, ParamKind, Symbol, Type, components};
 use crate::source::Span;
 
 /// A type that has changed this often never settles: from unknown to known there are fewer steps.
@@ -48,11 +48,11 @@ impl Typed {
 /// that counts steps or samples, and if `sized`, none at all.
 pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
     let inputs: Vec<Vec<Dim>> = graph.inputs.iter().map(|input| input.dims.clone()).collect();
-    let mut types = Types::new(&graph.terms, &graph.inputs, graph.time.clone());
+    let mut types = Types::new(graph);
     let users = users(graph);
     settle(graph, &users, &inputs, &mut types);
     let left_out = graph.leave_out();
-    types.elements = Elements::new(&graph.terms, &graph.inputs);
+    types.elements = Elements::new(&graph.terms, &graph.inputs, &graph.params);
     let mut checker = Checker {
         terms: &graph.terms,
         inputs: &inputs,
@@ -73,6 +73,9 @@ pub fn infer(graph: &mut Program, sized: bool) -> (Typed, Vec<Diagnostic>) {
     let params = graph.params.iter().map(|param| checker.param(param)).collect();
     for (name, term) in &graph.outputs {
         checker.output(name.span, *term);
+    }
+    for (_, term) in &graph.nexts {
+        checker.next(*term);
     }
     let Checker { types, problems, .. } = checker;
     (Typed { types, params }, problems)
@@ -447,6 +450,19 @@ impl Checker<'_> {
         }
     }
 
+    /// The value of a state after the run is one value.
+    fn next(&mut self, id: TermId) {
+        if self.types.is_stream(id) && !self.is_tainted(id) {
+            let term = &self.terms[id];
+            let problem = Diagnostic::error("E061", "the next value of a state is static")
+                .label(term.span, "this is a stream")
+                .expected("a static value")
+                .found(self.types.show(id))
+                .hint("`last(x)` is the last step of a stream");
+            self.report(problem, term.frame);
+        }
+    }
+
     // Parameters
 
     fn param(&mut self, param: &ParamDecl) -> Option<ParamType> {
@@ -493,7 +509,8 @@ impl Checker<'_> {
 
     /// What is wrong with a parameter whose size is not known before the inputs are.
     fn open_param(&self, param: &ParamDecl) -> Option<Diagnostic> {
-        param.dims.iter().filter(|dim| !self.is_tainted(**dim)).find_map(|dim| {
+        let is_state = param.kind == ParamKind::State;
+        param.dims.iter().filter(|dim| !is_state && !self.is_tainted(**dim)).find_map(|dim| {
             let Some(Static::Dim(size)) = self.terms.known(*dim) else { return None };
             let symbol = size.symbols().find(|s| self.sized || self.counters.contains(*s))?;
             let problem = report::needs(symbol, self.terms[*dim].span);
@@ -528,6 +545,9 @@ fn wrong_init(init: &Init, dims: &[Dim], param: &ParamDecl) -> Option<Diagnostic
         Some(Diagnostic::error("E036", what).label(param.span, "for this parameter"))
     };
     let name = &param.init;
+    if param.elem == Elem::I32 && !matches!(init, Init::Constant(value) if value.fract() == 0.0) {
+        return refuse(format!("`{name}` gives no whole numbers"));
+    }
     match init {
         Init::Uniform(low, high) if low > high || !(high - low).is_finite() => {
             refuse(format!("`uniform` from {low} to {high}"))

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::front::syntax::ast::Name;
 use crate::ir::graph::op::Signature;
-use crate::ir::graph::{Dim, Elem, Pointwise, Reduction, Symbol};
+use crate::ir::graph::{Dim, Elem, ParamKind, Pointwise, Reduction, Symbol};
 use crate::source::Span;
 
 /// An index into [`Terms`].
@@ -128,6 +128,8 @@ pub struct Program {
     /// The graph's dimensions by name, open or not.
     pub dims: BTreeMap<String, Dim>,
     pub outputs: Vec<(Name, TermId)>,
+    /// For states, by their numbers among the parameters, the value after the run.
+    pub nexts: Vec<(usize, TermId)>,
     pub bindings: Vec<BindingDecl>,
     pub choices: Vec<Choice>,
 }
@@ -147,6 +149,7 @@ impl Program {
             time: None,
             dims: BTreeMap::new(),
             outputs: Vec::new(),
+            nexts: Vec::new(),
             bindings: Vec::new(),
             choices: Vec::new(),
         }
@@ -180,6 +183,8 @@ impl Program {
         }
         let mut kept = is_kept.iter();
         self.params.retain(|_| kept.next().is_some_and(|kept| *kept));
+        self.nexts.retain(|(_, term)| !left_out[term.0 as usize]);
+        self.nexts.iter_mut().for_each(|(index, _)| *index = places[*index]);
         self.bindings.retain(|binding| !left_out[binding.term.0 as usize]);
         left_out
     }
@@ -211,7 +216,8 @@ pub struct ParamDecl {
     pub dims: Vec<TermId>,
     pub init: String,
     pub init_args: Vec<TermId>,
-    pub is_fixed: bool,
+    pub elem: Elem,
+    pub kind: ParamKind,
     pub bounds: Option<(TermId, TermId)>,
 }
 

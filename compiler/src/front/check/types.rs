@@ -1,6 +1,6 @@
 //! What is known of the types of terms: dimensions, whether they are streams, elements.
 
-use super::term::{InputDecl, Kind, TermId, Terms};
+use super::term::{InputDecl, Kind, ParamDecl, Program, TermId, Terms};
 use crate::ir::graph::{Dim, Elem};
 
 /// Dimensions, each known or not; `None` if not even their number is known.
@@ -17,9 +17,11 @@ pub struct Types {
 
 impl Types {
     /// What the terms say by themselves.
-    pub fn new(terms: &Terms, inputs: &[InputDecl], steps: Option<Dim>) -> Types {
+    pub fn new(program: &Program) -> Types {
+        let Program { terms, inputs, params, time, .. } = program;
+        let steps = time.clone();
         let (shapes, streams) = (vec![None; terms.len()], vec![false; terms.len()]);
-        Types { steps, shapes, streams, elements: Elements::new(terms, inputs) }
+        Types { steps, shapes, streams, elements: Elements::new(terms, inputs, params) }
     }
 
     pub fn of(&self, id: TermId) -> &Shape {
@@ -67,14 +69,17 @@ pub struct Elements {
 
 impl Elements {
     /// What the terms say by themselves; `dtypes` relates them.
-    pub fn new(terms: &Terms, inputs: &[InputDecl]) -> Elements {
+    pub fn new(terms: &Terms, inputs: &[InputDecl], params: &[ParamDecl]) -> Elements {
         let known = terms.ids().map(|id| match &terms[id].kind {
             Kind::Literal { .. } | Kind::Dimension(_) => Known::Number,
             Kind::Bool(_) => Known::Is(Elem::Bool),
             Kind::Input(index) => {
                 inputs.get(*index).map_or(Known::Nothing, |input| Known::Is(input.elem))
             }
-            Kind::Param(_) | Kind::TimeIndex | Kind::TimeSteps => Known::Is(Elem::F32),
+            Kind::Param(index) => {
+                params.get(*index).map_or(Known::Nothing, |param| Known::Is(param.elem))
+            }
+            Kind::TimeIndex | Kind::TimeSteps => Known::Is(Elem::F32),
             Kind::Typed { elem, .. } => Known::Is(*elem),
             _ => Known::Nothing,
         });

@@ -87,6 +87,7 @@ fn program(inside: &[[u16; 4]], after: &[[u16; 4]]) -> Graph {
         bounds,
         docs: String::new(),
         kind: ParamKind::Trained,
+        elem: Elem::F32,
     };
     let square = vec![dims[1].clone(), dims[1].clone()];
     graph.params = vec![

@@ -169,6 +169,9 @@ pub enum ParamKind {
     Trained,
     /// It keeps its value, and has no gradient.
     Fixed,
+    /// A tensor that a session keeps from run to run, given its next value by the program. Its
+    /// dimensions may be open.
+    State,
     /// Memory of the optimiser (a moment, say), kept and saved like a parameter but not trained.
     OptimizerState,
 }
@@ -179,6 +182,7 @@ impl ParamKind {
         match self {
             ParamKind::Trained => None,
             ParamKind::Fixed => Some("fixed"),
+            ParamKind::State => Some("state"),
             ParamKind::OptimizerState => Some("optimizer_state"),
         }
     }
@@ -189,6 +193,8 @@ impl ParamKind {
 pub struct Param {
     /// The path of instances and the name: `h.w_in`.
     pub path: String,
+    /// Its elements: f32, but for states.
+    pub elem: Elem,
     /// Its dimensions.
     pub dims: Vec<Dim>,
     /// How it starts.
@@ -202,6 +208,11 @@ pub struct Param {
 }
 
 impl Param {
+    /// Its type.
+    pub fn ty(&self) -> Type {
+        Type::new(self.elem, self.dims.clone(), Clock::Static)
+    }
+
     /// Whether it is memory of the optimiser.
     pub fn is_optimizer_state(&self) -> bool {
         self.kind == ParamKind::OptimizerState
@@ -239,6 +250,8 @@ pub enum Role {
     Gradient,
     /// The new value of the parameter of this path, computed by the optimiser.
     Update,
+    /// The value of the state of this path after the run.
+    Next,
 }
 
 /// A result: its name (a gradient's is the path of what it is the gradient for), role and node.

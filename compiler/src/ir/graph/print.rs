@@ -65,7 +65,7 @@ impl Graph {
 
 impl Display for Param {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} : {} = {}", Name(&self.path), List(&self.dims), self.init)?;
+        write!(f, "{} : {} = {}", Name(&self.path), self.ty(), self.init)?;
         if let Some((low, high)) = self.bounds {
             write!(f, " in [{}, {}]", Number(low), Number(high))?;
         }
@@ -109,6 +109,7 @@ impl Role {
             Role::Output => "output",
             Role::Gradient => "gradient",
             Role::Update => "update",
+            Role::Next => "next",
         }
     }
 }
@@ -222,7 +223,7 @@ impl<'t> Line<'t> {
             "input" => graph.inputs.push(self.input()?),
             "param" => graph.params.push(self.param()?),
             word => {
-                let roles = [Role::Output, Role::Gradient, Role::Update];
+                let roles = [Role::Output, Role::Gradient, Role::Update, Role::Next];
                 let role = roles.into_iter().find(|role| role.name() == word);
                 let role = role.ok_or_else(|| format!("unknown item `{word}`"))?;
                 graph.roots.push(self.root(role)?);
@@ -240,7 +241,7 @@ impl<'t> Line<'t> {
     fn param(&mut self) -> Parsed<Param> {
         let path = self.name()?;
         self.token(":")?;
-        let dims = self.list(Line::dim)?;
+        let Type { elem, dims, .. } = self.ty()?;
         self.token("=")?;
         let init = self.init()?;
         let bounds = if self.eat("in ") {
@@ -251,10 +252,10 @@ impl<'t> Line<'t> {
         } else {
             None
         };
-        let kinds = [ParamKind::Fixed, ParamKind::OptimizerState];
+        let kinds = [ParamKind::Fixed, ParamKind::State, ParamKind::OptimizerState];
         let kind = kinds.into_iter().find(|kind| kind.word().is_some_and(|word| self.eat(word)));
         let kind = kind.unwrap_or(ParamKind::Trained);
-        Ok(Param { path, dims, init, bounds, docs: self.docs()?, kind })
+        Ok(Param { path, elem, dims, init, bounds, docs: self.docs()?, kind })
     }
 
     fn init(&mut self) -> Parsed<Init> {

@@ -128,8 +128,8 @@ fn check_lists(program: &Program) -> Result<(), Law> {
             }
             BufferSource::Param(index) => {
                 exists("parameter", index, program.params.len())?;
-                let dims = &program.params[index].dims;
-                (Elem::F32, dims, false) == (buffer.elem, &buffer.dims, buffer.stream)
+                let param = &program.params[index];
+                (param.elem, &param.dims, false) == (buffer.elem, &buffer.dims, buffer.stream)
             }
             BufferSource::Kernel => true,
         };

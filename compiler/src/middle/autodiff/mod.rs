@@ -42,6 +42,9 @@ pub enum DifferentiateError {
     /// The parameter is not to be trained.
     #[error("the parameter `{0}` is `fixed`: it has no gradient")]
     Fixed(String),
+    /// The gradient ends where a run begins.
+    #[error("`{0}` is a state: it has no gradient")]
+    State(String),
     /// The input has no derivative: its elements are not f32.
     #[error("`{name}` is {found}; only f32 has a gradient", found = .found.name())]
     NotFloat {
@@ -126,11 +129,12 @@ struct Operand {
 
 fn find_operand(graph: &Graph, name: &str) -> Result<Operand, DifferentiateError> {
     if let Some(index) = graph.params.iter().position(|param| param.path == name) {
-        if graph.params[index].kind == ParamKind::Fixed {
-            return Err(DifferentiateError::Fixed(name.into()));
+        match graph.params[index].kind {
+            ParamKind::Fixed => return Err(DifferentiateError::Fixed(name.into())),
+            ParamKind::State => return Err(DifferentiateError::State(name.into())),
+            ParamKind::Trained | ParamKind::OptimizerState => {}
         }
-        let ty = Type::new(Elem::F32, graph.params[index].dims.clone(), Clock::Static);
-        return Ok(Operand { op: Op::Param(index), ty });
+        return Ok(Operand { op: Op::Param(index), ty: graph.params[index].ty() });
     }
     let Some(index) = graph.inputs.iter().position(|input| input.name == name) else {
         return Err(DifferentiateError::UnknownOperand(name.into()));

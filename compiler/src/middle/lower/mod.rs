@@ -10,10 +10,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
-use super::schedule::{Schedule, Unit};
+use super::schedule::{Schedule, Unit, sets_param};
 use crate::ir::graph::op::Number;
 use crate::ir::graph::ops::{Class, Coordinate, IndexMap};
-use crate::ir::graph::{Dim, Elem, Graph, NodeId, Op, Pointwise, Reduction, Role};
+use crate::ir::graph::{Dim, Elem, Graph, NodeId, Op, Pointwise, Reduction, Role, Root};
 use crate::ir::kernel::*;
 use crate::source::Span;
 
@@ -70,7 +70,7 @@ impl Lowering<'_> {
             .enumerate()
             .map(|(index, param)| {
                 let source = BufferSource::Param(index);
-                self.declare(&param.path, Elem::F32, &param.dims, false, source, false)
+                self.declare(&param.path, param.elem, &param.dims, false, source, false)
             })
             .collect();
         for id in graph.ids() {
@@ -84,7 +84,8 @@ impl Lowering<'_> {
                 self.buffer_of.insert(id, buffer);
             }
         }
-        let roots = graph.roots.iter().filter(|root| root.role != Role::Update);
+        let is_result = |root: &&Root| matches!(root.role, Role::Output | Role::Gradient);
+        let roots = graph.roots.iter().filter(is_result);
         let results = roots.map(|root| (root.role, root.name.clone(), self.buffer_of[&root.node]));
         self.program.results = results.collect();
     }
@@ -258,7 +259,11 @@ impl<'b, 's> BodyBuilder<'b, 's> {
         let axes = self.axes.clone();
         let mut stores = Vec::new();
         for &id in nodes {
-            let value = self.compute(id, &axes, self.time);
+            // The next value of a state is there already.
+            let value = match self.updates {
+                true => self.pull(id, &axes, self.time),
+                false => self.compute(id, &axes, self.time),
+            };
             for buffer in self.targets(id) {
                 let dims = self.graph.ty(id).dims.clone();
                 let at = self.flat_index(&dims, &axes, self.time);
@@ -278,7 +283,7 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             return vec![self.lowering.buffer_of[&id]];
         }
         let roots = self.graph.roots.iter();
-        let updated = roots.filter(|root| root.role == Role::Update && root.node == id);
+        let updated = roots.filter(|root| sets_param(root) && root.node == id);
         let params = &self.graph.params;
         updated
             .filter_map(|root| params.iter().position(|param| param.path == root.name))

@@ -25,6 +25,7 @@ fn recurrent_lif() -> Graph {
         bounds: None,
         docs: String::new(),
         kind: ParamKind::Trained,
+        elem: Elem::F32,
     };
     let mut graph = Graph::default();
     graph.name = "lif".into();

@@ -19,7 +19,7 @@ use std::fmt;
 pub(crate) use facts::is_sum;
 
 use crate::ir::graph::ops::Class;
-use crate::ir::graph::{Dim, Elem, Facts, Graph, NodeId, Role};
+use crate::ir::graph::{Dim, Elem, Facts, Graph, NodeId, Role, Root};
 use crate::ir::kernel::{Direction, Pass};
 use recurrence::Recurrences;
 
@@ -57,7 +57,8 @@ impl Schedule {
 }
 
 /// Schedules a graph without `sg` and `bypass`: its outputs in the forward pass, its gradients in the
-/// backward pass, its updates in the update pass.
+/// backward pass, its updates in the update pass. The next values of states are computed in the
+/// forward pass too, from what there is then, and set in the update pass.
 pub fn schedule(graph: &Graph) -> Schedule {
     let graph = rewrite::prepare(graph);
     let passes = passes(&graph);
@@ -77,6 +78,7 @@ fn passes(graph: &Graph) -> Vec<Option<Pass>> {
     let mut passes = vec![None; graph.len()];
     let roles = [
         (Role::Output, Pass::Forward),
+        (Role::Next, Pass::Forward),
         (Role::Gradient, Pass::Backward),
         (Role::Update, Pass::Update),
     ];
@@ -92,6 +94,11 @@ fn passes(graph: &Graph) -> Vec<Option<Pass>> {
         }
     }
     passes
+}
+
+/// Whether a result is written over a parameter or a state, after everything that reads it.
+pub(crate) fn sets_param(root: &Root) -> bool {
+    matches!(root.role, Role::Update | Role::Next)
 }
 
 /// How a stored value uses another of the same step.
@@ -222,7 +229,7 @@ impl Ordering<'_> {
     /// them are computed, so that each is computed from old ones.
     fn updates(&self) -> Vec<Unit> {
         let mut by_space: BTreeMap<Vec<Dim>, Vec<NodeId>> = BTreeMap::new();
-        for root in self.graph.roots.iter().filter(|root| root.role == Role::Update) {
+        for root in self.graph.roots.iter().filter(|root| sets_param(root)) {
             by_space.entry(self.graph.ty(root.node).dims.clone()).or_default().push(root.node);
         }
         let unit = |nodes| {

@@ -72,10 +72,8 @@ fn initial_sets(program: &Program) -> Vec<Vec<BufferId>> {
     let ids = || program.buffer_ids();
     let is_small =
         |buffer: &Buffer| !buffer.stream && buffer.dims.iter().all(|dim| dim.as_const().is_some());
-    let params = ids().filter(|id| is_param(program.buffer(*id))).collect();
-    let (small, own): (Vec<_>, Vec<_>) = ids()
-        .filter(|id| !is_param(program.buffer(*id)))
-        .partition(|id| is_small(program.buffer(*id)));
+    let (small, own): (Vec<_>, Vec<_>) = ids().partition(|id| is_small(program.buffer(*id)));
+    let (params, small) = small.into_iter().partition(|id| is_param(program.buffer(*id)));
     let mut sets = vec![params, small];
     sets.extend(own.into_iter().map(|id| vec![id]));
     sets.retain(|set| !set.is_empty());

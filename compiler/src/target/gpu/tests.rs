@@ -25,6 +25,7 @@ fn graph(clock: Clock, inputs: &[(&str, &[Dim])], params: &[(&str, &[Dim])]) -> 
         bounds: None,
         docs: String::new(),
         kind: ParamKind::Trained,
+        elem: Elem::F32,
     });
     graph.params = params.collect();
     graph

@@ -348,6 +348,7 @@ fn mistakes_are_values() {
         bounds: None,
         docs: String::new(),
         kind: ParamKind::Trained,
+        elem: Elem::F32,
     };
     p.0.graph.params.push(bias);
     let bias = p.push(Op::Param(0), &[]);

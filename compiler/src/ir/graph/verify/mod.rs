@@ -9,7 +9,7 @@
 //! 5. There are streams only where the graph has a length of time. An axis that stands for time has
 //!    this length.
 //! 6. Inputs and parameters have names of their own, roots one per role; a gradient has the type of
-//!    the input or parameter that it is named after, an update that of the parameter.
+//!    the input or parameter that it is named after, an update that of the parameter, a next value that of the state.
 //! 7. No dimension is a negative number; an i32 literal is one, a boolean literal 0 or 1; the bounds
 //!    of a parameter are in order.
 //!
@@ -23,7 +23,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use super::{
-    Clock, Dim, Elem, Graph, Node, NodeId, Op, Role, Root, Type, TypeError, components, infer,
+    Dim, Elem, Graph, Node, NodeId, Op, Param, Role, Root, Type, TypeError, components, infer,
 };
 
 /// A graph that keeps the laws.
@@ -185,11 +185,7 @@ fn expected_type(graph: &Graph, node: &Node) -> Result<Type, Law> {
         Op::Input(index) => {
             graph.inputs.get(*index).map(|input| input.ty.clone()).ok_or(Law::NotListed)
         }
-        Op::Param(index) => graph
-            .params
-            .get(*index)
-            .map(|param| Type::new(Elem::F32, param.dims.clone(), Clock::Static))
-            .ok_or(Law::NotListed),
+        Op::Param(index) => graph.params.get(*index).map(Param::ty).ok_or(Law::NotListed),
         op => {
             let types: Vec<&Type> = node.args.iter().map(|arg| graph.ty(*arg)).collect();
             infer(op, &types).map_err(Law::IllTyped)
@@ -245,11 +241,11 @@ fn check_root(graph: &Graph, root: &Root) -> Result<(), Law> {
     let input = graph.inputs.iter().find(|input| input.name == root.name);
     let input = input.map(|input| input.ty.clone());
     let param = graph.params.iter().find(|param| param.path == root.name);
-    let param = param.map(|param| Type::new(Elem::F32, param.dims.clone(), Clock::Static));
+    let param = param.map(Param::ty);
     let expected = match root.role {
         Role::Output => return Ok(()),
         Role::Gradient => param.or(input),
-        Role::Update => param,
+        Role::Update | Role::Next => param,
     };
     let expected = expected.ok_or_else(|| Law::StrayRoot(root.name.clone()))?;
     let found = graph.ty(root.node).clone();
