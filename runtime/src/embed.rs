@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fgi_compiler::artifact::embedded::{Embedded, VERSION};
+use fgi_compiler::front::check::PROGRESS;
 use fgi_compiler::ir::graph::{Bindings, Input, Param};
 use fgi_compiler::ir::kernel::{Pass, Program};
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, STEP};
@@ -43,6 +44,10 @@ pub struct Model {
     steps: u64,
     /// The forward pass ran with the parameters as they are.
     has_run: bool,
+    /// The run before has left new values of states, which are set when no backward pass can follow.
+    is_unsettled: bool,
+    /// How far training has come, from 0 to 1.
+    progress: f32,
 }
 
 impl Model {
@@ -51,12 +56,26 @@ impl Model {
             Embedded::from_bytes(program).map_err(|error| Error::Compile(error.to_string()))?;
         let program = Arc::new(embedded.program);
         let session = Session::new(program.clone(), device)?;
-        Ok(Model { program, session, steps: 0, has_run: false })
+        Ok(Model { program, session, steps: 0, has_run: false, is_unsettled: false, progress: 1.0 })
     }
 
     pub fn initialise(&mut self, seed: u64) -> Result<(), Error> {
-        (self.steps, self.has_run) = (0, false);
+        (self.steps, self.has_run, self.is_unsettled) = (0, false, false);
         self.session.initialise(seed)
+    }
+
+    /// What `progress()` is from now on.
+    pub fn set_progress(&mut self, progress: f32) {
+        self.progress = progress;
+    }
+
+    /// Gives the states their values after the last run. An optimiser does that in its update.
+    fn settle(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.is_unsettled) {
+            self.has_run = false;
+            self.session.run(Pass::Update)?;
+        }
+        Ok(())
     }
 
     /// Runs the forward pass. Open dimensions follow from the lengths of the inputs, and from `dims`
@@ -67,6 +86,7 @@ impl Model {
         dims: &[(&str, usize)],
         learning_rate: f32,
     ) -> Result<(), Error> {
+        self.settle()?;
         self.has_run = false;
         let program = self.program.clone();
         let (time, mut given) = (program.time.as_ref(), Vec::new());
@@ -82,12 +102,19 @@ impl Model {
             let shape = shapes::shape(&input.ty, time, &bindings)?;
             arrays.push((input.name.as_str(), Array::new(shape, slice.to_data())));
         }
-        let own = [(LEARNING_RATE, learning_rate), (STEP, (self.steps + 1) as f32)];
+        let own = [
+            (LEARNING_RATE, learning_rate),
+            (STEP, (self.steps + 1) as f32),
+            (PROGRESS, self.progress),
+        ];
         let own = own.into_iter().filter(|(name, _)| input(&program, name).is_ok());
         arrays.extend(own.map(|(name, value)| (name, Array::new([], vec![value]))));
         self.session.set_inputs(arrays.iter().map(|(name, array)| (*name, array)))?;
         self.session.run(Pass::Forward)?;
         self.has_run = true;
+        // Where there is an optimiser, runs that are no step of training leave the states as they are.
+        self.is_unsettled =
+            self.program.state().is_some() && input(&program, LEARNING_RATE).is_err();
         Ok(())
     }
 
@@ -125,10 +152,12 @@ impl Model {
     }
 
     pub fn param<T: Owned>(&mut self, path: &str) -> Result<T, Error> {
+        self.settle()?;
         owned(path, self.session.param(path)?)
     }
 
     pub fn set_params(&mut self, params: &[(&str, Slice<'_>)]) -> Result<(), Error> {
+        self.settle()?;
         self.has_run = false;
         for (path, slice) in params {
             let known = self.program.params.iter().find(|param| param.path == *path);
@@ -140,6 +169,7 @@ impl Model {
     }
 
     pub fn save(&mut self, path: &Path) -> Result<(), Error> {
+        self.settle()?;
         let graph = self.program.name.clone();
         let program = Some(self.program.fingerprint);
         let progress = Progress { graph, program, step: self.steps, ..Progress::default() };
@@ -167,7 +197,9 @@ impl Model {
             own.into_iter().chain(memory.into_iter().filter(|_| goes_on)).cloned().collect();
         self.initialise(0)?;
         for param in &used {
-            self.session.set_param(&param.path, &params[&param.path])?;
+            if let Some(array) = params.get(&param.path) {
+                self.session.set_param(&param.path, array)?;
+            }
         }
         self.steps = if goes_on { progress.step } else { 0 };
         Ok(())
@@ -198,7 +230,9 @@ fn input<'p>(program: &'p Program, name: &str) -> Result<&'p Input, Error> {
 
 /// There is an array of the right shape for each parameter.
 fn fits(params: &[&Param], arrays: &Arrays) -> Result<(), Error> {
-    params.iter().try_for_each(|param| {
+    // A state of a batch starts again where it does not fit.
+    let mut sized = params.iter().filter(|param| !init::is_open(param));
+    sized.try_for_each(|param| {
         let name = || param.path.clone();
         let array = arrays.get(&param.path);
         let array = array.ok_or_else(|| Error::Missing { what: "parameter", name: name() })?;

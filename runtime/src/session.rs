@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "gpu")]
 use fgi_compiler::artifact::Artifact;
-use fgi_compiler::ir::graph::{Bindings, Role, Type};
+use fgi_compiler::ir::graph::{Bindings, Param, Role, Type};
 use fgi_compiler::ir::kernel::{
     Buffer, BufferId, BufferSource, Pass, Program, Violation, verify, verify_sizes,
 };
@@ -141,25 +141,28 @@ impl Session {
         Ok(())
     }
 
-    /// States whose sizes have changed start again, from the values that were given for these sizes or
-    /// from their initialisers.
+    /// Where the size of one has changed, all states of open sizes start again: from the values that were
+    /// given for these sizes, or from their initialisers.
     fn restart_states(&mut self, before: Option<&Bindings>) -> Result<(), Error> {
         let (program, bindings) = (self.program.clone(), self.bindings.clone().unwrap_or_default());
-        for param in program.params.iter().filter(|param| init::is_open(param)) {
-            let shape = init::shape(param, &bindings)?;
+        let open: Vec<&Param> =
+            program.params.iter().filter(|param| init::is_open(param)).collect();
+        let size = |param: &&Param, bindings| init::shape(param, bindings).ok();
+        let is_same =
+            |param| size(param, &bindings) == before.and_then(|before| size(param, before));
+        if open.iter().all(is_same) {
+            return Ok(());
+        }
+        for param in open {
             let id = self.param_buffer(&param.path)?;
-            let given = self.waiting.remove(&id).filter(|array| array.shape == shape);
-            let is_same = before.is_some_and(|before| {
-                init::shape(param, before).is_ok_and(|before| before == shape)
-            });
-            match given {
-                Some(array) => self.backend.write(id, &array.to_device())?,
-                None if is_same => {}
-                None => {
-                    let array = init::initial(param, &bindings, self.seed)?;
-                    self.backend.write(id, &array.to_device())?;
-                }
-            }
+            let given = self.waiting.remove(&id);
+            let array = match given
+                .filter(|given| size(&param, &bindings).as_ref() == Some(&given.shape))
+            {
+                Some(given) => given,
+                None => init::initial(param, &bindings, self.seed)?,
+            };
+            self.backend.write(id, &array.to_device())?;
         }
         Ok(())
     }

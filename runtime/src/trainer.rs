@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fgi_compiler::front::check::PROGRESS;
 use fgi_compiler::ir::graph::{Clock, Elem, Indexed, Role};
 use fgi_compiler::ir::kernel::{Pass, Program};
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, STEP};
@@ -83,6 +84,8 @@ pub struct Trainer {
     options: TrainOptions,
     /// The input that holds the classes.
     label: Option<String>,
+    /// Runs the tests, where the program is another while it is trained.
+    tester: Option<Session>,
     /// Measures the rate of spikes.
     activity: Option<Activity>,
     progress: Progress,
@@ -198,8 +201,8 @@ impl Trainer {
         if program.result(Role::Output, LOSS).is_none() {
             return Err(Error::Missing { what: "output", name: LOSS.into() });
         }
-        let fed =
-            program.inputs.iter().filter(|input| ![LEARNING_RATE, STEP].contains(&&*input.name));
+        let own = [LEARNING_RATE, STEP, PROGRESS];
+        let fed = program.inputs.iter().filter(|input| !own.contains(&&*input.name));
         let fed: Vec<_> = fed.cloned().collect();
         let feed = Feed::new(&fed, program.time.as_ref(), &data.train, &options.binds)?;
         let ranges = Indexed::ranges(&program.indexed, &feed.bindings);
@@ -218,7 +221,19 @@ impl Trainer {
         session.initialise(options.seed)?;
         let clock = Clockwork::start();
         let order = Vec::new();
-        Ok(Trainer { session, data, feed, options, label, activity: None, progress, order, clock })
+        let (tester, activity) = (None, None);
+        Ok(Trainer {
+            session,
+            data,
+            feed,
+            options,
+            label,
+            tester,
+            activity,
+            progress,
+            order,
+            clock,
+        })
     }
 
     /// Goes on where a checkpoint was saved. It must be of the same optimiser, seed and batch size, and
@@ -290,6 +305,12 @@ impl Trainer {
         }))
     }
 
+    /// Tests with another program than is trained: the one that the same text is where `training()` is 0.
+    pub fn test_with(&mut self, program: Program, device: &Device) -> Result<(), Error> {
+        self.tester = Some(Session::without_values(Arc::new(program), device)?);
+        Ok(())
+    }
+
     /// Measures the rate of spikes after each epoch with a program whose outputs are that, by layer.
     pub fn watch(&mut self, rates: Program, device: &Device) -> Result<(), Error> {
         let session = Session::without_values(Arc::new(rates), device)?;
@@ -300,9 +321,7 @@ impl Trainer {
     /// The rates for the first batch, and which layers are stuck for all samples.
     fn spikes(&mut self) -> Result<(BTreeMap<String, f64>, Vec<String>), Error> {
         let Some(activity) = &mut self.activity else { return Ok(Default::default()) };
-        for param in activity.session.program().params.clone() {
-            activity.session.set_param(&param.path, &self.session.param(&param.path)?)?;
-        }
+        copy_params(&mut self.session, &mut activity.session)?;
         let all: Vec<usize> = (0..self.data.train.len()).collect();
         let mut batches = all.chunks(self.options.batch);
         let mut next = |activity: &mut Activity| match batches.next() {
@@ -328,7 +347,8 @@ impl Trainer {
     pub fn tune(&mut self) -> Result<Tuning, Error> {
         let samples: Vec<usize> = (0..self.options.batch.min(self.data.train.len())).collect();
         let batch = self.feed.batch(&self.data.train, &samples)?;
-        self.set_inputs(&batch)?;
+        let own = self.own_inputs();
+        set_inputs(&mut self.session, &batch, &own)?;
         self.session.tune()
     }
 
@@ -367,11 +387,16 @@ impl Trainer {
     pub fn test(&mut self) -> Result<(f64, Option<f64>), Error> {
         let mut sums = Sums::default();
         let samples: Vec<usize> = (0..self.data.test.len()).collect();
+        let own = self.own_inputs();
+        if let Some(tester) = &mut self.tester {
+            copy_params(&mut self.session, tester)?;
+        }
+        let session = self.tester.as_mut().unwrap_or(&mut self.session);
         for chosen in samples.chunks(self.options.batch) {
             let batch = self.feed.batch(&self.data.test, chosen)?;
-            self.set_inputs(&batch)?;
-            self.session.run(Pass::Forward)?;
-            let (loss, correct) = self.outcome(&batch)?;
+            set_inputs(session, &batch, &own)?;
+            session.run(Pass::Forward)?;
+            let (loss, correct) = outcome(session, &batch, self.label.as_ref())?;
             sums.add(chosen.len(), loss, correct);
         }
         Ok((sums.mean_loss(), self.accuracy_of(&sums)))
@@ -381,9 +406,10 @@ impl Trainer {
         let samples: &Samples = &self.data.train;
         let batch = self.feed.batch(samples, &self.order[start..end])?;
         self.progress.step += 1;
-        self.set_inputs(&batch)?;
+        let own = self.own_inputs();
+        set_inputs(&mut self.session, &batch, &own)?;
         self.session.run_gradients()?;
-        let (loss, correct) = self.outcome(&batch)?;
+        let (loss, correct) = outcome(&mut self.session, &batch, self.label.as_ref())?;
         if !loss.is_finite() {
             let advice = match self.progress.step {
                 1 => "the data are finite, so the program makes it of its initial parameters",
@@ -408,35 +434,14 @@ impl Trainer {
         Error::Diverged { what, value, step, epoch, advice }
     }
 
-    fn set_inputs(&mut self, batch: &[(String, Array)]) -> Result<(), Error> {
-        let scalar = |value: f32| Array::new([], vec![value]);
+    /// The inputs that training has by itself, for the next update.
+    fn own_inputs(&self) -> [(&'static str, Array); 3] {
         let steps = self.data.train.len().div_ceil(self.options.batch) as u64;
-        let rate = scalar(self.options.rate(self.progress.step, steps));
-        let step = scalar(self.progress.step as f32);
-        let batch = batch.iter().map(|(name, array)| (name.as_str(), array));
-        let known = |name: &str| self.session.program().inputs.iter().any(|i| i.name == name);
-        let own = [(LEARNING_RATE, &rate), (STEP, &step)].into_iter().filter(|(n, _)| known(n));
-        let own: Vec<_> = own.collect();
-        self.session.set_inputs(batch.chain(own))
-    }
-
-    /// The loss of a batch and how many of its samples were classified right.
-    fn outcome(&mut self, batch: &[(String, Array)]) -> Result<(f32, usize), Error> {
-        let loss = self.session.output(LOSS)?;
-        let loss = loss.scalar().ok_or_else(|| Error::Shape {
-            name: LOSS.into(),
-            expected: "a scalar f32".into(),
-            found: loss.type_name(),
-        })?;
-        let label = batch.iter().find(|(name, _)| Some(name) == self.label.as_ref());
-        let Some((_, Array { data: Data::I32(labels), .. })) = label else {
-            return Ok((loss, 0));
-        };
-        let logits = self.session.output(LOGITS)?;
-        let Data::F32(values) = &logits.data else { return Ok((loss, 0)) };
-        let classes = logits.shape.last().copied().unwrap_or(1).max(1);
-        let rows = values.chunks(classes).zip(labels);
-        Ok((loss, rows.filter(|(row, label)| argmax(row) as i64 == i64::from(**label)).count()))
+        let (step, all) = (self.progress.step, self.options.epochs * steps);
+        let done = step.saturating_sub(1) as f32 / all.saturating_sub(1).max(1) as f32;
+        let rate = self.options.rate(step, steps);
+        [(LEARNING_RATE, rate), (STEP, step as f32), (PROGRESS, done.min(1.0))]
+            .map(|(name, value)| (name, Array::new([], vec![value])))
     }
 
     fn finish_epoch(&mut self) -> Result<EpochReport, Error> {
@@ -463,6 +468,49 @@ impl Trainer {
     fn accuracy_of(&self, sums: &Sums) -> Option<f64> {
         self.label.as_ref().map(|_| sums.accuracy())
     }
+}
+
+/// Parameters and states as another session has them.
+fn copy_params(from: &mut Session, to: &mut Session) -> Result<(), Error> {
+    for param in to.program().params.clone() {
+        to.set_param(&param.path, &from.param(&param.path)?)?;
+    }
+    Ok(())
+}
+
+/// Sets the inputs of a batch, and those of training's own that the program has.
+fn set_inputs(
+    session: &mut Session,
+    batch: &[(String, Array)],
+    own: &[(&'static str, Array)],
+) -> Result<(), Error> {
+    let known = |name: &str| session.program().inputs.iter().any(|input| input.name == name);
+    let own: Vec<_> = own.iter().filter(|(name, _)| known(name)).collect();
+    let own = own.into_iter().map(|(name, array)| (*name, array));
+    session.set_inputs(batch.iter().map(|(name, array)| (name.as_str(), array)).chain(own))
+}
+
+/// The loss of a batch and how many of its samples were classified right.
+fn outcome(
+    session: &mut Session,
+    batch: &[(String, Array)],
+    label: Option<&String>,
+) -> Result<(f32, usize), Error> {
+    let loss = session.output(LOSS)?;
+    let loss = loss.scalar().ok_or_else(|| Error::Shape {
+        name: LOSS.into(),
+        expected: "a scalar f32".into(),
+        found: loss.type_name(),
+    })?;
+    let label = batch.iter().find(|(name, _)| Some(name) == label);
+    let Some((_, Array { data: Data::I32(labels), .. })) = label else {
+        return Ok((loss, 0));
+    };
+    let logits = session.output(LOGITS)?;
+    let Data::F32(values) = &logits.data else { return Ok((loss, 0)) };
+    let classes = logits.shape.last().copied().unwrap_or(1).max(1);
+    let rows = values.chunks(classes).zip(labels);
+    Ok((loss, rows.filter(|(row, label)| argmax(row) as i64 == i64::from(**label)).count()))
 }
 
 const LOSS: &str = "loss";

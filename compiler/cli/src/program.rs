@@ -89,12 +89,20 @@ impl ProgramArgs {
         };
         let options = |graph: &GraphHead| {
             let dims = given.clone().into_iter().filter(|(dim, _)| takes(graph, dim));
-            check::Options { graph: Some(graph.name.clone()), dims: dims.collect(), sized: false }
+            check::Options {
+                graph: Some(graph.name.clone()),
+                dims: dims.collect(),
+                ..Default::default()
+            }
         };
         let mut all: Vec<check::Options> = heads.iter().map(options).collect();
         if all.is_empty() || asked.is_some_and(|name| heads.iter().all(|graph| graph.name != *name))
         {
-            all.push(check::Options { graph: asked.cloned(), dims: given.clone(), sized: false });
+            all.push(check::Options {
+                graph: asked.cloned(),
+                dims: given.clone(),
+                ..Default::default()
+            });
         }
         Ok(all)
     }

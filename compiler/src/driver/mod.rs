@@ -29,6 +29,9 @@ pub struct Options {
     pub optimizer: Option<Optimizer>,
     /// The greatest norm that the gradients may have for the optimiser, all taken together.
     pub clip: Option<f64>,
+    /// Every memory starts where the run before ended, without a gradient across the border: a sequence
+    /// may be run in chunks.
+    pub carry: bool,
     /// Lets sums and products be rounded in another order than written, where that is cheaper.
     pub fast_math: bool,
 }
@@ -102,7 +105,9 @@ pub fn compile(
 /// Checks the graph of a program that is to be compiled.
 pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> Checked {
     let (graph, dims) = (options.graph.clone(), options.dims.clone());
-    check::check(name, text, loader, &check::Options { graph, dims, sized: true })
+    let (training, carry) = (options.optimizer.is_some(), options.carry);
+    let options = check::Options { graph, dims, sized: true, training, carry };
+    check::check(name, text, loader, &options)
 }
 
 /// [`compile`] from what [`check`] has found.

@@ -53,6 +53,10 @@ pub struct Args {
     optimizer: Option<OptimizerName>,
     #[command(flatten)]
     settings: OptimizerArgs,
+    /// Starts every memory where the run before ended, so that a sequence can be run in chunks, down to single
+    /// steps
+    #[arg(long)]
+    carry: bool,
     /// Adds the shaders in other languages, or native code (comma-separated)
     #[arg(long, value_enum, value_name = "TARGET", value_delimiter = ',', requires = "output")]
     target: Vec<Target>,
@@ -141,6 +145,7 @@ pub fn run(args: &Args) -> Outcome {
         gradients: args.grad.clone().map(|output| Gradients { output, wrt: args.wrt.clone() }),
         optimizer: args.optimizer.map(|name| args.settings.optimizer(name)),
         clip: args.optimizer.and_then(|_| args.settings.clip()),
+        carry: args.carry,
         fast_math: args.numeric.fast_math,
     };
     if matches!(args.emit.as_slice(), [Form { name: AST, .. }]) && args.output.is_none() {

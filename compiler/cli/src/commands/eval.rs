@@ -125,6 +125,7 @@ pub fn run(args: &Args) -> Outcome {
         graph: args.program.graph().cloned(),
         dims: bound_dims(&program, &args.program, &arrays)?,
         sized: true,
+        ..Default::default()
     };
     let asked = with_open_batch(&program, asked);
     let options = Options {

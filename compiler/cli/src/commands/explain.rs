@@ -117,8 +117,11 @@ fn explain_program(program: &ProgramArgs) -> Outcome {
 
 fn explain_binding(program: &ProgramArgs, binding: &str) -> Outcome {
     let text = program.read()?;
-    let options =
-        check::Options { graph: program.graph().cloned(), dims: program.dims()?, sized: false };
+    let options = check::Options {
+        graph: program.graph().cloned(),
+        dims: program.dims()?,
+        ..Default::default()
+    };
     let checked = check::check(&text.name, &text.text, &text, &options);
     render::to_stderr(&checked.sources, &checked.diagnostics);
     let graph = checked.graph.ok_or(Failure::Reported)?;

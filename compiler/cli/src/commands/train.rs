@@ -130,6 +130,7 @@ pub fn run(args: &Args) -> Outcome {
         gradients: Some(Gradients { output: "loss".into(), wrt: None }),
         optimizer: Some(args.settings.optimizer(args.optimizer)),
         clip: args.settings.clip(),
+        carry: false,
         fast_math: args.numeric.fast_math,
     };
     let advice = || head.and_then(|head| fitting_dims(head, &data, &args.bind, &options.dims));
@@ -166,6 +167,12 @@ pub fn run(args: &Args) -> Outcome {
                 "{path} does not say of which program it is: only its parameters were compared"
             ));
         }
+    }
+    if checked.asks_training {
+        let options = Options { gradients: None, optimizer: None, clip: None, ..options };
+        let compiled =
+            fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |_| {})?;
+        trainer.test_with(compiled.program, &device)?;
     }
     let lines = watch(&mut trainer, &checked, &device)?;
     train(&mut trainer, args, &graph, &lines)

@@ -6,8 +6,8 @@ mod value;
 use std::path::{Path, PathBuf};
 
 use fgi_compiler::artifact::embedded::VERSION;
-use fgi_compiler::front::check::GraphHead;
-use fgi_compiler::ir::graph::{Dim, Elem, Input, Role, Symbol};
+use fgi_compiler::front::check::{GraphHead, PROGRESS};
+use fgi_compiler::ir::graph::{Dim, Elem, Input, ParamKind, Role, Symbol};
 use fgi_compiler::ir::kernel::{BufferId, Program};
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, Optimizer, STEP};
 use fgi_compiler::source::Span as Place;
@@ -67,7 +67,7 @@ impl Module<'_> {
         let time = self.program.time.as_ref();
         for input in &self.program.inputs {
             let path = &input.name;
-            if [LEARNING_RATE, STEP].contains(&path.as_str()) {
+            if [LEARNING_RATE, STEP, PROGRESS].contains(&path.as_str()) {
                 continue;
             }
             let declared = self.graph.inputs.iter().find(|input| input.name == *path);
@@ -170,7 +170,8 @@ impl Module<'_> {
 
     fn params(&self) -> TokenStream {
         let mut tree = Tree::default();
-        for param in self.program.params.iter().filter(|param| !param.is_optimizer_state()) {
+        let kinds = [ParamKind::Trained, ParamKind::Fixed];
+        for param in self.program.params.iter().filter(|param| kinds.contains(&param.kind)) {
             let value = Value::new(Elem::F32, param.dims.clone());
             tree.add(&param.path, value, &param.docs);
         }
@@ -361,6 +362,10 @@ fn ident(name: &str, span: Span) -> Ident {
     let is_plain = syn::parse_str::<Ident>(name).is_ok();
     match name {
         "self" | "Self" | "super" | "crate" | "_" => format_ident!("{name}_", span = span),
+        // The blocks of a repetition have numbers.
+        _ if name.starts_with(|c: char| c.is_ascii_digit()) => {
+            format_ident!("_{name}", span = span)
+        }
         _ if is_plain || Ident::parse_any.parse_str(name).is_err() => Ident::new(name, span),
         _ => Ident::new_raw(name, span),
     }

@@ -36,6 +36,9 @@ pub enum ObjectError {
     /// A parameter has open dimensions.
     #[error("the parameter `{0}` has open dimensions, and C arrays have none: give them values")]
     OpenDims(String),
+    /// The program has a state.
+    #[error("the program keeps `{0}` from run to run, which objects cannot hold yet")]
+    State(String),
     /// A parameter has more bytes than an address can count.
     #[error("the parameter `{0}` is too large")]
     TooLarge(String),
@@ -60,6 +63,9 @@ pub fn emit(
     isa: OwnedTargetIsa,
     initial: Option<&BTreeMap<String, Vec<f32>>>,
 ) -> Result<Object, ObjectError> {
+    if let Some(state) = program.state() {
+        return Err(ObjectError::State(state.path.clone()));
+    }
     let interface = Interface::new(program)?;
     let target = isa.triple().to_string();
     let builder = ObjectBuilder::new(isa, program.name.as_str(), default_libcall_names())?;

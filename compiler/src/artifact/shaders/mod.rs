@@ -81,6 +81,9 @@ pub enum BuildError {
     /// What would be written could not be read: a number is infinite, or a size too large.
     #[error("{0}")]
     Unreadable(String),
+    /// The program has a state, which the manifest has no place for.
+    #[error("the program keeps `{0}` from run to run, which artifacts cannot hold yet")]
+    State(String),
 }
 
 /// Why an artifact was refused; the text says what is at fault.
@@ -117,6 +120,9 @@ impl Artifact {
     /// Emits a compiled program's shaders and describes them.
     pub fn build(compiled: &Compiled, options: &BuildOptions) -> Result<Artifact, BuildError> {
         let (profile, limits) = &options.profile;
+        if let Some(state) = compiled.program.state() {
+            return Err(BuildError::State(state.path.clone()));
+        }
         let shaders = emit_with_sources(&compiled.program, limits, &compiled.sources)?;
         let optimizer = options.optimizer.as_ref();
         let manifest = manifest::manifest(compiled, optimizer, &shaders, (profile, limits));

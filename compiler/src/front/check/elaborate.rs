@@ -27,6 +27,9 @@ const MAX_TERMS: usize = 100_000;
 /// More levels of expressions and calls than this are refused: each takes room on the stack.
 const MAX_DEPTH: usize = 400;
 
+/// The input of a program in training that says how far it has come, a scalar from 0 to 1.
+pub const PROGRESS: &str = "train.progress";
+
 /// What an expression stands for.
 #[derive(Clone, Debug)]
 pub enum Value {
@@ -102,10 +105,14 @@ pub struct Elaborator<'m, 'l> {
     pub used: std::collections::HashSet<DefId>,
     pub depth: usize,
     is_full: bool,
+    /// It is a step of training.
+    training: bool,
+    /// Whether the program asks that.
+    pub asks_training: bool,
 }
 
 impl<'m, 'l> Elaborator<'m, 'l> {
-    pub fn new(modules: &'m mut Modules<'l>) -> Elaborator<'m, 'l> {
+    pub fn new(modules: &'m mut Modules<'l>, training: bool) -> Elaborator<'m, 'l> {
         Elaborator {
             modules,
             program: Program::new(),
@@ -115,6 +122,8 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             used: Default::default(),
             depth: 0,
             is_full: false,
+            training,
+            asks_training: false,
         }
     }
 
@@ -152,6 +161,39 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         }
         let frame = scope.frame;
         self.program.terms.push(Term { kind, args, span, places, frame, name: None })
+    }
+
+    /// `training()`: 1 or 0.
+    pub fn training(&mut self, scope: &Scope, span: Span) -> TermId {
+        self.asks_training = true;
+        let value = f64::from(u8::from(self.training));
+        self.push(scope, Kind::Literal { value, integer: true }, Vec::new(), span)
+    }
+
+    /// `progress()`: while training it is an input of its own, elsewhere 1.
+    pub fn progress(&mut self, scope: &Scope, span: Span) -> TermId {
+        self.asks_training = true;
+        if !self.training {
+            return self.push(
+                scope,
+                Kind::Literal { value: 1.0, integer: false },
+                Vec::new(),
+                span,
+            );
+        }
+        let inputs = &mut self.program.inputs;
+        let known = inputs.iter().position(|input| input.name == PROGRESS);
+        let index = known.unwrap_or_else(|| {
+            inputs.push(InputDecl {
+                name: PROGRESS.into(),
+                docs: "How far training has come, from 0 to 1.".into(),
+                elem: Elem::F32,
+                dims: Vec::new(),
+                is_stream: false,
+            });
+            inputs.len() - 1
+        });
+        self.push(scope, Kind::Input(index), Vec::new(), span)
     }
 
     fn report_size(&mut self, span: Span) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::carry::Carry;
 use super::infer::Typed;
 use super::shape::Rules;
 use super::term::{Kind, OverTime, Program, Reduce, Static, TermId};
@@ -17,7 +18,8 @@ use crate::ir::graph::{
 use crate::source::Span;
 
 /// The graph of terms that have been checked, and where it is written.
-pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<(Graph, Places)> {
+/// With `carry` every memory starts where the run before ended.
+pub fn emit(name: &str, program: &Program, typed: &Typed, carry: bool) -> Result<(Graph, Places)> {
     let mut graph = Graph::default();
     graph.name = name.to_string();
     graph.time = program.time.clone();
@@ -57,6 +59,7 @@ pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<(Graph, Plac
         builder: Builder::new(&mut graph),
         nodes: vec![None; program.terms.len()],
         delays: Vec::new(),
+        carry: carry.then(Carry::default),
         places: Vec::new(),
         operands: BTreeMap::new(),
     };
@@ -70,14 +73,18 @@ pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<(Graph, Plac
         roots.push(Root { name: program.params[*index].path.clone(), role: Role::Next, node });
     }
     emitter.close()?;
+    roots.extend(emitter.carried());
     let bindings = program.bindings.iter().map(|binding| Binding {
         path: binding.path.clone(),
         node: emitter.nodes[binding.term.0 as usize],
         span: binding.span,
     });
+    let params = program.params.iter().map(|param| program.place(param.span, param.frame));
+    let mut params: Vec<_> = params.collect();
+    params.resize(emitter.builder.graph().params.len(), Vec::new());
     let places = Places {
         bindings: bindings.collect(),
-        params: program.params.iter().map(|param| program.place(param.span, param.frame)).collect(),
+        params,
         nodes: emitter.places,
         operands: emitter.operands,
     };
@@ -85,13 +92,14 @@ pub fn emit(name: &str, program: &Program, typed: &Typed) -> Result<(Graph, Plac
     Ok((graph, places))
 }
 
-struct Emitter<'a, 'g> {
-    program: &'a Program,
+pub(super) struct Emitter<'a, 'g> {
+    pub program: &'a Program,
     typed: &'a Typed,
-    builder: Builder<'g>,
-    nodes: Vec<Option<NodeId>>,
+    pub builder: Builder<'g>,
+    pub nodes: Vec<Option<NodeId>>,
     /// The `prev` nodes whose operands are emitted at the end.
     delays: Vec<(NodeId, TermId)>,
+    pub carry: Option<Carry>,
     /// Of each node.
     places: Vec<Vec<Span>>,
     /// Of the nodes that stretch several operands.
@@ -209,7 +217,13 @@ impl<'a> Emitter<'a, '_> {
             }
             Kind::Input(index) => self.push(id, Op::Input(*index), vec![]),
             Kind::Param(index) => self.push(id, Op::Param(*index), vec![]),
-            Kind::TimeIndex => self.push(id, Op::TimeIndex, vec![]),
+            Kind::TimeIndex => {
+                let step = self.push(id, Op::TimeIndex, vec![])?;
+                Ok(match self.carry {
+                    Some(_) => self.carried_step(step),
+                    None => step,
+                })
+            }
             Kind::Map(op) => self.map(id, *op, args, &ty.dims),
             Kind::If => match args {
                 [taken] => Ok(*taken),
@@ -344,8 +358,10 @@ impl<'a> Emitter<'a, '_> {
         if found != ty.elem {
             return Err(self.bug(id, &format!("a first value of {}", elem_name(found))));
         }
+        let x = self.program.terms[id].args[0];
+        let init = if self.carry.is_some() { self.carried_init(x, &ty, init) } else { init };
         let delay = self.builder.open_delay(Op::Prev, ty, init);
-        self.delays.push((delay, self.program.terms[id].args[0]));
+        self.delays.push((delay, x));
         Ok(delay)
     }
 

@@ -11,6 +11,7 @@
 
 mod builtins;
 mod calls;
+mod carry;
 mod causality;
 mod dtypes;
 mod elaborate;
@@ -30,6 +31,7 @@ use crate::front::syntax::ast::ItemKind;
 use crate::ir::graph::{Dim, Graph, NodeId};
 use crate::source::{Loader, Sources, Span};
 use elaborate::Elaborator;
+pub use elaborate::PROGRESS;
 use modules::{DefId, ModuleId, Modules};
 pub use modules::{is_standard, standard_item, standard_module, standard_modules};
 pub use report::closest;
@@ -46,6 +48,10 @@ pub struct Options {
     pub dims: BTreeMap<String, i64>,
     /// The program is to run: no parameter may have open dimensions.
     pub sized: bool,
+    /// It is a step of training: `training()` is 1.
+    pub training: bool,
+    /// Every memory starts where the run before ended, in a state of its own.
+    pub carry: bool,
 }
 
 /// A program that was checked.
@@ -60,6 +66,8 @@ pub struct Checked {
     pub dims: BTreeMap<String, Dim>,
     /// Where the graph is written; empty if there is none.
     pub places: Places,
+    /// It asks whether it is trained: with [`Options::training`] it is another program.
+    pub asks_training: bool,
 }
 
 /// Where the graph is written.
@@ -111,43 +119,50 @@ impl<'l> Program<'l> {
     pub fn check(&mut self, options: &Options) -> Checked {
         self.modules.start_again();
         let name = options.graph.as_deref();
-        let (translated, dims) = match choose(&mut self.modules, self.id, name) {
-            Some(id) => self.translate(id, options),
-            None => {
-                check_rest(&mut Elaborator::new(&mut self.modules), self.id, &mut self.rest);
-                (None, BTreeMap::new())
-            }
-        };
+        let Translated { graph, dims, asks_training } =
+            match choose(&mut self.modules, self.id, name) {
+                Some(id) => self.translate(id, options),
+                None => {
+                    let mut elaborator = Elaborator::new(&mut self.modules, false);
+                    check_rest(&mut elaborator, self.id, &mut self.rest);
+                    Translated::default()
+                }
+            };
         let mut diagnostics = std::mem::take(&mut self.modules.diagnostics);
         sort(&mut diagnostics);
         let is_fine = diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
-        let (graph, places) = translated.filter(|_| is_fine).unzip();
+        let (graph, places) = graph.filter(|_| is_fine).unzip();
         let (sources, places) = (self.modules.sources.clone(), places.unwrap_or_default());
-        Checked { sources, diagnostics, graph, dims, places }
+        Checked { sources, diagnostics, graph, dims, places, asks_training }
     }
 
-    fn translate(
-        &mut self,
-        id: DefId,
-        options: &Options,
-    ) -> (Option<(Graph, Places)>, BTreeMap<String, Dim>) {
+    fn translate(&mut self, id: DefId, options: &Options) -> Translated {
         let modules = &mut self.modules;
         let name = modules.name(id).to_string();
-        let mut elaborator = Elaborator::new(modules);
+        let mut elaborator = Elaborator::new(modules, options.training);
         elaborator.graph(id, &options.dims);
         if elaborator.is_full() {
-            return (None, BTreeMap::new());
+            return Translated::default();
         }
         let (typed, problems) = infer::infer(&mut elaborator.program, options.sized);
         elaborator.modules.diagnostics.extend(problems);
         let is_fine =
             elaborator.modules.diagnostics.iter().all(|diagnostic| !diagnostic.is_error());
-        let graph = is_fine.then(|| emit::emit(&name, &elaborator.program, &typed));
+        let graph = is_fine.then(|| emit::emit(&name, &elaborator.program, &typed, options.carry));
         check_rest(&mut elaborator, self.id, &mut self.rest);
         let dims = std::mem::take(&mut elaborator.program.dims);
+        let asks_training = elaborator.asks_training;
         let graph = graph.and_then(|graph| graph.map_err(|e| modules.diagnostics.push(*e)).ok());
-        (graph, dims)
+        Translated { graph, dims, asks_training }
     }
+}
+
+/// What has come of one graph of a program.
+#[derive(Default)]
+struct Translated {
+    graph: Option<(Graph, Places)>,
+    dims: BTreeMap<String, Dim>,
+    asks_training: bool,
 }
 
 /// Looks for errors in the functions, layers and constants that the graph does not use. For the next graph they are

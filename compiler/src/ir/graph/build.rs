@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::op::{Number, Op, Pointwise, Reduction};
-use super::{Clock, Dim, Elem, Graph, Node, NodeId, OPEN, Type, TypeError, infer};
+use super::{Dim, Elem, Graph, Node, NodeId, OPEN, Type, TypeError, infer};
 use crate::source::Span;
 
 /// Appends nodes to a graph; a node that is there already is found again.
@@ -54,9 +54,7 @@ impl<'g> Builder<'g> {
         let types: Vec<&Type> = key.1.iter().map(|arg| self.graph.ty(*arg)).collect();
         let ty = match &key.0 {
             Op::Input(index) => self.graph.inputs[*index].ty.clone(),
-            Op::Param(index) => {
-                Type::new(Elem::F32, self.graph.params[*index].dims.clone(), Clock::Static)
-            }
+            Op::Param(index) => self.graph.params[*index].ty(),
             op => infer(op, &types)?,
         };
         let (op, args) = key.clone();

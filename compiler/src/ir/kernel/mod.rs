@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ir::graph::op::Signature;
 use crate::ir::graph::{
-    Bindings, Dim, DimError, Elem, Indexed, Input, Param, Pointwise, Reduction, Role,
+    Bindings, Dim, DimError, Elem, Indexed, Input, Param, ParamKind, Pointwise, Reduction, Role,
 };
 use crate::source::Span;
 
@@ -262,6 +262,11 @@ pub struct Contraction<'s> {
 }
 
 impl Program {
+    /// The first tensor that stays from run to run without being trained, if there is one.
+    pub fn state(&self) -> Option<&Param> {
+        self.params.iter().find(|param| param.kind == ParamKind::State)
+    }
+
     /// The buffer of this number, which must be of this program.
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0 as usize]

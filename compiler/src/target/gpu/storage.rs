@@ -72,9 +72,11 @@ fn initial_sets(program: &Program) -> Vec<Vec<BufferId>> {
     let ids = || program.buffer_ids();
     let is_small =
         |buffer: &Buffer| !buffer.stream && buffer.dims.iter().all(|dim| dim.as_const().is_some());
-    let (small, own): (Vec<_>, Vec<_>) = ids().partition(|id| is_small(program.buffer(*id)));
+    let (small, open): (Vec<_>, Vec<_>) = ids().partition(|id| is_small(program.buffer(*id)));
     let (params, small) = small.into_iter().partition(|id| is_param(program.buffer(*id)));
-    let mut sets = vec![params, small];
+    let (states, own): (Vec<_>, Vec<_>) =
+        open.into_iter().partition(|id| is_param(program.buffer(*id)));
+    let mut sets = vec![params, states, small];
     sets.extend(own.into_iter().map(|id| vec![id]));
     sets.retain(|set| !set.is_empty());
     sets
@@ -94,7 +96,10 @@ fn estimate(program: &Program, ids: &[BufferId]) -> i64 {
 fn group(program: &Program, ids: &[BufferId]) -> Group {
     let name = match ids {
         [only] => program.buffer(*only).name.clone(),
-        [first, ..] if is_param(program.buffer(*first)) => "params".to_owned(),
+        [first, ..] if is_param(program.buffer(*first)) => {
+            let is_open = program.buffer(*first).dims.iter().any(|dim| dim.as_const().is_none());
+            if is_open { "states" } else { "params" }.to_owned()
+        }
         [first, ..] if program.buffer(*first).stream => format!("streams_{}", first.0),
         [first, ..] => format!("values_{}", first.0),
         [] => "empty".to_owned(),
