@@ -65,6 +65,7 @@ codes! {
     "E045" "a number that is no dimension",
     "E046" "the number of an open dimension is needed",
     "E047" "a type that is not known",
+    "E048" "`..` out of place",
     "E050" "integers and floating-point numbers mixed",
     "E051" "elements of the wrong type",
     "E052" "a fraction among integers",

@@ -81,7 +81,7 @@ impl Instance {
         self.calls.set(calls);
         let home = self.home.as_ref()?;
         let (params, memory) = (home.params.clone(), format!("{}{calls}.", home.memory));
-        Some(Home { params, memory, is_shared: home.is_shared || calls > 1 })
+        Some(Home { params, memory, is_shared: true })
     }
 }
 
@@ -92,7 +92,7 @@ pub struct Home {
     pub params: String,
     /// Before the names of bindings and memories: `h.`, or `f.2.` in the second call of an instance.
     pub memory: String,
-    /// An earlier call made the parameters.
+    /// It is within an instance: another call of it may have made the parameters.
     pub is_shared: bool,
 }
 
@@ -640,13 +640,14 @@ impl Elaborator<'_, '_> {
 
     /// Notes where the dimensions that a type names can be read off an argument.
     fn measure(&mut self, vars: &BTreeMap<&str, VarId>, ty: &TypeExpr, value: &Value) {
-        let Value::Term(term) = value else { return };
+        // What is no tensor is reported.
+        let term = if let Value::Term(term) = value { *term } else { Terms::ERROR };
         for (axis, dim) in ty.dims.iter().enumerate() {
             let var = plain_name(dim).and_then(|name| vars.get(name.text.as_str()));
             let Some(var) = var else { continue };
             if let VarSource::Arguments(places) = &mut self.program.terms.var_mut(*var).source {
                 let (from_end, has_rest) = (ty.dims.len() - axis, ty.rest.is_some());
-                places.push(AxisOf { term: *term, axis, from_end, has_rest });
+                places.push(AxisOf { term, axis, from_end, has_rest });
             }
         }
     }

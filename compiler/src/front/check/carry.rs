@@ -112,11 +112,7 @@ impl Emitter<'_, '_> {
             kind: ParamKind::State,
         });
         let index = params.len() - 1;
-        let state = self.builder.push(Op::Param(index), vec![]);
-        match elem {
-            Elem::F32 => self.builder.push(Op::Sg, vec![state]),
-            Elem::I32 | Elem::Bool => state,
-        }
+        self.builder.push(Op::Param(index), vec![])
     }
 
     /// A path that no parameter has.

@@ -77,6 +77,21 @@ pub enum ScopeKind {
     Graph,
 }
 
+/// A parameter or state.
+struct Known {
+    span: Span,
+    /// Among the parameters.
+    index: usize,
+    /// The path of the memories of the call that made it.
+    made_in: String,
+}
+
+impl Known {
+    fn new(span: Span, index: usize, scope: &Scope) -> Known {
+        Known { span, index, made_in: scope.home.memory.clone() }
+    }
+}
+
 /// A state of a body.
 struct StateOf {
     /// Among the parameters.
@@ -99,8 +114,8 @@ pub struct Elaborator<'m, 'l> {
     /// The definitions that are being instantiated, with the places of the calls.
     pub calls: Vec<(DefId, Span)>,
     constants: HashMap<DefId, Option<Static>>,
-    /// The places and numbers of the parameters, by path.
-    params: HashMap<String, (Span, usize)>,
+    /// The parameters and states by path.
+    params: HashMap<String, Known>,
     /// Functions and layers that were instantiated.
     pub used: std::collections::HashSet<DefId>,
     pub depth: usize,
@@ -394,6 +409,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             self.declare(scope, name, Value::ERROR);
             return;
         };
+        self.refuse_rest(ty);
         let dims: Option<Vec<Dim>> = ty
             .dims
             .iter()
@@ -530,6 +546,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         };
         let mut value = self.held(scope, &item.value, held);
         if let Some(ty) = &item.ty {
+            self.refuse_rest(ty);
             value = self.typed(scope, value, ty, item.value.span);
         }
         self.bind(scope, &item.pattern, value, item.value.span);
@@ -626,15 +643,15 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                     .hint("integers cannot be trained: make it an input of the graph"),
             );
         }
-        let dims = self.declared_type(scope, &item.ty);
+        let dims = self.full_type(scope, &item.ty);
         let init = self.initialiser(scope, &item.init);
         let bounds =
             item.bounds.as_ref().map(|(low, high)| (self.term(scope, low), self.term(scope, high)));
         let path = format!("{}{}", scope.home.params, item.name.text);
         let index = self.program.params.len();
-        if let Some((other, index)) = self.params.insert(path.clone(), (item.name.span, index)) {
-            if scope.home.is_shared {
-                self.params.insert(path, (other, index));
+        if let Some(known) = self.params.get(&path) {
+            let (other, index) = (known.span, known.index);
+            if scope.home.is_shared && known.made_in != scope.home.memory {
                 return self.shared_param(scope, item, index, dims);
             }
             let problem = Diagnostic::error("E020", format!("two parameters are called `{path}`"))
@@ -643,6 +660,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 .hint("an instance that no name holds is called `layer_1`: rename the binding that has such a name");
             self.report(problem);
         }
+        self.params.insert(path.clone(), Known::new(item.name.span, index, scope));
         let term = self.push(scope, Kind::Param(index), Vec::new(), item.name.span);
         if self.is_full {
             return;
@@ -665,7 +683,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         }
     }
 
-    /// A tensor that stays from run to run: its value before the run, without a derivative.
+    /// A tensor that stays from run to run: its value before the run, which nothing is differentiated for.
     fn state(&mut self, scope: &mut Scope, item: &State, docs: String) {
         let (name, span) = (&item.name, item.name.span);
         if scope.kind == ScopeKind::Function {
@@ -673,18 +691,18 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             self.declare(scope, name, Value::ERROR);
             return;
         }
-        let dims = self.declared_type(scope, &item.ty);
+        let dims = self.full_type(scope, &item.ty);
         let (init, init_args) = self.initialiser(scope, &item.init).unwrap_or_default();
         let (path, index) =
             (format!("{}{}", scope.home.memory, name.text), self.program.params.len());
-        if let Some((other, _)) = self.params.insert(path.clone(), (span, index)) {
+        let known = Known::new(span, index, scope);
+        if let Some(Known { span: other, .. }) = self.params.insert(path.clone(), known) {
             let problem = Diagnostic::error("E020", format!("two tensors are called `{path}`"))
                 .label(span, "this one")
                 .label(other, "and this one");
             self.report(problem);
         }
-        let before = self.push(scope, Kind::Param(index), Vec::new(), span);
-        let term = self.push(scope, Kind::Sg, vec![before], span);
+        let term = self.push(scope, Kind::Param(index), Vec::new(), span);
         if self.is_full {
             return;
         }
@@ -702,7 +720,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             bounds: None,
         });
         if self.declare(scope, name, Value::Term(term)) {
-            self.program.terms.get_mut(before).name = Some(path.into());
+            self.program.terms.get_mut(term).name = Some(path.into());
             scope.states.insert(name.text.clone(), StateOf { index, dims: declared, next: None });
         }
     }
@@ -743,6 +761,22 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         let kind = Kind::Typed { elem: Elem::F32, has_rest: false };
         let term = self.push_at(scope, kind, args, vec![span], span);
         self.declare(scope, &item.name, Value::Term(term));
+    }
+
+    /// The terms of a type's dimensions, where `..` has no place.
+    fn full_type(&mut self, scope: &mut Scope, ty: &TypeExpr) -> Vec<TermId> {
+        self.refuse_rest(ty);
+        self.declared_type(scope, ty)
+    }
+
+    fn refuse_rest(&mut self, ty: &TypeExpr) {
+        if let Some(rest) = ty.rest {
+            self.report(
+                Diagnostic::error("E048", "`..` stands only in the type of an argument")
+                    .label(rest, "not allowed here")
+                    .hint("write all dimensions: here their number must be known"),
+            );
+        }
     }
 
     /// The terms of a type's dimensions.

@@ -308,7 +308,7 @@ impl Rules<'_> {
             return Err(self.rank(id, x, "at least one axis"));
         };
         match (first, &self.types.steps) {
-            (Some(first), Some(steps)) if first != steps => {
+            (Some(first), Some(steps)) if first != steps && !self.types.is_stream(x) => {
                 let problem = Diagnostic::error(
                     "E044",
                     format!("{first} is not the number of steps, which is {steps}"),

@@ -767,3 +767,179 @@ fn graphs_of_a_file_are_checked_one_after_the_other() {
         assert_eq!(after.contains_key("the name `yy` is not known here"), graph == "c");
     }
 }
+
+// Instances, layers as arguments, repetition, states
+
+fn paths(text: &str) -> Vec<String> {
+    graph(text).params.iter().map(|param| param.path.clone()).collect()
+}
+
+const DENSE: &str = "
+layer dense[N](x: [.., K]) { param w: [K, N] = ones(); x @ w }
+layer inner[N](x: [B, K]) {
+    state seen: [] = zeros();
+    let y = dense[N](x);
+    next seen = sum(last(y));
+    y + prev(y) + seen
+}
+";
+
+#[test]
+fn an_instance_has_its_parameters_once_and_its_memories_for_each_call() {
+    let text = format!(
+        "{DENSE} layer outer[N](x: [B, K]) {{ let f = inner[N]; f(f(x)) }}
+         graph g(a: [T; B, 4], b: [T; B, 4]) -> y {{
+             let f = outer[4]; let p = f(a); let y = p + f(b);
+         }}"
+    );
+    assert_eq!(
+        paths(&text),
+        ["f.1.f.2.seen", "f.f.y.w", "f.1.f.1.seen", "f.2.f.2.seen", "f.2.f.1.seen"]
+    );
+}
+
+#[test]
+fn a_layer_that_is_an_argument_is_named_after_it() {
+    let text = format!(
+        "{DENSE} layer residual(x: [.., K], f: layer) {{ x + f(x) + f(2 * x) }}
+         layer twice(x: [.., K], g: layer) {{ let h = residual(x, g); residual(h, g) }}
+         graph g(x: [B, 4]) -> y {{
+             let f = dense[4];
+             let a = residual(x, dense[4]);
+             let b = twice(a, f);
+             let y = twice(b, dense[4]) + residual(x, f);
+         }}"
+    );
+    assert_eq!(paths(&text), ["a.f.w", "f.w", "twice_1.g.w"]);
+}
+
+#[test]
+fn a_repeated_layer_has_parameters_for_each_application() {
+    let text = format!(
+        "{DENSE} layer swap(a: [.., K], b: [.., K]) {{ param w: [K] = ones(); (b, a * w) }}
+         graph g(x: [B, 4]) -> y {{
+             let h      = repeat(2, dense[4], x);
+             let f      = dense[4];
+             let y      = repeat(3, f, h) + repeat(1, dense[4], x) + c;
+             let (c, d) = repeat(2, swap, (x, h));
+         }}"
+    );
+    assert_errors(&text, &["E021 `c` is used before its definition"]);
+    let text = text.replace(" + c", "");
+    assert_eq!(paths(&text), ["h.0.w", "h.1.w", "f.w", "dense_1.0.w", "swap_1.0.w", "swap_1.1.w"]);
+}
+
+#[test]
+fn a_layer_may_come_to_itself_through_an_argument() {
+    let text = format!(
+        "{DENSE} layer residual(x: [.., K], f: layer) {{ x + f(x) }}
+         layer block(x: [.., K]) {{ residual(x, dense[4]) }}
+         graph g(x: [B, 4]) -> y {{ let y = residual(x, block); }}"
+    );
+    assert_eq!(paths(&text), ["y.f.residual_1.f.w"]);
+    let endless = "layer a(x: [N], f: layer) { f(x, f) } graph g(x: [N]) -> y { let y = a(x, a); }";
+    assert_errors(endless, &["E071 calls, expressions or tuples are nested too deeply"]);
+}
+
+#[test]
+fn mistakes_with_layers() {
+    let with = |line: &str| format!("{DENSE} graph g(x: [T; B, 4], w: [4]) -> y {{ {line} }}");
+    for (line, expected) in [
+        ("let f = dense[4]; let y = x + f;", "E016 a layer is not a value"),
+        ("let f = dense[4]; let y = f[3](x);", "E033 an instance has its dimensions already"),
+        (
+            "let f = dense[4]; let h = f[3]; let y = x;",
+            "E033 an instance has its dimensions already",
+        ),
+        ("let f = dense; let y = f(x);", "E033 `dense` needs the dimension `N`"),
+        ("let f = dense[4]; let y = f(x, x);", "E032 too many arguments for `dense`"),
+        ("let y = w[2];", "E016 there is no indexing"),
+        ("let y = tanh[2];", "E033 `tanh` takes no dimensions in brackets"),
+        ("let y = nothing[2];", "E015 there is no function or layer `nothing`"),
+        (
+            "let f = dense[4]; let a = f(x); let y = f(slice(x, end = 2));",
+            "E042 the type is [2, 4], the value [4, 4]",
+        ),
+        (
+            "let y = repeat(2, dense[3], x);",
+            "E042 a repeated layer takes [T; B, 4] and gives [T; B, 3]",
+        ),
+        ("let y = repeat(2, x, x);", "E024 `repeat` takes a layer"),
+        ("let y = repeat(B, dense[4], x);", "E046 the number of `B` is needed here"),
+        ("let y = repeat(2, dense[4], (x, x));", "E032 `dense` takes 1 argument"),
+        ("let y = dense[4](dense[4]);", "E016 a layer is not a value"),
+        ("let y = inner[4](x = x); let z = 1 + y; next z = y;", "E014 the body has no state `z`"),
+        (
+            "state m: [] = zeros(); next m = sum(x); let y = x;",
+            "E061 the next value of a state is static",
+        ),
+        (
+            "state m: [4] = zeros(); next m = sum(w); let y = x;",
+            "E042 the type is [4], the value []",
+        ),
+        (
+            "state m: [] = zeros(); next m = 1; next m = 2; let y = x;",
+            "E020 `m` has two next values",
+        ),
+        ("state n: i32[] = constant(0.5); let y = x;", "E036 `constant` gives no whole numbers"),
+        (
+            "let u = prev(u) + time_mean(prev(u)) + x; let y = u;",
+            "E064 `time_mean` in a cycle through `prev`",
+        ),
+        ("let y = time_unstack(x);", "E061 `time_unstack` takes a static tensor"),
+        ("let y = time_unstack(w);", "E044 4 is not the number of steps, which is T"),
+    ] {
+        let found = errors(&with(line));
+        assert_eq!(found, [expected], "{line}");
+    }
+    let layer = |argument: &str, call: &str| {
+        format!(
+            "layer l(x: [N], {argument}) {{ x }} graph g(x: [N]) -> y {{ let y = l(x, {call}); }}"
+        )
+    };
+    assert_errors(&layer("f: layer", "x"), &["E024 `f` takes a layer"]);
+    assert_errors(&layer("f", "l"), &["E024 `f` takes no layer"]);
+}
+
+#[test]
+fn rest_stands_for_any_dimensions() {
+    let layer = "layer dense[N](x: [.., K]) { param w: [K, N] = ones(); x @ w } ";
+    let types_of = |input: &str| {
+        types(&format!("{layer} graph g(x: {input}) -> y {{ let y = dense[3](x); }}")).remove(0)
+    };
+    assert_eq!(types_of("[K]"), "[3]");
+    assert_eq!(types_of("[T; A, B, K]"), "[T; A, B, 3]");
+    let text = "fn f(x: [.., 2, K]) = x; graph g(x: [3, 4]) -> y { let y = f(x); }";
+    assert_errors(text, &["E042 the type is [.., 2, 4], the value [3, 4]"]);
+    let text = "fn f(x: [.., 2, K]) = x; graph g(x: [4]) -> y { let y = f(x); }";
+    assert_errors(text, &["E042 the type is [.., 2, 4], the value [4]"]);
+    for text in [
+        "graph g(x: [.., 4]) -> y { let y = x; }",
+        "graph g(x: [B, 4]) -> y { let y: [.., 4] = x; }",
+        "graph g(x: [B, 4]) -> y { param w: [.., 4] = ones(); let y = x * w; }",
+    ] {
+        assert_errors(text, &["E048 `..` stands only in the type of an argument"]);
+    }
+}
+
+#[test]
+fn a_static_value_is_the_same_at_every_step() {
+    let text = "graph g[T = 4;](x: [2]) -> (a, b, c, d, e, f) {
+        let a = last(prev(x, init = 7)) + first(prev(x));
+        let b = last(x) + first(x) + time_mean(x) + time_max(x);
+        let c = time_sum(x);
+        let d = time_stack(x);
+        let e = time_reverse(x);
+        let f = time_stack(prev(x)) + 0 * time_steps();
+    }";
+    let graph = graph(text);
+    let values = Values::from([("x".to_string(), Tensor::new([2], [1.0, 3.0]))]);
+    let results = interpret(&graph, &Bindings::new(), &values).unwrap();
+    let of = |name: &str| results.output(name).unwrap().data.clone();
+    assert_eq!(of("a"), [1.0, 3.0]);
+    assert_eq!(of("b"), [4.0, 12.0]);
+    assert_eq!(of("c"), [4.0, 12.0]);
+    assert_eq!(of("d"), [1.0, 3.0].repeat(4));
+    assert_eq!(of("e"), [1.0, 3.0]);
+    assert_eq!(of("f"), [0.0, 0.0, 1.0, 3.0, 1.0, 3.0, 1.0, 3.0]);
+}

@@ -193,6 +193,11 @@ pub fn lex(text: &str, file: FileId) -> Lexed<'_> {
                     in_use = token == Token::Use;
                 }
                 let is_name = matches!(token, Token::Name(_));
+                let may_start = !in_use
+                    && match lexed.tokens.as_slice() {
+                        [.., (_, before, _), _] => before.ends_statement(),
+                        _ => true,
+                    };
                 if matches!(token, Token::Semicolon | Token::In)
                     && let [.., (_, before, _), (_, last @ Token::Name("fixed"), _)] =
                         lexed.tokens.as_mut_slice()
@@ -208,7 +213,7 @@ pub fn lex(text: &str, file: FileId) -> Lexed<'_> {
                         lexed.tokens.push((start, token, end));
                     }
                     // Two names in a row begin a statement: `state m`, `next m`.
-                    Some((_, last @ Token::Name("state" | "next"), _)) if is_name && !in_use => {
+                    Some((_, last @ Token::Name("state" | "next"), _)) if is_name && may_start => {
                         *last =
                             if *last == Token::Name("state") { Token::State } else { Token::Next };
                         lexed.tokens.push((start, token, end));
@@ -364,7 +369,7 @@ impl Token<'_> {
         matches!(self, Token::Let | Token::Param | Token::State | Token::Next)
     }
 
-    pub fn ends_expression(self) -> bool {
+    fn ends_expression(self) -> bool {
         matches!(
             self,
             Token::Name(_)
@@ -374,6 +379,11 @@ impl Token<'_> {
                 | Token::CloseParen
                 | Token::CloseBracket
         )
+    }
+
+    /// Whether a statement can follow, at least where a `;` is missing.
+    fn ends_statement(self) -> bool {
+        matches!(self, Token::Semicolon | Token::OpenBrace) || self.ends_expression()
     }
 
     pub fn is_keyword(self) -> bool {

@@ -1,6 +1,6 @@
 //! What depends on what by the chain rule.
 
-use super::{Elem, Graph, Node, NodeId, Op, Pointwise};
+use super::{Elem, Graph, Node, NodeId, Op, ParamKind, Pointwise};
 
 /// Whether a change of this operand changes the node by the chain rule.
 pub(crate) fn carries_derivative(graph: &Graph, node: &Node, operand: usize) -> bool {
@@ -11,11 +11,18 @@ pub(crate) fn carries_derivative(graph: &Graph, node: &Node, operand: usize) -> 
     differentiable && node.ty.elem == Elem::F32 && graph.ty(node.args[operand]).elem == Elem::F32
 }
 
-/// The nodes that depend on any f32 parameter or input by the chain rule.
+/// The nodes that depend on any f32 input, or on any parameter that can have a gradient, by the chain rule.
 pub(crate) fn live(graph: &Graph) -> Vec<bool> {
     let is_source = |id: &NodeId| {
         let node = graph.node(*id);
-        matches!(node.op, Op::Input(_) | Op::Param(_)) && node.ty.elem == Elem::F32
+        let varies = match node.op {
+            Op::Input(_) => true,
+            Op::Param(index) => {
+                !matches!(graph.params[index].kind, ParamKind::State | ParamKind::Fixed)
+            }
+            _ => false,
+        };
+        varies && node.ty.elem == Elem::F32
     };
     depends(graph, graph.ids().filter(is_source).collect())
 }

@@ -71,6 +71,7 @@ fn name(graph: &Graph, leaf: NodeId) -> Arc<str> {
     match graph.node(leaf).op {
         Op::Input(index) => graph.inputs[index].name.as_str().into(),
         Op::Param(index) => graph.params[index].path.as_str().into(),
+        Op::TimeIndex => "%time_index".into(),
         _ => format!("{leaf:?}").into(),
     }
 }

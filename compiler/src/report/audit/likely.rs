@@ -7,7 +7,7 @@ use super::Subject;
 use crate::diagnostic::Diagnostic;
 use crate::front::check::standard_item;
 use crate::ir::graph::dependence::reachable;
-use crate::ir::graph::{Dim, Graph, NodeId, Op, Pointwise};
+use crate::ir::graph::{Dim, Graph, NodeId, Op, ParamKind, Pointwise};
 
 /// Operations that stretch both operands though one of them has fewer axes: `[B, 1]` and `[B]` make `[B, B]`.
 pub fn stretched_both(subject: &Subject) -> Vec<Diagnostic> {
@@ -141,13 +141,24 @@ fn is_above_threshold(graph: &Graph, id: NodeId, remembers: &dyn Fn(&NodeId) -> 
     while let Some(id) = todo.pop().filter(|id| seen.insert(*id)) {
         let node = graph.node(id);
         match node.op {
-            Op::Map(Sub) if remembers(&node.args[0]) => return true,
+            Op::Map(Sub) if remembers(&node.args[0]) && !is_state(graph, node.args[1]) => {
+                return true;
+            }
             Op::Map(Mul) => todo.extend(node.args.iter().filter(|arg| remembers(arg))),
             Op::Map(Div) | Op::Broadcast(_) => todo.extend(&node.args[..1]),
             _ => {}
         }
     }
     false
+}
+
+/// Whether a node is a state, a mean that is kept, say.
+fn is_state(graph: &Graph, id: NodeId) -> bool {
+    match graph.node(id).op {
+        Op::Param(index) => graph.params[index].kind == ParamKind::State,
+        Op::Sg | Op::Broadcast(_) => is_state(graph, graph.node(id).args[0]),
+        _ => false,
+    }
 }
 
 fn is_elementwise(op: &Op) -> bool {

@@ -290,8 +290,9 @@ fn parameters_without_gradient(subject: &Subject) -> Vec<Diagnostic> {
         let own = &subject.normal.params[index];
         let is_used = !subject.written.params[index].is_empty();
         let has_gradient = own.iter().any(|id| subject.normal.matters(*id));
-        let is_fixed = param.kind == ParamKind::Fixed;
-        if has_gradient || is_used && (is_fixed || !subject.has_loss) {
+        let is_trained = param.kind == ParamKind::Trained;
+        let is_state = param.kind == ParamKind::State;
+        if has_gradient || is_state || is_used && !(is_trained && subject.has_loss) {
             continue;
         }
         let place = subject.in_program(spans);

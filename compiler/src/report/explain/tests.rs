@@ -18,8 +18,14 @@ fn programs() -> Vec<Checked> {
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         for graph in heads("program.fgi", &text, &NoFiles).graphs {
-            let options = Options { graph: Some(graph.name), ..Options::default() };
-            programs.push(check("program.fgi", &text, &NoFiles, &options));
+            let mut options = Options { graph: Some(graph.name), ..Options::default() };
+            let mut checked = check("program.fgi", &text, &NoFiles, &options);
+            if checked.graph.is_none() {
+                // A parameter has a row for each step.
+                options.dims.insert("T".into(), 4);
+                checked = check("program.fgi", &text, &NoFiles, &options);
+            }
+            programs.push(checked);
         }
     }
     programs
@@ -34,7 +40,9 @@ fn assert_reads(expr: &Expr) {
     let text = expr_to_string(expr).replace('%', "n");
     let mut letters: Vec<char> = text.chars().collect();
     for at in 1..letters.len() {
-        if letters[at - 1] == '.' && letters[at].is_ascii_alphabetic() {
+        let word = letters[..at - 1].iter().rev().take_while(|c| c.is_alphanumeric() || **c == '_');
+        let is_path = word.last().is_some_and(|first| first.is_ascii_alphabetic());
+        if letters[at - 1] == '.' && (is_path || letters[at].is_ascii_alphabetic()) {
             letters[at - 1] = '_';
         }
     }
