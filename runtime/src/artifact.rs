@@ -49,10 +49,10 @@ fn write_files(artifact: &Artifact, directory: &Path) -> io::Result<()> {
     })
 }
 
-/// Adds the parameters of a seed to an artifact of this program.
+/// Adds the parameters of a seed to an artifact of this program. States of open sizes are not among them.
 pub fn add_seed(artifact: &mut Artifact, program: &Program, seed: u64) -> Result<(), Error> {
     let mut params = Arrays::new();
-    for param in &program.params {
+    for param in program.params.iter().filter(|param| !init::is_open(param)) {
         params.insert(param.path.clone(), init::initial(param, &Bindings::new(), seed)?);
     }
     add(artifact, Some(seed), &params)
@@ -66,7 +66,7 @@ pub fn add_params(
     trained: &Arrays,
 ) -> Result<(), Error> {
     let mut params = Arrays::new();
-    for param in &program.params {
+    for param in program.params.iter().filter(|param| !init::is_open(param)) {
         let shape = init::shape(param, &Bindings::new())?;
         let array = match trained.get(&param.path) {
             Some(array) if array.shape == shape => array.clone(),

@@ -109,26 +109,28 @@ pub(crate) fn to_safetensors(
 ) -> Result<Vec<u8>, String> {
     let mut tensors = BTreeMap::new();
     for (path, array) in arrays {
-        let Data::F32(values) = &array.data else {
-            return Err(format!("`{path}` is {}, not f32", array.type_name()));
+        let (dtype, bytes): (Dtype, &[u8]) = match &array.data {
+            Data::F32(values) => (Dtype::F32, bytemuck::cast_slice(values)),
+            Data::I32(values) => (Dtype::I32, bytemuck::cast_slice(values)),
+            _ => return Err(format!("`{path}` is {}, not f32 or i32", array.type_name())),
         };
-        let bytes = bytemuck::cast_slice(values);
-        let view = TensorView::new(Dtype::F32, array.shape.clone(), bytes);
+        let view = TensorView::new(dtype, array.shape.clone(), bytes);
         tensors.insert(path, view.map_err(|error| error.to_string())?);
     }
     serialize(tensors, metadata).map_err(|error| error.to_string())
 }
 
-/// The arrays of a safetensors file, all f32.
+/// The arrays of a safetensors file, all f32 or i32.
 pub(crate) fn from_safetensors(bytes: &[u8]) -> Result<Arrays, String> {
     let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let mut arrays = Arrays::new();
     for (path, tensor) in tensors.iter() {
-        if tensor.dtype() != Dtype::F32 {
-            return Err(format!("`{path}` is {:?}, not F32", tensor.dtype()));
-        }
-        let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
-        arrays.insert(path.into(), Array::new(tensor.shape(), values));
+        let data: Data = match tensor.dtype() {
+            Dtype::F32 => bytemuck::pod_collect_to_vec::<u8, f32>(tensor.data()).into(),
+            Dtype::I32 => bytemuck::pod_collect_to_vec::<u8, i32>(tensor.data()).into(),
+            found => return Err(format!("`{path}` is {found:?}, not F32 or I32")),
+        };
+        arrays.insert(path.into(), Array::new(tensor.shape(), data));
     }
     Ok(arrays)
 }
@@ -148,6 +150,7 @@ mod tests {
             params: Arrays::from([
                 ("h.w".into(), Array::new([2, 2], vec![1.0f32, -0.0, f32::MIN_POSITIVE, 4.0])),
                 ("adam.m/h.w".into(), Array::new([], vec![0.5f32])),
+                ("runs".into(), Array::new([2], vec![-1, i32::MAX])),
             ]),
             progress: Progress { graph: "g".into(), epoch: 3, sums, ..Progress::default() },
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "gpu")]
 use fgi_compiler::artifact::Artifact;
-use fgi_compiler::ir::graph::{Bindings, Param, Role, Type};
+use fgi_compiler::ir::graph::{Bindings, Elem, Param, Role, Type};
 use fgi_compiler::ir::kernel::{
     Buffer, BufferId, BufferSource, Pass, Program, Violation, verify, verify_sizes,
 };
@@ -82,7 +82,11 @@ impl Session {
         let opened = device.open_shaders(program.clone(), artifact.shaders(), spirv)?;
         let mut session = Session::with(program, opened);
         match crate::artifact::initial(artifact)? {
-            Some(params) => session.set_params(&params)?,
+            Some(params) => {
+                // States of open sizes are not among them.
+                session.initialise_others(0, &params)?;
+                params.iter().try_for_each(|(path, array)| session.set_param(path, array))?;
+            }
             None => session.initialise(0)?,
         }
         Ok(session)
@@ -272,7 +276,9 @@ impl Session {
     pub(crate) fn lost_param(&mut self) -> Result<Option<(String, f32)>, Error> {
         let program = &self.program;
         let params = program.buffer_ids().filter_map(|id| match program.buffer(id).source {
-            BufferSource::Param(at) => Some((id, program.params[at].path.clone())),
+            BufferSource::Param(at) if program.params[at].elem == Elem::F32 => {
+                Some((id, program.params[at].path.clone()))
+            }
             _ => None,
         });
         self.lost(params.collect())

@@ -82,6 +82,12 @@ export class Session {
   backward(): void;
   /** Updates the parameters, after `backward`. */
   update(options: { learningRate: number }): void;
+  /**
+   * Gives the states their values after the run, after `forward` and, if there is one, `backward`.
+   *
+   * @throws {FgiError} if there is an optimiser: then `update` does it.
+   */
+  advance(): void;
   /** Runs a pass. It is only submitted: `read` waits for it. */
   run(pass: Pass): void;
   /**
@@ -104,7 +110,14 @@ export interface Manifest {
   readonly generator: string;
   readonly name: string;
   readonly inputs: readonly { name: string; type: "f32" | "i32" | "bool"; dims: string[]; stream: boolean; docs?: string }[];
-  readonly params: readonly { path: string; dims: string[]; optimizer_state: boolean; docs?: string }[];
+  readonly params: readonly {
+    path: string;
+    type?: "i32";
+    dims: string[];
+    optimizer_state: boolean;
+    state?: boolean;
+    docs?: string;
+  }[];
   readonly results: readonly { role: "output" | "gradient"; name: string; buffer: number }[];
   readonly optimizer?: { name: string; learning_rate: string; step?: string };
   readonly [key: string]: unknown;

@@ -183,6 +183,16 @@ export class Session {
     this.run("update");
   }
 
+  /**
+   * Gives the states their values after the run, after `forward` and, if there is one, `backward`. With an optimiser
+   * `update` does it.
+   */
+  advance() {
+    const { optimizer, params } = this.program.manifest;
+    if (optimizer) throw new FgiError("the program has an optimiser: its update sets the states");
+    if (params.some((p) => p.state)) this.run("update");
+  }
+
   /** Runs a pass. It is only submitted: `read` waits for it. */
   run(pass) {
     const { inputs, optimizer, passes } = this.program.manifest;
@@ -210,8 +220,8 @@ export class Session {
       const tensors = parseSafetensors(this.program.files.get(initial.file));
       for (const param of params) {
         const values = tensors.get(param.path);
-        if (!values) throw new FgiError(`${initial.file} has no ${param.path}`);
-        this.set(param.path, values);
+        if (!values && !param.state) throw new FgiError(`${initial.file} has no ${param.path}`);
+        this.set(param.path, values ?? initialValues(param, this.shape(param.path), 0));
       }
     } else {
       for (const param of params) this.set(param.path, initialValues(param, this.shape(param.path), seed ?? 0));
@@ -505,9 +515,10 @@ function parseSafetensors(bytes) {
   const tensors = new Map();
   for (const [name, { dtype, data_offsets }] of Object.entries(header)) {
     if (name === "__metadata__") continue;
-    if (dtype !== "F32") throw new FgiError(`${name} is ${dtype}, not F32`);
+    const array = { F32: Float32Array, I32: Int32Array }[dtype];
+    if (!array) throw new FgiError(`${name} is ${dtype}, not F32 or I32`);
     const [start, end] = data_offsets.map((offset) => 8 + length + offset);
-    tensors.set(name, new Float32Array(bytes.slice(start, end).buffer));
+    tensors.set(name, new array(bytes.slice(start, end).buffer));
   }
   return tensors;
 }

@@ -11,7 +11,9 @@ use fgi_compiler::ir::kernel::{Pass, Program};
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, Optimizer, STEP};
 use fgi_compiler::{Compiled, Options};
 use fgi_tests::browser::Browser;
-use fgi_tests::{Engine, closeness, compiled, digits, graphs, options, run, values, workspace};
+use fgi_tests::{
+    Engine, closeness, compiled, digits, gpu, graphs, options, run, values, workspace,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -166,6 +168,56 @@ fn training_goes_as_on_the_cpu() {
     for (found, expected) in losses.iter().zip(&expected) {
         assert!((found - expected).abs() < 1e-4, "{losses:?}");
     }
+}
+
+/// States are kept on the page as in a session, and a sequence in single steps is the whole.
+#[test]
+fn a_sequence_runs_step_by_step() {
+    let (site, mut browser) = opened();
+    let text = "graph g(x: [T; B, 3]) -> (y, n) {
+        param w: [3, 4] = xavier_uniform();
+        state runs: i32[] = constant(-2);
+        let u = 0.8 * prev(u, init = 0.5) + x @ w - prev(z);
+        let z = step(u - 0.3);
+        let y = u + 0.1 * time_index();
+        let n = runs + 1;
+        next runs = n;
+    }";
+    let carried = compiled(text, &Options { carry: true, ..Options::default() });
+    write(&carried, &BuildOptions::default(), &site.path().join("g"));
+    let mut whole = Session::new(compiled(text, &Options::default()).program, &gpu()).unwrap();
+    let x: Vec<f32> = (0..5 * 2 * 3).map(|at| (at * 7 % 11) as f32 / 4.0 - 1.0).collect();
+    whole.set_inputs([("x", &Array::new([5, 2, 3], x.clone()))]).unwrap();
+    whole.run(Pass::Forward).unwrap();
+    let rest = format!(
+        "const x = {x:?}, y = [], n = [];
+        for (let t = 0; t < 5; t += 1) {{
+            session.set('x', x.slice(6 * t, 6 * t + 6));
+            session.forward();
+            y.push(...await session.read('y'));
+            n.push(...await session.read('n'));
+            session.advance();
+        }}
+        return {{ y, n }};"
+    );
+    let dims = json!({ "T": 1, "B": 2 });
+    let found = browser.evaluate(&script("g", &dims, &json!({}), &rest));
+    assert_eq!(found["n"], json!([-1, 0, 1, 2, 3]));
+    let y: Vec<f64> = found["y"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    let expected = whole.output("y").unwrap();
+    assert_eq!(closeness(&Array::new([5, 2, 4], y), &expected, 1e-6, 1e-6), Ok(()));
+
+    // The shaders by themselves, through the artifact's file.
+    let read = artifact::read(&site.path().join("g")).unwrap();
+    let mut session = Session::open(&read, &gpu()).unwrap();
+    let mut y = Vec::new();
+    for x in x.chunks(6) {
+        session.set_inputs([("x", &Array::new([1, 2, 3], x.to_vec()))]).unwrap();
+        session.run(Pass::Forward).unwrap();
+        y.extend(session.output("y").unwrap().to_f64());
+        session.run(Pass::Update).unwrap();
+    }
+    assert_eq!(y, expected.to_f64());
 }
 
 /// Uniform numbers to the bit; logarithms and cosines may be rounded otherwise.

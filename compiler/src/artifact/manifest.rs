@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::Compiled;
-use crate::ir::graph::{Dim, Elem, Init, Role};
+use crate::ir::graph::{Dim, Elem, Init, ParamKind, Role};
 use crate::ir::kernel::{self, BufferId, BufferSource, Pass, Program};
 use crate::middle::optimizer::{LEARNING_RATE, Optimizer, STEP};
 use crate::source::{Sources, Span};
@@ -117,12 +117,15 @@ pub struct Input {
     pub buffer: Option<usize>,
 }
 
-/// A parameter, or a memory of the optimiser: f32, its dimensions fixed.
+/// A parameter, a state, or a memory of the optimiser. Only a state may have open dimensions, or be i32.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Param {
     /// The instance of the layer and the name: `h.w_in`.
     pub path: String,
+    /// Of its elements.
+    #[serde(rename = "type", default = "float", skip_serializing_if = "is_float")]
+    pub elem: Elem,
     /// Its axes.
     pub dims: Vec<Dim>,
     /// How it starts, then put between its bounds. Fans are those of PyTorch: for `[K, N]`, K in and
@@ -133,6 +136,9 @@ pub struct Param {
     pub bounds: Option<(Option<f64>, Option<f64>)>,
     /// Memory of the optimiser: saved like a parameter, but not trained.
     pub optimizer_state: bool,
+    /// The program's own memory from run to run: the update pass sets its next value.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub state: bool,
     /// What the program's comments say about it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub docs: String,
@@ -440,6 +446,18 @@ fn inputs(program: &Program) -> Vec<Input> {
     inputs.collect()
 }
 
+fn float() -> Elem {
+    Elem::F32
+}
+
+fn is_float(elem: &Elem) -> bool {
+    *elem == Elem::F32
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn params(program: &Program) -> Vec<Param> {
     let finite = |value: f64| value.is_finite().then_some(value);
     let params = program.params.iter().enumerate();
@@ -449,7 +467,9 @@ fn params(program: &Program) -> Vec<Param> {
             dims: param.dims.clone(),
             init: param.init,
             bounds: param.bounds.map(|(low, high)| (finite(low), finite(high))),
+            elem: param.elem,
             optimizer_state: param.is_optimizer_state(),
+            state: param.kind == ParamKind::State,
             docs: param.docs.clone(),
             buffer: position(program, BufferSource::Param(index))?,
         })

@@ -18,7 +18,7 @@ use super::manifest::{
 };
 use super::translate::translate;
 use crate::Compiled;
-use crate::ir::graph::{self, Clock, Dim, Elem, ParamKind, Role, Type};
+use crate::ir::graph::{self, Clock, Dim, ParamKind, Role, Type};
 use crate::ir::kernel::{self, BufferId, BufferSource, Pass, Program};
 use crate::middle::optimizer::Optimizer;
 use crate::target::gpu::{
@@ -81,9 +81,6 @@ pub enum BuildError {
     /// What would be written could not be read: a number is infinite, or a size too large.
     #[error("{0}")]
     Unreadable(String),
-    /// The program has a state, which the manifest has no place for.
-    #[error("the program keeps `{0}` from run to run, which artifacts cannot hold yet")]
-    State(String),
 }
 
 /// Why an artifact was refused; the text says what is at fault.
@@ -120,9 +117,6 @@ impl Artifact {
     /// Emits a compiled program's shaders and describes them.
     pub fn build(compiled: &Compiled, options: &BuildOptions) -> Result<Artifact, BuildError> {
         let (profile, limits) = &options.profile;
-        if let Some(state) = compiled.program.state() {
-            return Err(BuildError::State(state.path.clone()));
-        }
         let shaders = emit_with_sources(&compiled.program, limits, &compiled.sources)?;
         let optimizer = options.optimizer.as_ref();
         let manifest = manifest::manifest(compiled, optimizer, &shaders, (profile, limits));
@@ -324,10 +318,11 @@ fn param(param: &Param) -> graph::Param {
         init: param.init,
         bounds,
         docs: param.docs.clone(),
-        elem: Elem::F32,
-        kind: match param.optimizer_state {
-            true => ParamKind::OptimizerState,
-            false => ParamKind::Trained,
+        elem: param.elem,
+        kind: match (param.optimizer_state, param.state) {
+            (true, _) => ParamKind::OptimizerState,
+            (false, true) => ParamKind::State,
+            (false, false) => ParamKind::Trained,
         },
     }
 }
