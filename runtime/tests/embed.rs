@@ -235,3 +235,38 @@ fn a_program_without_gradients_has_no_backward_pass() {
         model.forward(&inference::net::Inputs { x: &[1.0, 2.0], unused: &[0.0; 2] }).unwrap();
     assert_eq!(*outputs.y, [2.0, 4.0]);
 }
+
+mod stepwise {
+    fgi::program! {
+        #![carry]
+        graph net(x: [T; B, 2]) -> (y, runs) {
+            state before: i32[] = zeros();
+            let y    = 0.5 * prev(y, init = 4) + x;
+            let runs = before + 1;
+            next before = runs;
+        }
+    }
+}
+
+#[test]
+fn memories_go_on_from_run_to_run() {
+    use stepwise::net::{Inputs, Model};
+    let mut model = Model::new(&Device::cpu()).unwrap();
+    let mut step = |x: [f32; 2]| {
+        let outputs = model.forward(&Inputs { x: &x, T: 1, B: 1 }).unwrap();
+        (outputs.y, outputs.runs)
+    };
+    assert_eq!(step([1.0, 2.0]), (vec![3.0, 4.0], 1));
+    assert_eq!(step([0.0, 1.0]), (vec![1.5, 3.0], 2));
+    assert_eq!(step([0.0, 0.0]), (vec![0.75, 1.5], 3));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("net.safetensors");
+    model.save(&file).unwrap();
+    let mut again = Model::new(&Device::cpu()).unwrap();
+    again.load(&file).unwrap();
+    let outputs = again.forward(&Inputs { x: &[0.0, 0.0], T: 1, B: 1 }).unwrap();
+    assert_eq!((outputs.y, outputs.runs), (vec![0.375, 0.75], 4));
+    again.initialise(0).unwrap();
+    let outputs = again.forward(&Inputs { x: &[1.0, 2.0], T: 1, B: 1 }).unwrap();
+    assert_eq!((outputs.y, outputs.runs), (vec![3.0, 4.0], 1));
+}

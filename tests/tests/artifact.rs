@@ -216,6 +216,37 @@ fn a_program_in_c_trains_as_the_jit_does() {
     assert_eq!((differs, found.len()), (None, expected.len()));
 }
 
+/// A program in C runs a sequence step by step, its memories carried, with the bits of the whole.
+#[test]
+fn a_program_in_c_runs_step_by_step() {
+    let folder = workspace().join("tests/object");
+    let text = std::fs::read_to_string(folder.join("steps.fgi")).unwrap();
+    let carried = compiled(&text, &Options { carry: true, ..Options::default() });
+    let mut artifact = built(&carried);
+    artifact::add_seed(&mut artifact, &carried.program, 0).unwrap();
+    artifact::add_object(&mut artifact, &carried.program).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join("steps").join(name);
+    artifact::write(&artifact, &path("")).unwrap();
+    let flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"];
+    cc(Command::new(compiler()).args(flags).arg(path("")).arg(folder.join("steps.c")).args([
+        path("steps.o").as_os_str(),
+        "-lm".as_ref(),
+        "-o".as_ref(),
+        path("main").as_os_str(),
+    ]));
+    cc(Command::new(path("main")).arg(path("results")));
+    let whole = compiled(&text, &Options::default());
+    let mut session = Session::new(whole.program, &Device::cpu_in_order()).unwrap();
+    let x: Vec<f32> = (0..36).map(|at| (at * 7 % 11) as f32 / 4.0 - 1.0).collect();
+    session.set_inputs([("x", &Array::new([6, 2, 3], x))]).unwrap();
+    session.run(Pass::Forward).unwrap();
+    let y = bytes(&session.output("y").unwrap());
+    let steps = y.chunks(32).zip(-1i32..);
+    let expected = steps.flat_map(|(y, runs)| [y, &runs.to_le_bytes()].concat());
+    assert_eq!(std::fs::read(path("results")).unwrap(), expected.collect::<Vec<u8>>());
+}
+
 /// Whatever the program, the header is C; and the same program gives the same bytes.
 #[test]
 fn every_header_is_c() {

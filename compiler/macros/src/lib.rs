@@ -207,6 +207,7 @@ fn options(settings: Settings, graph: Option<&GraphHead>) -> Result<Options, Err
         gradients,
         optimizer,
         clip,
+        carry: settings.carry,
         ..Options::default()
     })
 }

@@ -18,6 +18,8 @@ pub struct Settings {
     pub gradients: Asked<Gradients>,
     /// With the greatest norm of all gradients together, if they are clipped.
     pub optimizer: Asked<(Optimizer, Option<f64>)>,
+    /// Memories start where the run before ended.
+    pub carry: bool,
 }
 
 /// Whether something is asked for, and where.
@@ -69,9 +71,13 @@ impl Settings {
         }
     }
 
-    /// Reads `name(…)`.
+    /// Reads `name(…)`, or `carry`.
     fn add(&mut self, input: ParseStream<'_>) -> Result<()> {
         let name: Ident = input.parse()?;
+        if name == "carry" {
+            self.carry = true;
+            return Ok(());
+        }
         let content;
         parenthesized!(content in input);
         match name.to_string().as_str() {
@@ -80,8 +86,9 @@ impl Settings {
             "grad" => self.gradients = gradients(&content)?,
             "optimizer" => self.optimizer = optimizer(&content)?,
             _ => {
-                let message =
-                    format!("expected `graph`, `dim`, `grad` or `optimizer`, not `{name}`");
+                let message = format!(
+                    "expected `graph`, `dim`, `grad`, `optimizer` or `carry`, not `{name}`"
+                );
                 return Err(Error::new(name.span(), message));
             }
         }

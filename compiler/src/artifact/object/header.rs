@@ -24,7 +24,10 @@ pub(super) fn text(interface: &Interface, target: &str, has_initial: bool) -> St
         (!members.is_empty()).then(|| structure(name, what, about, fields))
     };
     parts.extend(arrays("params", "The parameters.", &interface.params));
-    let about = "What the optimiser remembers of each parameter: all zero at first.";
+    let about = match interface.program.state() {
+        Some(_) => "What stays from run to run: states, and what the optimiser remembers.",
+        None => "What the optimiser remembers of each parameter: all zero at first.",
+    };
     parts.extend(arrays("state", about, &interface.state));
     let pointers = |what: &str, about: &str, results: &[(BufferId, String)]| {
         let fields = results.iter().map(|(buffer, field)| result(interface, *buffer, field));
@@ -99,7 +102,7 @@ fn array(interface: &Interface, member: &Member) -> String {
     let mut lines: Vec<String> = param.docs.lines().map(|line| line.trim().to_owned()).collect();
     lines.push(format!("`{}`", param.path));
     let dims: String = member.dims.iter().map(|dim| format!("[{dim}]")).collect();
-    format!("{}\n    float {}{dims};", comment(&lines, "    "), member.name)
+    format!("{}\n    {} {}{dims};", comment(&lines, "    "), scalar(param.elem), member.name)
 }
 
 fn result(interface: &Interface, buffer: BufferId, field: &str) -> String {
@@ -117,7 +120,7 @@ fn initial(name: &str, interface: &Interface) -> Vec<String> {
         (!members.is_empty()).then_some(text)
     };
     let params = declared("params", &interface.params, "The parameters that come with the object.");
-    let about = "The optimiser's memory that comes with the object.";
+    let about = "What stays from run to run, as it is at first.";
     params.into_iter().chain(declared("state", &interface.state, about)).collect()
 }
 
@@ -153,13 +156,17 @@ fn function(interface: &Interface, pass: Pass) -> String {
                 "stay; the pointers that it leaves are as those of the outputs.",
             ],
         ),
-        Pass::Update => (
+        Pass::Update if interface.arguments(pass).contains(&Argument::LearningRate) => (
             "update",
             &["Writes new parameters, right after the backward pass. Updates are counted from 1."],
         ),
+        Pass::Update => ("update", &["Ends a run, right after its last pass."]),
     };
     let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
     let arguments = interface.arguments(pass);
+    if pass == Pass::Update && interface.program.state().is_some() {
+        lines.push("The states get their values after the run.".to_owned());
+    }
     if arguments.contains(&Argument::Step) {
         lines.push("`step` is the number of the update, from 1.".to_owned());
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::ObjectError;
-use crate::ir::graph::{Dim, Role, Symbol};
+use crate::ir::graph::{Dim, ParamKind, Role, Symbol};
 use crate::ir::kernel::{BufferId, BufferSource, Pass, Program};
 use crate::middle::optimizer::{LEARNING_RATE, STEP};
 use crate::target::cpu::plan::{IN_ORDER, Plan};
@@ -18,7 +18,7 @@ pub(super) struct Interface<'p> {
     /// Pointers to the inputs, by their index in the program.
     pub inputs: Vec<(usize, String)>,
     pub params: Vec<Member>,
-    /// The optimiser's memory.
+    /// The program's states and the optimiser's memory.
     pub state: Vec<Member>,
     /// Pointers to the results.
     pub outputs: Vec<(BufferId, String)>,
@@ -93,7 +93,7 @@ impl<'p> Interface<'p> {
     pub fn passes(&self) -> Vec<Pass> {
         let has_gradients = !self.gradients.is_empty();
         let backward = has_gradients.then_some(Pass::Backward);
-        let update = self.has_input(LEARNING_RATE).then_some(Pass::Update);
+        let update = (!self.program.update.is_empty()).then_some(Pass::Update);
         [Some(Pass::Forward), backward, update].into_iter().flatten().collect()
     }
 
@@ -101,11 +101,13 @@ impl<'p> Interface<'p> {
         let inputs = (!self.inputs.is_empty()).then_some(Argument::Inputs);
         let params = (!self.params.is_empty()).then_some(Argument::Params);
         let state = (!self.state.is_empty()).then_some(Argument::State);
+        let read_state = state.filter(|_| self.program.state().is_some());
+        let rate = self.has_input(LEARNING_RATE).then_some(Argument::LearningRate);
         let step = self.has_input(STEP).then_some(Argument::Step);
         let own = match pass {
-            Pass::Forward => [inputs, params, Some(Argument::Outputs), None],
-            Pass::Backward => [inputs, params, Some(Argument::Gradients), None],
-            Pass::Update => [params, state, Some(Argument::LearningRate), step],
+            Pass::Forward => [inputs, params, read_state, Some(Argument::Outputs)],
+            Pass::Backward => [inputs, params, read_state, Some(Argument::Gradients)],
+            Pass::Update => [params, state, rate, step],
         };
         let workspace = [Some(Argument::Workspace)];
         self.dim_arguments().chain(own.into_iter().chain(workspace).flatten()).collect()
@@ -141,12 +143,13 @@ impl Argument {
     }
 }
 
-fn members(program: &Program, optimizer_state: bool) -> Result<Vec<Member>, ObjectError> {
+/// Those that stay from run to run without being parameters, or the others.
+fn members(program: &Program, is_state: bool) -> Result<Vec<Member>, ObjectError> {
     let mut names = Names::default();
     let mut offset = 0i64;
     let mut members = Vec::new();
     for (index, param) in program.params.iter().enumerate() {
-        if param.is_optimizer_state() != optimizer_state {
+        if matches!(param.kind, ParamKind::State | ParamKind::OptimizerState) != is_state {
             continue;
         }
         let dims: Option<Vec<i64>> = param.dims.iter().map(Dim::as_const).collect();

@@ -14,6 +14,7 @@ use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift::module::{DataDescription, Linkage, Module, ModuleError, default_libcall_names};
 use cranelift::object::{ObjectBuilder, ObjectModule};
 
+use crate::ir::graph::{Elem, Param};
 use crate::ir::kernel::Program;
 use crate::target::cpu::native::{NativeKernel, Products, Size, Target, emit as emit_kernel};
 use crate::target::cpu::plan::Plan;
@@ -36,9 +37,6 @@ pub enum ObjectError {
     /// A parameter has open dimensions.
     #[error("the parameter `{0}` has open dimensions, and C arrays have none: give them values")]
     OpenDims(String),
-    /// The program has a state.
-    #[error("the program keeps `{0}` from run to run, which objects cannot hold yet")]
-    State(String),
     /// A parameter has more bytes than an address can count.
     #[error("the parameter `{0}` is too large")]
     TooLarge(String),
@@ -63,9 +61,6 @@ pub fn emit(
     isa: OwnedTargetIsa,
     initial: Option<&BTreeMap<String, Vec<f32>>>,
 ) -> Result<Object, ObjectError> {
-    if let Some(state) = program.state() {
-        return Err(ObjectError::State(state.path.clone()));
-    }
     let interface = Interface::new(program)?;
     let target = isa.triple().to_string();
     let builder = ObjectBuilder::new(isa, program.name.as_str(), default_libcall_names())?;
@@ -115,10 +110,13 @@ fn bytes(
 ) -> Result<Vec<u8>, ObjectError> {
     let mut bytes = Vec::new();
     for member in members {
-        let path = &interface.program.params[member.param].path;
+        let Param { path, elem, .. } = &interface.program.params[member.param];
         let values = initial.get(path).filter(|values| values.len() as i64 == member.elements());
         let values = values.ok_or_else(|| ObjectError::Initial(path.clone()))?;
-        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        bytes.extend(values.iter().flat_map(|value| match elem {
+            Elem::I32 => (*value as i32).to_le_bytes(),
+            Elem::F32 | Elem::Bool => value.to_le_bytes(),
+        }));
     }
     Ok(bytes)
 }
