@@ -99,7 +99,7 @@ fn program(expression: &str) -> (Compiled, Options) {
 
 /// As the program is written.
 fn reference(program: &Compiled, options: &Options, values: &Arrays) -> Arrays {
-    let graph = differentiate(&program.graphs[0].1, options.gradients.as_ref()).unwrap();
+    let graph = differentiate(&program.graphs[0].1, options).unwrap();
     evaluate_reference(&graph, values, 0).unwrap()
 }
 

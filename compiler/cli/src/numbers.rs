@@ -39,6 +39,12 @@ pub fn setting(text: &str) -> Result<(String, f64), String> {
     Ok((name.trim().into(), finite(value)?))
 }
 
+/// A pattern over paths with its number, 0 or more.
+pub fn group(text: &str) -> Result<(String, f64), String> {
+    let (pattern, value) = text.rsplit_once('=').ok_or("expected PATTERN=NUMBER")?;
+    Ok((pattern.trim().into(), within(value, 0.0..=f64::MAX, "0 or more")?))
+}
+
 /// Two numbers, the lower one first.
 pub fn range(text: &str) -> Result<(f32, f32), String> {
     let (low, high) = text.split_once(',').ok_or("expected LOW,HIGH")?;

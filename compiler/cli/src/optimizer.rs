@@ -1,7 +1,7 @@
 //! The optimiser, as `train` and `build` are told of it.
 
 use clap::ValueEnum;
-use fgi_compiler::middle::optimizer::Optimizer;
+use fgi_compiler::middle::optimizer::{Groups, Optimizer};
 
 use crate::numbers;
 
@@ -26,6 +26,16 @@ pub struct OptimizerArgs {
     /// The weight decay; 0.01 for adamw and 0 for the others if not given
     #[arg(long, value_parser = numbers::weight_decay, allow_negative_numbers = true)]
     weight_decay: Option<f64>,
+    /// Multiplies the learning rate of parameters whose paths are of a pattern, in which `*` stands for any text:
+    /// `--rate 'h.tau*=0.1'` (repeatable; of several that match, the last one counts)
+    #[arg(long, value_name = "PATTERN=FACTOR", value_parser = numbers::group)]
+    rate: Vec<(String, f64)>,
+    /// The weight decay of parameters whose paths are of a pattern: `--decay '*.w=0.01'` (repeatable)
+    #[arg(long, value_name = "PATTERN=DECAY", value_parser = numbers::group)]
+    decay: Vec<(String, f64)>,
+    /// Leaves parameters whose paths are of a pattern as they are (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    freeze: Vec<String>,
 }
 
 impl OptimizerArgs {
@@ -45,6 +55,12 @@ impl OptimizerArgs {
         }
     }
 
+    /// Parameters that are treated another way.
+    pub fn groups(&self) -> Groups {
+        let (rates, decays) = (self.rate.clone(), self.decay.clone());
+        Groups { rates, decays, frozen: self.freeze.clone() }
+    }
+
     /// The greatest norm of the gradients, if there is one.
     pub fn clip(&self) -> Option<f64> {
         Some(self.clip.unwrap_or(1.0)).filter(|norm| norm.is_finite())
@@ -57,6 +73,12 @@ impl OptimizerArgs {
             ("--momentum", self.momentum),
             ("--weight-decay", self.weight_decay),
         ];
-        options.into_iter().find(|(_, value)| value.is_some()).map(|(name, _)| name)
+        let groups = [
+            ("--rate", !self.rate.is_empty()),
+            ("--decay", !self.decay.is_empty()),
+            ("--freeze", !self.freeze.is_empty()),
+        ];
+        let options = options.into_iter().map(|(name, value)| (name, value.is_some()));
+        options.chain(groups).find(|(_, is_given)| *is_given).map(|(name, _)| name)
     }
 }

@@ -10,7 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::front::check::{self, Checked};
 use crate::ir::graph::{Dim, Graph, Indexed, ParamKind, Violation, verify};
 use crate::ir::{fingerprint, kernel};
-use crate::middle::optimizer::{Optimizer, OptimizerError};
+use crate::middle::optimizer::{Groups, Optimizer, OptimizerError};
 use crate::middle::schedule::Schedule;
 use crate::middle::{autodiff, surrogate};
 use crate::source::{Loader, Sources};
@@ -27,6 +27,8 @@ pub struct Options {
     pub gradients: Option<Gradients>,
     /// The optimiser whose updates to compute of all parameters that have a gradient.
     pub optimizer: Option<Optimizer>,
+    /// Parameters for which the optimiser is set another way, or which it leaves alone.
+    pub groups: Groups,
     /// The greatest norm that the gradients may have for the optimiser, all taken together.
     pub clip: Option<f64>,
     /// Every memory starts where the run before ended, without a gradient across the border: a sequence
@@ -172,11 +174,17 @@ impl Forms {
 }
 
 /// The graph with the gradients that are asked for.
-pub fn differentiate(graph: &Graph, gradients: Option<&Gradients>) -> Result<Graph, CompileError> {
-    let Some(Gradients { output, wrt }) = gradients else { return Ok(graph.clone()) };
+pub fn differentiate(graph: &Graph, options: &Options) -> Result<Graph, CompileError> {
+    let Some(Gradients { output, wrt }) = &options.gradients else { return Ok(graph.clone()) };
     let trained = graph.params.iter().filter(|param| param.kind == ParamKind::Trained);
-    let all = || trained.map(|param| param.path.clone()).collect();
-    let wrt = wrt.clone().unwrap_or_else(all);
+    let trained: Vec<&str> = trained.map(|param| param.path.as_str()).collect();
+    if let Some(pattern) = options.groups.unmatched(&trained) {
+        let known = trained.iter().take(8).map(|path| format!("`{path}`"));
+        let known = known.collect::<Vec<_>>().join(", ");
+        return Err(OptimizerError::NoParameter { pattern: pattern.into(), known }.into());
+    }
+    let all = || trained.iter().filter(|path| !options.groups.is_frozen(path));
+    let wrt = wrt.clone().unwrap_or_else(|| all().map(ToString::to_string).collect());
     Ok(autodiff::differentiate(graph, output, &wrt)?)
 }
 

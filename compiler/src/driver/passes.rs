@@ -39,9 +39,7 @@ pub const PASSES: [CompilerPass; 7] = [
     CompilerPass {
         name: "autodiff",
         about: "The gradients are appended, with the backward pass through time.",
-        run: Run::Graph(|graph, options| {
-            Ok((differentiate(graph, options.gradients.as_ref())?, None))
-        }),
+        run: Run::Graph(|graph, options| Ok((differentiate(graph, options)?, None))),
     },
     CompilerPass {
         name: "erase",
@@ -60,7 +58,9 @@ pub const PASSES: [CompilerPass; 7] = [
         name: "optimizer",
         about: "The updates of parameters are appended.",
         run: Run::Graph(|graph, options| match &options.optimizer {
-            Some(optimizer) => Ok((optimizer::attach(graph, optimizer, options.clip)?, None)),
+            Some(optimizer) => {
+                Ok((optimizer::attach(graph, optimizer, options.clip, &options.groups)?, None))
+            }
             None => Ok((graph.compact(), None)),
         }),
     },

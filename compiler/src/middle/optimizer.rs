@@ -63,12 +63,62 @@ pub enum Optimizer {
     },
 }
 
+/// What is another way for some parameters. In a pattern over their paths `*` stands for any text: `h.tau*`. Where
+/// several match, the last one counts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Groups {
+    /// Times the learning rate.
+    pub rates: Vec<(String, f64)>,
+    /// The weight decay.
+    pub decays: Vec<(String, f64)>,
+    /// Those that are not trained.
+    pub frozen: Vec<String>,
+}
+
+impl Groups {
+    /// Whether a parameter is not trained.
+    pub fn is_frozen(&self, path: &str) -> bool {
+        self.frozen.iter().any(|pattern| matches(pattern, path))
+    }
+
+    /// The first pattern that none of these parameters has.
+    pub fn unmatched(&self, paths: &[&str]) -> Option<&str> {
+        let numbered = self.rates.iter().chain(&self.decays).map(|(pattern, _)| pattern);
+        let mut patterns = numbered.chain(&self.frozen).map(String::as_str);
+        patterns.find(|pattern| !paths.iter().any(|path| matches(pattern, path)))
+    }
+
+    fn last(numbers: &[(String, f64)], path: &str) -> Option<f64> {
+        let mut numbers = numbers.iter().rev();
+        numbers.find(|(pattern, _)| matches(pattern, path)).map(|(_, number)| *number)
+    }
+}
+
+/// Whether a text is of a pattern in which `*` stands for any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((start, rest)) => text.strip_prefix(start).is_some_and(|text| {
+            let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+            ends.into_iter().any(|at| matches(rest, &text[at..]))
+        }),
+    }
+}
+
 /// Why there is no update.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptimizerError {
     /// It has no fixed size, which the optimiser's memory needs.
     #[error("parameter `{0}` has open dimensions; give them values to train it")]
     OpenDims(String),
+    /// A pattern over parameters is of none.
+    #[error("no trained parameter is called `{pattern}`; there are {known}")]
+    NoParameter {
+        /// With `*` for any text.
+        pattern: String,
+        /// Some of the parameters' paths.
+        known: String,
+    },
     /// A bug: the library's own function does not compile.
     #[error("the update function of std/optim.fgi is not well-formed: {0}")]
     Function(String),
@@ -104,6 +154,17 @@ impl Optimizer {
         !matches!(self, Optimizer::Sgd { .. })
     }
 
+    /// With another weight decay.
+    fn with_decay(mut self, decay: f64) -> Optimizer {
+        match &mut self {
+            Optimizer::Sgd { weight_decay, .. }
+            | Optimizer::Adam { weight_decay, .. }
+            | Optimizer::AdamW { weight_decay, .. }
+            | Optimizer::AmsGrad { weight_decay, .. } => *weight_decay = decay,
+        }
+        self
+    }
+
     fn settings(&self) -> String {
         match self {
             Optimizer::Sgd { momentum: 0.0, weight_decay } => {
@@ -120,18 +181,23 @@ impl Optimizer {
         }
     }
 
-    /// A program whose graph updates tensors of these dimensions: inputs p0, g0, the memory, p1, …, lr
-    /// and t; outputs the same with `_new`.
-    fn program(&self, dims: &[Vec<i64>]) -> String {
-        let (name, settings) = (self.name(), self.settings());
+    /// A program whose graph updates these tensors: inputs p0, g0, the memory, p1, …, lr and t; outputs
+    /// the same with `_new`.
+    fn program(&self, tensors: &[Updated]) -> String {
+        let name = self.name();
         let scalars: &[&str] = if self.counts_steps() { &["t", "lr"] } else { &["lr"] };
         let mut inputs: Vec<String> = scalars.iter().map(|name| format!("{name}: []")).collect();
         let (mut outputs, mut body) = (Vec::new(), String::new());
-        for (at, dims) in dims.iter().enumerate() {
+        for (at, Updated { dims, rate, decay }) in tensors.iter().enumerate() {
+            let settings = decay.map_or(*self, |decay| self.with_decay(decay)).settings();
             let tensor = |name: &&str| format!("{name}{at}");
             let tensors = ["p", "g"].iter().chain(self.memory()).map(tensor);
             inputs.extend(tensors.clone().map(|name| format!("{name}: {dims:?}")));
-            let args = tensors.chain(scalars.iter().map(ToString::to_string));
+            let scaled = |name: &&str| match rate {
+                Some(rate) if *name == "lr" => format!("{rate} * lr"),
+                _ => name.to_string(),
+            };
+            let args = tensors.chain(scalars.iter().map(scaled));
             let args = args.collect::<Vec<_>>().join(", ");
             let new = ["p"].iter().chain(self.memory()).map(|name| format!("{name}{at}_new"));
             let new = new.collect::<Vec<_>>().join(", ");
@@ -144,14 +210,24 @@ impl Optimizer {
     }
 }
 
+/// A tensor that is updated, with what is another way for it.
+struct Updated {
+    dims: Vec<i64>,
+    /// Times the learning rate.
+    rate: Option<f64>,
+    /// The weight decay.
+    decay: Option<f64>,
+}
+
 /// The graph with the updates of every parameter that has a gradient, and of the optimiser's memory,
 /// as roots of [`Role::Update`]. A parameter that the loss does not depend on has none: it is left
 /// alone, without decay and without memory. A parameter with bounds is put back between them. With `clip` the
-/// gradients are made shorter where their common norm is longer than that.
+/// gradients are made shorter where their common norm is longer than that. `groups` are other rates and decays.
 pub fn attach(
     graph: &Graph,
     optimizer: &Optimizer,
     clip: Option<f64>,
+    groups: &Groups,
 ) -> Result<Graph, OptimizerError> {
     let mut graph = graph.clone();
     let trained: Vec<(usize, NodeId)> = (0..graph.params.len())
@@ -167,12 +243,14 @@ pub fn attach(
     if trained.is_empty() {
         return Ok(graph.compact());
     }
-    let mut all_dims = Vec::new();
+    let mut tensors = Vec::new();
     let mut updated = Vec::new();
     for (at, (index, gradient)) in trained.into_iter().enumerate() {
         let param = builder.graph().params[index].clone();
         let dims: Option<Vec<i64>> = param.dims.iter().map(Dim::as_const).collect();
-        all_dims.push(dims.ok_or_else(|| OptimizerError::OpenDims(param.path.clone()))?);
+        let dims = dims.ok_or_else(|| OptimizerError::OpenDims(param.path.clone()))?;
+        let of = |numbers| Groups::last(numbers, &param.path);
+        tensors.push(Updated { dims, rate: of(&groups.rates), decay: of(&groups.decays) });
         let gradient = factor.map_or(gradient, |factor| builder.mul(gradient, factor));
         given.insert(format!("g{at}"), gradient);
         given.insert(format!("p{at}"), builder.push(Op::Param(index), vec![]));
@@ -183,7 +261,7 @@ pub fn attach(
             updated.push((format!("{name}{at}_new"), path, None));
         }
     }
-    let update = check_update(optimizer, &all_dims)?;
+    let update = check_update(optimizer, &tensors)?;
     let new = splice(&mut builder, &update, &given);
     for (name, path, bounds) in updated {
         let node = *new
@@ -237,8 +315,8 @@ fn memory_param(builder: &mut Builder, path: &str, dims: &[Dim]) -> NodeId {
     builder.push(Op::Param(index), vec![])
 }
 
-fn check_update(optimizer: &Optimizer, dims: &[Vec<i64>]) -> Result<Graph, OptimizerError> {
-    let program = optimizer.program(dims);
+fn check_update(optimizer: &Optimizer, tensors: &[Updated]) -> Result<Graph, OptimizerError> {
+    let program = optimizer.program(tensors);
     let checked = check::check("update.fgi", &program, &NoFiles, &check::Options::default());
     let problem = checked.diagnostics.iter().find(|diagnostic| diagnostic.is_error());
     checked.graph.ok_or_else(|| {
@@ -360,6 +438,44 @@ mod tests {
         let m = *m / (1.0 - 0.9f64.powi(t));
         let v = v / (1.0 - 0.999f64.powi(t));
         p - 0.1 * m / (v.sqrt() + 1e-8)
+    }
+
+    /// As PyTorch's groups: another rate and decay where the path is of a pattern, the last one first.
+    #[test]
+    fn groups_have_rates_and_decays_of_their_own() {
+        let gradients = Some(Gradients { output: "loss".into(), wrt: None });
+        let optimizer = Some(Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 });
+        let groups = |rates: &[(&str, f64)], decays: &[(&str, f64)], frozen: &[&str]| {
+            let numbers = |all: &[(&str, f64)]| {
+                all.iter().map(|(pattern, number)| (pattern.to_string(), *number)).collect()
+            };
+            let frozen = frozen.iter().map(ToString::to_string).collect();
+            Groups { rates: numbers(rates), decays: numbers(decays), frozen }
+        };
+        let compiled = |groups| {
+            let (gradients, optimizer) = (gradients.clone(), optimizer);
+            let options = Options { gradients, optimizer, groups, ..Options::default() };
+            compile("test.fgi", PROGRAM, &NoFiles, &options, &mut |_| {})
+        };
+        let q = |groups| {
+            let compiled = compiled(groups).unwrap();
+            let (_, graph) = &compiled.graphs[compiled.graphs.len() - 1];
+            let values = Values::from([
+                ("x".to_string(), Tensor::new([2], [1.0, 1.0])),
+                ("p".to_string(), Tensor::new([2], [0.5, 0.5])),
+                ("q".to_string(), Tensor::scalar(0.5)),
+                (LEARNING_RATE.to_string(), Tensor::scalar(0.1)),
+            ]);
+            let results = interpret(graph, &Bindings::new(), &values).unwrap();
+            results.get(Role::Update, "q").map(|q| q.data[0])
+        };
+        assert_eq!(q(groups(&[], &[], &[])), Some(0.5 - 0.1 * 2.0));
+        assert_eq!(q(groups(&[("q", 3.0), ("*", 0.5)], &[], &[])), Some(0.5 - 0.05 * 2.0));
+        assert_eq!(q(groups(&[], &[("q*", 0.5)], &[])), Some(0.5 - 0.1 * (2.0 + 0.25)));
+        assert_eq!(q(groups(&[], &[], &["*q"])), None);
+        let error = compiled(groups(&[("h.*", 1.0)], &[], &[])).err().unwrap().to_string();
+        assert_eq!(error, "no trained parameter is called `h.*`; there are `p`, `q`");
+        assert!(matches("a*b*c", "a.b.b.c") && matches("*", "") && !matches("a*b", "abc"));
     }
 
     #[test]

@@ -145,6 +145,7 @@ pub fn run(args: &Args) -> Outcome {
         gradients: args.grad.clone().map(|output| Gradients { output, wrt: args.wrt.clone() }),
         optimizer: args.optimizer.map(|name| args.settings.optimizer(name)),
         clip: args.optimizer.and_then(|_| args.settings.clip()),
+        groups: args.settings.groups(),
         carry: args.carry,
         fast_math: args.numeric.fast_math,
     };

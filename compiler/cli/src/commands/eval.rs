@@ -74,7 +74,7 @@ impl EvalDevice {
         seed: u64,
     ) -> Result<Arrays, Failure> {
         if let EvalDevice::Reference = self {
-            let joint = fgi_compiler::differentiate(&graph, options.gradients.as_ref())?;
+            let joint = fgi_compiler::differentiate(&graph, options)?;
             return Ok(fgi::evaluate_reference(&joint, arrays, seed)?);
         }
         let compiled = fgi_compiler::compile_graph(graph, options, &mut |_| {})?;

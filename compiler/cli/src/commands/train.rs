@@ -11,6 +11,7 @@ use fgi::{
     Array, BatchReport, Data, Device, EpochReport, Schedule, Step, TrainOptions, Trainer, Whose,
 };
 use fgi_compiler::front::check::{self, Binding, Checked, GraphHead};
+use fgi_compiler::middle::optimizer::Groups;
 use fgi_compiler::report::activity::spike_rates;
 use fgi_compiler::{Gradients, Options};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -130,6 +131,7 @@ pub fn run(args: &Args) -> Outcome {
         gradients: Some(Gradients { output: "loss".into(), wrt: None }),
         optimizer: Some(args.settings.optimizer(args.optimizer)),
         clip: args.settings.clip(),
+        groups: args.settings.groups(),
         carry: false,
         fast_math: args.numeric.fast_math,
     };
@@ -169,7 +171,8 @@ pub fn run(args: &Args) -> Outcome {
         }
     }
     if checked.asks_training {
-        let options = Options { gradients: None, optimizer: None, clip: None, ..options };
+        let groups = Groups::default();
+        let options = Options { gradients: None, optimizer: None, clip: None, groups, ..options };
         let compiled =
             fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |_| {})?;
         trainer.test_with(compiled.program, &device)?;

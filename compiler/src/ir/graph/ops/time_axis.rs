@@ -32,7 +32,7 @@ impl Operation for Stack<'_> {
     fn infer(&self, args: &[&Type]) -> Result<Type, TypeError> {
         arity(args, 1)?;
         expect_stream(0, args[0])?;
-        let dims = [&[self.0.clone()], &args[0].dims[..]].concat();
+        let dims = [std::slice::from_ref(self.0), &args[0].dims[..]].concat();
         Ok(Type::new(args[0].elem, dims, Clock::Static))
     }
 
