@@ -278,6 +278,7 @@ impl<'a> Body<'a> {
             Body::product,
             Body::reduction,
             Body::shape,
+            Body::windows,
             Body::delay,
             Body::over_time,
             Body::layer,
@@ -510,6 +511,39 @@ impl<'a> Body<'a> {
         let stream = a.stream || (line.option % 11 == 5 && b.stream);
         let bound = a.bound.max(b.bound).max(0.5);
         self.define(fill(&text, &a.text, &b.text), &dims, stream, bound);
+    }
+
+    /// Along the columns; each row is a sample of one channel or of two.
+    fn windows(&mut self, line: &Line) {
+        let matrix = |value: &Value| value.dims.len() == 2;
+        let Some(a) = self.pick(line.operands[0], matrix) else { return };
+        let fits = |b: &Value| b.dims == a.dims;
+        let Some(b) = self.pick(line.operands[1], fits) else { return };
+        let (rows, columns) = (&a.dims[0], &a.dims[1]);
+        let one = format!("reshape(P, [{rows}, 1, {columns}])");
+        let two = format!("reshape(concat(P, Q), [{rows}, 2, {columns}])");
+        let twice = format!("({columns} + {columns})");
+        let (call, width) = match line.option % 8 {
+            0 => ("windows(P, 3, pad = 1) @ W[3]".into(), columns),
+            1 => ("sum(windows(P, 2, pad = 1, dilation = 2) * W[2], axis = -1)".into(), columns),
+            2 => ("max(windows(concat(P, Q), 3, stride = 2, pad = [1]), axis = 2)".into(), columns),
+            3 => (format!("conv1d({one}, W[2, 1, 3], pad = same)"), &twice),
+            4 => (format!("conv1d({two}, W[2, 1, 2], pad = same, groups = 2)"), &twice),
+            5 => (format!("conv1d_transpose({one}, W[1, 1, 4], stride = 2, pad = 1)"), &twice),
+            6 => (format!("max_pool1d({two}, 3, stride = 1, pad = 1)"), &twice),
+            _ => (format!("avg_pool1d(conv1d({two}, W[2, 2, 1]), 1)"), &twice),
+        };
+        let mut text = call;
+        if let Some((before, rest)) = text.split_once("W[")
+            && let Some((dims, after)) = rest.split_once(']')
+        {
+            let w = self.param(&dims.split(", ").collect::<Vec<_>>());
+            text = format!("{before}{w}{after}");
+        }
+        let text = format!("0.2 * reshape({text}, [{rows}, {width}])");
+        let dims = [rows.clone(), width.clone()];
+        let stream = a.stream || b.stream && text.contains('Q');
+        self.define(fill(&text, &a.text, &b.text), &dims, stream, 3.0 * a.bound.max(b.bound));
     }
 
     fn delay(&mut self, line: &Line) {

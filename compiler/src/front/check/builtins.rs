@@ -6,7 +6,8 @@ use std::rc::Rc;
 use super::calls::{Call, Formal};
 use super::elaborate::{Elaborator, Scope, Value};
 use super::report;
-use super::term::{Kind, OverTime, Reduce, Static, TermId, Terms};
+use super::term::{Kind, OverTime, Reduce, Sliding, Static, TermId, Terms};
+use super::windows::Attribute;
 use crate::diagnostic::Diagnostic;
 use crate::front::syntax::ast::{Expr, ExprKind};
 use crate::ir::graph::op::{Signature, TABLE};
@@ -49,12 +50,17 @@ enum Meaning {
     Flip,
     Gather,
     OneHot,
+    /// With the number of axes, where the name says it.
+    Sliding(Sliding, Option<usize>),
 }
 
 impl Meaning {
     /// Whether the second argument is a tensor too.
     fn takes_two(&self) -> bool {
-        matches!(self, Meaning::Prev | Meaning::Gather | Meaning::OneHot)
+        match self {
+            Meaning::Sliding(op, _) => op.tensors() == 2,
+            _ => matches!(self, Meaning::Prev | Meaning::Gather | Meaning::OneHot),
+        }
     }
 }
 
@@ -96,8 +102,26 @@ static OPERATIONS: &[Operation] = {
         row("flip",       &["x", "axis"],  &[],                       false, Flip),
         row("gather",     &["x", "i"],     &["axis"],                 false, Gather),
         row("one_hot",    &["i", "n"],     &[],                       false, OneHot),
+        row("windows",    &["x", "size"],  SLIDE,                     false, Sliding(self::Sliding::Windows, None)),
+        row("conv1d",     &["x", "w"],     CONV,                      false, Sliding(self::Sliding::Conv, Some(1))),
+        row("conv2d",     &["x", "w"],     CONV,                      false, Sliding(self::Sliding::Conv, Some(2))),
+        row("conv3d",     &["x", "w"],     CONV,                      false, Sliding(self::Sliding::Conv, Some(3))),
+        row("conv1d_transpose", &["x", "w"], CONV,                    false, Sliding(self::Sliding::Transposed, Some(1))),
+        row("conv2d_transpose", &["x", "w"], CONV,                    false, Sliding(self::Sliding::Transposed, Some(2))),
+        row("conv3d_transpose", &["x", "w"], CONV,                    false, Sliding(self::Sliding::Transposed, Some(3))),
+        row("avg_pool1d", &["x", "k"],     POOL,                      false, Sliding(self::Sliding::Average, Some(1))),
+        row("avg_pool2d", &["x", "k"],     POOL,                      false, Sliding(self::Sliding::Average, Some(2))),
+        row("max_pool1d", &["x", "k"],     POOL,                      false, Sliding(self::Sliding::Maximum, Some(1))),
+        row("max_pool2d", &["x", "k"],     POOL,                      false, Sliding(self::Sliding::Maximum, Some(2))),
+        row("adaptive_avg_pool2d", &["x", "size"], &[],              false, Sliding(self::Sliding::Adaptive, Some(2))),
+        row("upsample2d", &["x", "k"],     &[],                       false, Sliding(self::Sliding::Upsample, Some(2))),
     ]
 };
+
+/// What windows, convolutions and pools may be told.
+const SLIDE: &[&str] = &["stride", "pad", "dilation"];
+const CONV: &[&str] = &["stride", "pad", "dilation", "groups"];
+const POOL: &[&str] = &["stride", "pad"];
 
 const fn row(
     name: &'static str,
@@ -113,7 +137,7 @@ const fn row(
 const OTHERS: [&str; 2] = ["concat", "repeat"];
 
 /// Operations of the language that this version does not have.
-const MISSING: &[&str] = &["conv1d", "conv2d", "avg_pool2d", "max_pool2d", "uniform", "bernoulli"];
+const MISSING: &[&str] = &["uniform", "bernoulli"];
 
 /// Initialisers with their arguments; the gain of `orthogonal` is 1 if left out.
 const INITIALISERS: &[(&str, &[&str])] = &[
@@ -394,9 +418,64 @@ impl Elaborator<'_, '_> {
                 let args = vec![x(self), self.operand(given.values, given.order[1], given.call)];
                 return Some(self.push(scope, Kind::OneHot, args, span));
             }
+            Meaning::Sliding(op, axes) => {
+                return self.sliding(scope, operation.name, (op, axes), given);
+            }
         };
         let x = x(self);
         Some(self.push(scope, kind, vec![x], span))
+    }
+
+    /// Windows and what is made with them: numbers count for all axes, lists have one for each.
+    fn sliding(
+        &mut self,
+        scope: &mut Scope,
+        name: &'static str,
+        (op, axes): (Sliding, Option<usize>),
+        given: &Given<'_>,
+    ) -> Option<TermId> {
+        let span = given.call.span;
+        let (tensors, numbers) = given.order.split_at(op.tensors());
+        let mut args: Vec<TermId> =
+            tensors.iter().map(|place| self.operand(given.values, *place, given.call)).collect();
+        let (mut axes, mut same, mut before) = (axes, false, Vec::new());
+        for (at, (attribute, place)) in op.attributes().iter().zip(numbers).enumerate() {
+            let value = place.and_then(|place| given.values.get(place));
+            let mut list = match value {
+                Some(Value::Same) if *attribute == Attribute::Pad => {
+                    same = true;
+                    vec![self.whole_literal(scope, 0, span)]
+                }
+                Some(value) => self.list(value, given.span(op.tensors() + at))?,
+                // The windows of a pool stand side by side.
+                None if op.is_pool() && *attribute == Attribute::Stride => before.clone(),
+                None => vec![self.whole_literal(scope, attribute.least(), span)],
+            };
+            let expected = match attribute {
+                Attribute::Groups => 1,
+                _ => *axes.get_or_insert(list.len()),
+            };
+            if list.len() == 1 {
+                list = vec![list[0]; expected];
+            }
+            if list.len() != expected {
+                let what = format!("a number, or {} for {name}", report::count(expected, "number"));
+                let problem = Diagnostic::error("E044", format!("a list of {}", list.len()))
+                    .label(given.span(op.tensors() + at), format!("{} here", list.len()))
+                    .expected(what);
+                self.report(problem);
+                return None;
+            }
+            args.extend(&list);
+            before = list;
+        }
+        let kind = Kind::Sliding { name, op, axes: axes.unwrap_or(1), same };
+        Some(self.push(scope, kind, args, span))
+    }
+
+    fn whole_literal(&mut self, scope: &Scope, value: i64, span: Span) -> TermId {
+        let kind = Kind::Literal { value: value as f64, integer: true };
+        self.push(scope, kind, Vec::new(), span)
     }
 
     /// The arguments' values in the order of the text. The one called `past` may mention later bindings.
@@ -526,6 +605,10 @@ impl Elaborator<'_, '_> {
                         .label(span, format!("{} entries", parts.len()))
                         .expected(format!("at most {MAX_LIST}")),
                 );
+                return None;
+            }
+            Value::Same => {
+                self.report(report::only_a_padding(span));
                 return None;
             }
             Value::Tuple(_) | Value::Layer(_) => {

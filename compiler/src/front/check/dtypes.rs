@@ -1,7 +1,7 @@
 //! The element types of terms, by unification: a number literal takes the type it meets.
 
 use super::shape::spelling;
-use super::term::{Kind, Reduce, TermId, Terms};
+use super::term::{Kind, Reduce, Sliding, TermId, Terms};
 use super::types::{Known, Types, elem_name};
 use crate::diagnostic::Diagnostic;
 use crate::ir::graph::op::Signature;
@@ -64,6 +64,13 @@ impl Dtypes<'_> {
             Kind::Gather(_) => {
                 self.require(args[1], Elem::I32)?;
                 self.same(&args[..1], Some(id))
+            }
+            Kind::Sliding { op: Sliding::Windows | Sliding::Upsample, .. } => {
+                self.same(&args[..1], Some(id))
+            }
+            Kind::Sliding { op, .. } => {
+                args[..op.tensors()].iter().try_for_each(|arg| self.require(*arg, Elem::F32))?;
+                self.result(Elem::F32)
             }
             Kind::OneHot => {
                 self.require(args[0], Elem::I32)?;

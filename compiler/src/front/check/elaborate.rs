@@ -37,6 +37,8 @@ pub enum Value {
     Tuple(Rc<Tuple>),
     List(Rc<[Value]>),
     Layer(Rc<Instance>),
+    /// The padding that keeps axes as long as they are.
+    Same,
 }
 
 /// The parts of a tuple. They are shared: `let b = (a, a); let c = (b, b); …` doubles with each line.
@@ -596,6 +598,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                     let found = match &value {
                         Value::Tuple(tuple) => format!("a tuple of {}", tuple.parts.len()),
                         Value::List(_) => "a list".to_string(),
+                        Value::Same => "a padding".to_string(),
                         Value::Term(_) => "a tensor".to_string(),
                         Value::Layer(_) => "a layer".to_string(),
                     };
@@ -809,6 +812,10 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 self.report(report::not_a_tensor(span));
                 None
             }
+            Value::Same => {
+                self.report(report::only_a_padding(span));
+                None
+            }
             Value::List(_) => {
                 self.report(
                     Diagnostic::error("E025", "a list is no tensor")
@@ -961,6 +968,9 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 _ => None,
             };
             let is_free = self.modules.visible(scope.module, &name.text).is_none();
+            if name.text == "same" && is_free {
+                return Value::Same;
+            }
             if let (Some(value), true) = (number, is_free) {
                 let kind = Kind::Literal { value, integer: false };
                 return Value::Term(self.push(scope, kind, Vec::new(), span));

@@ -8,6 +8,7 @@ use super::infer::Typed;
 use super::shape::Rules;
 use super::term::{Kind, OverTime, Program, Reduce, Static, TermId};
 use super::types::elem_name;
+use super::windows::Writer;
 use super::{Binding, Places};
 use crate::diagnostic::Diagnostic;
 use crate::ir::graph::op::{Number, Signature};
@@ -292,6 +293,12 @@ impl<'a> Emitter<'a, '_> {
                 self.push(id, Op::Gather { axis }, args.to_vec())
             }
             Kind::OneHot => self.one_hot(id, args[0], ty.dims),
+            Kind::Sliding { op, axes, same, .. } => {
+                let geometry = rules.geometry(id, *op, *axes, *same)?;
+                let geometry = geometry.ok_or_else(|| self.bug(id, "windows without numbers"))?;
+                let b = &mut self.builder;
+                Ok(Writer { b, geometry, result: ty.dims }.write(*op, args))
+            }
         }
     }
 

@@ -340,6 +340,7 @@ impl Checker<'_> {
             | Kind::Slice { .. }
             | Kind::Pad(_)
             | Kind::OneHot => &term.args[1..],
+            Kind::Sliding { op, .. } => &term.args[op.tensors()..],
             _ => &[],
         };
         dims.iter().try_for_each(|dim| self.check_number(*dim))

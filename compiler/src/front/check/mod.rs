@@ -23,6 +23,7 @@ mod shape;
 mod signatures;
 mod term;
 mod types;
+mod windows;
 
 use std::collections::{BTreeMap, HashSet};
 

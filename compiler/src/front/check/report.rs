@@ -61,6 +61,12 @@ pub fn not_a_tensor(span: Span) -> Diagnostic {
         .hint("take it apart: `let (a, b) = …;`")
 }
 
+pub fn only_a_padding(span: Span) -> Diagnostic {
+    Diagnostic::error("E025", "`same` is no value")
+        .label(span, "not expected here")
+        .hint("it is a padding: `conv2d(x, w, pad = same)`")
+}
+
 pub fn impure(span: Span, what: &str) -> Diagnostic {
     Diagnostic::error("E023", format!("{what} in a function"))
         .label(span, "not allowed here")

@@ -130,6 +130,7 @@ impl Rules<'_> {
                     dims
                 })
             }
+            Kind::Sliding { op, axes, same, .. } => self.sliding(id, *op, *axes, *same)?,
         };
         self.size(id, shape)
     }
@@ -169,15 +170,20 @@ impl Rules<'_> {
         }
     }
 
-    fn dims(&self, id: TermId) -> Option<&[Option<Dim>]> {
+    pub(super) fn dims(&self, id: TermId) -> Option<&[Option<Dim>]> {
         self.types.of(id).as_deref()
     }
 
-    fn dim(&self, id: TermId) -> Result<Option<Dim>, Problem> {
+    pub(super) fn dim(&self, id: TermId) -> Result<Option<Dim>, Problem> {
         dimension(self.terms.known(id), self.terms[id].span)
     }
 
-    fn labelled(&self, id: TermId, problem: Diagnostic, operands: &[TermId]) -> Diagnostic {
+    pub(super) fn labelled(
+        &self,
+        id: TermId,
+        problem: Diagnostic,
+        operands: &[TermId],
+    ) -> Diagnostic {
         let label = |problem: Diagnostic, operand: &TermId| {
             let place = self.terms.place(id, *operand);
             problem.label(place, format!("this is {}", self.types.show(*operand)))
@@ -185,7 +191,7 @@ impl Rules<'_> {
         operands.iter().fold(problem, label)
     }
 
-    fn rank(&self, id: TermId, operand: TermId, expected: &str) -> Problem {
+    pub(super) fn rank(&self, id: TermId, operand: TermId, expected: &str) -> Problem {
         let name = spelling(&self.terms[id].kind);
         let problem = Diagnostic::error("E043", format!("{name} takes a tensor of {expected}"));
         let problem = self.labelled(id, problem, &[operand]);
@@ -772,6 +778,7 @@ pub fn spelling(kind: &Kind) -> String {
         Kind::Flip(_) => "flip",
         Kind::Gather(_) => "gather",
         Kind::OneHot => "one_hot",
+        Kind::Sliding { name, .. } => name,
         Kind::Reduce { op, .. } => match op {
             Reduce::Plain(op) => op.name(),
             Reduce::Mean => "mean",

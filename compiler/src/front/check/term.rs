@@ -98,6 +98,27 @@ pub enum Kind {
     Flip(i64),
     Gather(i64),
     OneHot,
+    /// Windows along so many of the last axes, and what is made with them. The other operands are the
+    /// numbers that it is given: see [`Sliding::attributes`].
+    Sliding {
+        name: &'static str,
+        op: Sliding,
+        axes: usize,
+        /// As much padding as keeps the axes as long as they are.
+        same: bool,
+    },
+}
+
+/// What slides along axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sliding {
+    Windows,
+    Conv,
+    Transposed,
+    Average,
+    Maximum,
+    Adaptive,
+    Upsample,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

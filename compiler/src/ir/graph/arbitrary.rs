@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::interpret::{Tensor, Values};
 use super::{
     Bindings, Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Number, Op, Param, ParamKind,
-    Pointwise, Reduction, Role, Root, Type,
+    Pointwise, Reduction, Role, Root, Type, Windows,
 };
 
 const STEPS: usize = 3;
@@ -141,7 +141,7 @@ impl Made<'_> {
         let kinked = [Relu, Abs, Sign, Floor, Ceil, Round];
         let many = Dim::constant(2 * COLUMNS as i64);
         let (start, end) = (Dim::constant(i64::from(second % 4)), Dim::one());
-        let made = match kind % if crosses_time { 28 } else { 24 } {
+        let made = match kind % if crosses_time { 29 } else { 25 } {
             0..3 => b.unary(smooth[*third as usize % smooth.len()], x),
             3 => b.unary(kinked[*third as usize % kinked.len()], x),
             4 | 5 => b.add(x, y),
@@ -202,11 +202,34 @@ impl Made<'_> {
                 let slow = b.scale(place, 0.1);
                 b.mul(x, slow)
             }
+            24 => {
+                let [size, stride, dilation] = [second % 2, second / 2 % 2, third % 2];
+                let [size, stride, dilation] = [size, stride, dilation].map(|n| i64::from(n) + 1);
+                let covered = 2 * stride + dilation * (size - 1) + 1;
+                let after = Dim::constant(
+                    covered - COLUMNS as i64 + i64::from(third / 2 % 2) * (stride - 1),
+                );
+                let pad = Op::Pad { axis: 1, before: Dim::zero(), after, value: Number(0.0) };
+                let padded = b.push(pad, vec![x]);
+                let windows = Windows { axis: 1, size, stride, dilation };
+                let mut seen = b.push(Op::Windows(windows), vec![padded]);
+                if third / 4 % 2 == 0 {
+                    let by = i64::from(third / 8 % 3) - 1;
+                    let wide = b.push(Op::Concat { axis: 1 }, vec![seen, seen]);
+                    let sheared = b.push(Op::Shear { axis: 1, by }, vec![wide]);
+                    seen = b.push(
+                        Op::Slice { axis: 1, start: Dim::zero(), end: dims[1].clone() },
+                        vec![sheared],
+                    );
+                }
+                let reduction = Reduction::ALL[usize::from(third / 32) % 4];
+                b.reduce(reduction, seen, &[2])
+            }
             _ if !b.ty(x).is_stream() => b.unary(Exp, x),
-            24 => b.push(Op::TimeReduce(Reduction::Sum), vec![x]),
-            25 => b.push(Op::TimeReduce(Reduction::Max), vec![x]),
-            26 => b.push(if second % 2 == 0 { Op::First } else { Op::Last }, vec![x]),
-            27 => {
+            25 => b.push(Op::TimeReduce(Reduction::Sum), vec![x]),
+            26 => b.push(Op::TimeReduce(Reduction::Max), vec![x]),
+            27 => b.push(if second % 2 == 0 { Op::First } else { Op::Last }, vec![x]),
+            28 => {
                 let time = b.graph().time.clone().unwrap_or_else(Dim::one);
                 let stacked = b.push(Op::TimeStack(time), vec![x]);
                 let flipped = b.push(Op::Flip { axis: 0 }, vec![stacked]);

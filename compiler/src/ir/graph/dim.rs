@@ -110,6 +110,19 @@ impl Dim {
         Some(quotient)
     }
 
+    /// `self / divisor` rounded down, where that is a dimension: the open dimensions must leave no
+    /// remainder. The divisor is positive.
+    pub fn floor_div(&self, divisor: i64) -> Option<Dim> {
+        let rest = self.as_const_term().rem_euclid(divisor);
+        (self - &Dim::constant(rest)).exact_div(&Dim::constant(divisor))
+    }
+
+    /// The term without open dimensions.
+    fn as_const_term(&self) -> i64 {
+        let constant = self.terms.iter().find(|(factors, _)| factors.is_empty());
+        constant.map_or(0, |(_, value)| *value)
+    }
+
     /// The monomial of most factors, of these the first: that of a product is the product of those.
     fn leading(&self) -> Option<&(Vec<Symbol>, i64)> {
         self.terms.iter().max_by_key(|(factors, _)| (factors.len(), Reverse(factors)))
@@ -271,6 +284,10 @@ mod tests {
         let (more, less) = (&b + &t, &b - &Dim::one());
         assert_eq!((&(&more * &less) * &less).exact_div(&less), Some(&more * &less));
         assert_eq!((&(&more * &less) + &t).exact_div(&less), None);
+        let half = (&(&b * &Dim::constant(2)) - &Dim::one()).floor_div(2);
+        assert_eq!(half, Some(&b - &Dim::one()));
+        assert_eq!((&b - &Dim::one()).floor_div(2), None);
+        assert_eq!(Dim::constant(-1).floor_div(2), Some(Dim::constant(-1)));
         let bindings = Bindings::from([("B".into(), 4), ("T".into(), 5)]);
         assert_eq!(sum.eval(&bindings), Ok(22));
         assert_eq!(b.eval(&Bindings::new()), Err(DimError::Unbound("B".into())));

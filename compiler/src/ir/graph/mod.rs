@@ -27,7 +27,7 @@ pub use dim::{Bindings, Dim, DimError, Symbol};
 pub(crate) use facts::{Fact, Facts};
 pub use indices::Indexed;
 pub(crate) use infer::{TypeError, infer};
-pub use op::{Number, Op, Pointwise, Reduction};
+pub use op::{Number, Op, Pointwise, Reduction, Windows};
 pub use operations::Operations;
 pub use print::{ParseGraphError, parse_graph};
 pub use verify::{Verified, Violation, verify};

@@ -98,6 +98,17 @@ pub enum Op {
         /// The axis that is reversed.
         axis: usize,
     },
+    /// What a window that slides along an axis sees: see [`Windows`].
+    Windows(Windows),
+    /// Along `axis` each index `k` of the last axis is `by · k` further on, and only places that all of
+    /// them have are kept: `y[.., j, .., k] = x[.., j + by · k + c, .., k]`, with the least c that leaves no
+    /// place before the first. With zeros around it, `-by` is the adjoint of `by`.
+    Shear {
+        /// The axis that gets shorter by `|by| · (K - 1)`, K being the length of the last one.
+        axis: usize,
+        /// How much further for each step along the last axis.
+        by: i64,
+    },
     /// NumPy's `take(x, i, axis)`: `axis` of x is replaced by the dimensions of the i32 tensor i.
     /// An index from -n to -1 counts from the end of the n elements; one outside of that gives NaN
     /// (0 and false in tables of i32 and booleans), and no gradient.
@@ -123,6 +134,20 @@ pub enum Op {
     TimeUnstack,
     /// A reduction over all steps of a stream: `Sum` or `Max`.
     TimeReduce(Reduction),
+}
+
+/// A window that slides along an axis. Its places make the axis, and what it sees at each a new last
+/// one: `y[.., i, .., k] = x[.., stride · i + dilation · k, ..]`, wherever the whole window fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Windows {
+    /// The axis along which it slides.
+    pub axis: usize,
+    /// How many elements it sees, at least 1.
+    pub size: i64,
+    /// From one place to the next, at least 1.
+    pub stride: i64,
+    /// From one element that it sees to the next, at least 1.
+    pub dilation: i64,
 }
 
 /// How a reduction puts its operands together.

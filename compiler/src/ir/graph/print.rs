@@ -380,6 +380,15 @@ impl<'t> Line<'t> {
         dims.try_into().map_err(|_| format!("expected {N} dimensions"))
     }
 
+    /// As many whole numbers, negative ones too.
+    pub(super) fn numbers<const N: usize>(&mut self) -> Parsed<[i64; N]> {
+        let numbers = self.pair::<N>()?.map(|dim| dim.as_const());
+        match numbers.iter().all(Option::is_some) {
+            true => Ok(numbers.map(Option::unwrap_or_default)),
+            false => Err("expected numbers, found open dimensions".into()),
+        }
+    }
+
     pub(super) fn list<T>(&mut self, item: fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
         self.token("[")?;
         self.until("]", item)

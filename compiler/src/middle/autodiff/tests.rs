@@ -1,7 +1,7 @@
 use super::*;
-use crate::ir::graph::Bindings;
 use crate::ir::graph::interpret::{Tensor, Values, interpret, interpret_dual};
 use crate::ir::graph::op::{Number, Signature, TABLE};
+use crate::ir::graph::{Bindings, Windows};
 use crate::testing::{Program, Random, assert_close, dims};
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -198,6 +198,26 @@ fn every_structural_operation() {
         b.push(Op::Pad { axis: 1, before, after, value: Number(3.0) }, vec![x])
     });
     check_op("flip", |b, x, _| b.push(Op::Flip { axis: 1 }, vec![x]));
+    for (size, stride, dilation) in
+        [(2, 1, 1), (1, 2, 1), (2, 1, 2), (2, 2, 1), (3, 1, 1), (1, 3, 2)]
+    {
+        check_op("windows", |b, x, y| {
+            let windows = Op::Windows(Windows { axis: 1, size, stride, dilation });
+            let seen = b.push(windows, vec![x]);
+            // Each element that is seen counts differently.
+            let sin = b.unary(Pointwise::Sin, seen);
+            let product = b.mul(sin, seen);
+            let y = b.reduce(Reduction::Sum, y, &[0, 1]);
+            b.mul(product, y)
+        });
+    }
+    for by in [-1, 0, 1] {
+        check_op("shear", |b, x, _| {
+            let x = b.transpose(x);
+            let sheared = b.push(Op::Shear { axis: 0, by }, vec![x]);
+            b.mul(sheared, sheared)
+        });
+    }
     check_op("matmul", |b, x, y| b.matmul(x, y));
     check_op("gather", |b, x, y| {
         let zero = b.number(0.0);

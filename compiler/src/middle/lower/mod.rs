@@ -370,7 +370,23 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             }
         }
         terms.retain(|_, coefficient| !coefficient.is_zero());
-        Affine { terms: terms.into_iter().collect(), constant: sum }
+        match self.put_together(&terms) {
+            Some(parts) => self.affine(&parts, sum),
+            None => Affine { terms: terms.into_iter().collect(), constant: sum },
+        }
+    }
+
+    /// The terms with `(x / n) · n + x mod n` as x, if that is among them: an index that was taken apart
+    /// for axes that follow each other in memory.
+    fn put_together(&self, terms: &BTreeMap<Val, Dim>) -> Option<Vec<(Val, Dim)>> {
+        let (quotient, remainder, whole) = terms.iter().find_map(|(val, by)| {
+            let Inst::Remainder(whole, n) = self.stage.inst(*val) else { return None };
+            let quotient = self.known.get(&Inst::Quotient(*whole, n.clone()))?;
+            (terms.get(quotient)? == &(by * n)).then_some((*quotient, *val, *whole))
+        })?;
+        let others = terms.iter().filter(|(val, _)| ![quotient, remainder].contains(val));
+        let whole = (whole, terms[&remainder].clone());
+        Some(others.map(|(val, by)| (*val, by.clone())).chain([whole]).collect())
     }
 
     fn affine_val(&mut self, parts: &[(Val, Dim)], constant: Dim) -> Val {
@@ -609,6 +625,8 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             | Op::Permute(_)
             | Op::Slice { .. }
             | Op::Flip { .. }
+            | Op::Windows(_)
+            | Op::Shear { .. }
             | Op::First
             | Op::Last
             | Op::TimeStack(_)

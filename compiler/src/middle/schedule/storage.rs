@@ -96,14 +96,17 @@ impl Choice<'_> {
         }
     }
 
-    /// A product reads each element of its operands many times: what they are views of is stored. So
-    /// is what an argmax, a maximum or a gather looks up.
+    /// A product reads each element of its operands many times: what they are views of is stored, and
+    /// what windows see is, row by row. So is what an argmax, a maximum or a gather looks up.
     fn operands(&mut self) {
         for id in self.needed() {
             let node = self.graph.node(id);
             for operand in 0..node.args.len() {
                 if node.op.describe(|op| op.looks_up(operand)) {
                     self.store_base(node.args[operand]);
+                    if node.op == Op::MatMul {
+                        self.store_regrouped_windows(node.args[operand]);
+                    }
                 }
             }
             if matches!(node.op, Op::Map(Pointwise::Eq | Pointwise::Ne)) {
@@ -118,6 +121,22 @@ impl Choice<'_> {
             true => self.store_base(node.args[0]),
             false if is_leaf(&node.op) => {}
             false => self.store(id),
+        }
+    }
+
+    /// Where axes of windows become rows and columns of a matrix, there is no step from one of its
+    /// elements to the next in what they slide along: the matrix is stored.
+    fn store_regrouped_windows(&mut self, id: NodeId) {
+        let mut regrouped = None;
+        let mut at = id;
+        while is_view(&self.graph.node(at).op) {
+            let node = self.graph.node(at);
+            match &node.op {
+                Op::Reshape(_) => regrouped = Some(node.args[0]),
+                Op::Windows(_) => return regrouped.into_iter().for_each(|id| self.store(id)),
+                _ => {}
+            }
+            at = node.args[0];
         }
     }
 

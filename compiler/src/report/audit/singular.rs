@@ -125,6 +125,8 @@ fn vanishes(subject: &Subject, id: NodeId) -> bool {
             | Op::Permute(_)
             | Op::Slice { .. }
             | Op::Flip { .. }
+            | Op::Windows(_)
+            | Op::Shear { .. }
             | Op::Gather { .. }
             | Op::Reduce(..)
             | Op::First

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::arbitrary::{OPERANDS, Sample, samples};
-use super::super::{Builder, Clock, Init, Number, Param, ParamKind, Pointwise, Reduction};
+use super::super::{Builder, Clock, Init, Number, Param, ParamKind, Pointwise, Reduction, Windows};
 use super::*;
 use crate::testing::dims;
 
@@ -107,8 +107,35 @@ fn elements_move() {
     let pad = Op::Pad { axis: 1, before: dim(1), after: dim(0), value: Number(9.0) };
     let padded = [9.0, 1.0, 2.0, 3.0, 9.0, 4.0, 5.0, 6.0];
     check(pad, &[2, 4], padded, [0.0, 10.0, 20.0, 30.0, 0.0, 40.0, 50.0, 60.0]);
+    let windows = Op::Windows(Windows { axis: 1, size: 2, stride: 1, dilation: 1 });
+    let seen = [1.0, 2.0, 2.0, 3.0, 4.0, 5.0, 5.0, 6.0];
+    check(windows, &[2, 2, 2], seen, seen.map(|x| x * 10.0));
+    // What does not fit is left out.
+    let windows = Op::Windows(Windows { axis: 1, size: 1, stride: 3, dilation: 1 });
+    check(windows, &[2, 1, 1], [1.0, 4.0], [10.0, 40.0]);
+    let windows = Op::Windows(Windows { axis: 1, size: 2, stride: 1, dilation: 2 });
+    check(windows, &[2, 1, 2], [1.0, 3.0, 4.0, 6.0], [10.0, 30.0, 40.0, 60.0]);
+    let windows = Op::Windows(Windows { axis: 0, size: 2, stride: 1, dilation: 1 });
+    let seen = [1.0, 4.0, 2.0, 5.0, 3.0, 6.0];
+    check(windows, &[1, 3, 2], seen, tens(seen));
     let twice = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
     check(Op::Broadcast(dims(&[2, 2, 3])), &[2, 2, 3], twice, twice.map(|x| x * 10.0));
+}
+
+#[test]
+fn shears_move_what_stands_behind() {
+    for (by, expected) in
+        [(1, [1.0, 4.0, 3.0, 6.0]), (0, [1.0, 2.0, 3.0, 4.0]), (-1, [3.0, 2.0, 5.0, 4.0])]
+    {
+        let mut p = Program::default();
+        let x = p.x(&[3, 2]);
+        let y = p.push(Op::Shear { axis: 0, by }, &[x]);
+        let rows = if by == 0 { 3 } else { 2 };
+        let x = tensor(&[3, 2], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let found = p.output(y).run(&[("x", x)]);
+        assert_eq!(found.dims, [rows, 2]);
+        assert_eq!(found.data[..4], expected, "{by}");
+    }
 }
 
 #[test]

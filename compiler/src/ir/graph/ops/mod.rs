@@ -25,6 +25,7 @@ mod slice;
 mod source;
 mod surrogate;
 mod time_axis;
+pub(crate) mod windows;
 
 use std::fmt;
 use std::ops::Range;
@@ -242,6 +243,8 @@ impl Op {
                 ask(&pad::Pad { axis: *axis, before, after, value: *value }),
             Op::Concat { axis }      => ask(&concat::Concat(*axis)),
             Op::Flip { axis }        => ask(&flip::Flip(*axis)),
+            Op::Windows(windows)     => ask(windows),
+            Op::Shear { axis, by }   => ask(&windows::Shear { axis: *axis, by: *by }),
             Op::Gather { axis }      => ask(&gather::Gather(*axis)),
             Op::MatMul               => ask(&matmul::MatMul),
             Op::Reduce(reduction, axes) => ask(&reduce::Reduce(*reduction, axes)),
@@ -295,6 +298,8 @@ pub(super) fn read(name: &str, line: &mut Line, graph: &Graph) -> Parsed<Op> {
         pad::NAME            => pad::read(line)?,
         concat::NAME         => Op::Concat { axis: line.axis()? },
         flip::NAME           => Op::Flip { axis: line.axis()? },
+        windows::NAME        => windows::read(line)?,
+        windows::SHEAR       => windows::read_shear(line)?,
         gather::NAME         => Op::Gather { axis: line.axis()? },
         matmul::NAME         => Op::MatMul,
         reduce::NAME         => Op::Reduce(line.reduction()?, line.list(Line::integer)?),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Dim, Graph, Node, NodeId, Op, Pointwise, Reduction};
+use super::{Dim, Graph, Node, NodeId, Op, Pointwise, Reduction, Windows};
 use crate::front::syntax::ast::{BinaryOp, CallArgument, Expr, ExprKind, Name, UnaryOp};
 use crate::source::Span;
 
@@ -164,6 +164,7 @@ impl<'a> Writer<'a> {
             {
                 call(reduction.name(), [self.operand(node.args[0])])
             }
+            Op::Windows(windows) => self.windows(node, *windows),
             Op::Pad { axis, before, after, value } => {
                 let zero = Dim::zero();
                 let pairs = (0..node.ty.dims.len()).map(|i| {
@@ -178,6 +179,27 @@ impl<'a> Writer<'a> {
             }
             op => operation(op, node.args.iter().map(|arg| self.operand(*arg)).collect()),
         }
+    }
+
+    /// Windows along axes that follow each other, as one operation; it ends with the last axis.
+    fn windows(&self, node: &Node, last: Windows) -> Expr {
+        let (mut x, mut chain) = (node.args[0], vec![last]);
+        while let Op::Windows(windows) = self.graph.node(x).op
+            && windows.axis + chain.len() == last.axis
+            && !self.names.contains_key(&x)
+        {
+            chain.push(windows);
+            x = self.graph.node(x).args[0];
+        }
+        chain.reverse();
+        let behind = self.graph.ty(x).dims.len() - 1 - last.axis;
+        let numbers = |number: fn(&Windows) -> i64| {
+            let numbers = chain.iter().map(number).chain(std::iter::repeat_n(1, behind));
+            list(numbers.map(|number| dim(&Dim::constant(number))))
+        };
+        let options = [("stride", numbers(|w| w.stride)), ("dilation", numbers(|w| w.dilation))];
+        let seen = named("windows", [self.operand(x), numbers(|w| w.size)], options);
+        if behind == 0 { seen } else { call("reshape", [seen, shape(&node.ty.dims)]) }
     }
 
     /// The operands of a pointwise operation, without the broadcasts that go without saying.
