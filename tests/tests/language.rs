@@ -4,6 +4,7 @@ use fgi::Array;
 use fgi::npz::Arrays;
 use fgi_compiler::{Gradients, Options};
 use fgi_tests::{Engine, closeness, compiled, run};
+use std::f64::consts::E;
 
 const NAN: f64 = f64::NAN;
 const LN_2: f64 = std::f64::consts::LN_2;
@@ -61,6 +62,23 @@ const VALUES: &[(&str, &[f64])] = &[
     ("if gather(x > 0.7, i - 1, axis = 1) then 1 else 2", &[2.0, 1.0, 2.0, 2.0]),
     ("gather(x, argmax(x) - 3, axis = 1)", &[3.0, 1.0, -1.0, 0.5]),
     ("one_hot(i - 3, 3)", &[0.0; 6]),
+    // Windows
+    ("windows(x, 2)", &[1.0, -2.0, -2.0, 3.0, 0.5, 0.0, 0.0, -1.0]),
+    ("windows(x, 2, stride = 2, pad = 1)", &[0.0, 1.0, -2.0, 3.0, 0.0, 0.5, 0.0, -1.0]),
+    ("windows(i + 1, 1, pad = 1)", &[0.0, 3.0, 1.0, 0.0]),
+    ("conv1d(x, reshape(x, [1, 2, 3]))", &[15.25]),
+    ("conv1d(x, reshape(x, [1, 2, 3]), pad = same)", &[-8.0, 15.25, -8.0]),
+    (
+        "conv1d_transpose(x, 1 + 0 * reshape(x, [2, 1, 3]), stride = 2, pad = 1)",
+        &[1.5, -0.5, -2.0, 0.0, 2.0],
+    ),
+    ("max_pool1d(-exp(x), 3, pad = 1)", &[-1.0 / E / E, -1.0]),
+    ("avg_pool1d(x, 2, pad = 1)", &[0.5, 0.5, 0.25, -0.5]),
+    ("adaptive_avg_pool2d(reshape(x, [1, 2, 3]), [1, 2])", &[-0.125, 0.0]),
+    (
+        "upsample2d(reshape(x, [1, 2, 3]), [1, 2])",
+        &[1.0, 1.0, -2.0, -2.0, 3.0, 3.0, 0.5, 0.5, 0.0, 0.0, -1.0, -1.0],
+    ),
     // Reductions
     ("sum(x, axis = [0, 1])", &[1.5]),
     ("var(x, axis = 0)", &[0.0625, 1.0, 4.0]),
@@ -133,6 +151,13 @@ const SLOPES: &[(&str, [f64; 6])] = &[
     ("sum(gather(x, i - 2, axis = 1)^2)", [2.0, -4.0, 0.0, 1.0, 0.0, 0.0]),
     ("sum(gather(x, 2 * i - 4, axis = 1))", [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]),
     ("sum(gather(x, 2 * argmax(x) - 3, axis = 1))", [1.0, 1.0, 0.0, 1.0, 1.0, 0.0]),
+    // The first of a tie.
+    ("sum(max_pool1d(bypass(step(x), x), 3))", [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]),
+    (
+        "sum(max_pool2d(reshape(bypass(0 * x, x), [1, 2, 3]), 2, stride = 1))",
+        [1.0, 1.0, 0.0, 0.0, 0.0, 0.0],
+    ),
+    ("sum(windows(x, 2, pad = 1)^2 / 2)", [2.0, -4.0, 6.0, 1.0, 0.0, -2.0]),
     ("prod(x, axis = 1) @ sum(one_hot(i, 2), axis = 1)", [0.0, 0.0, 0.0, 0.0, -0.5, 0.0]),
 ];
 

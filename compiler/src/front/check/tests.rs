@@ -395,6 +395,86 @@ fn errors_name_what_is_wrong() {
 }
 
 #[test]
+fn windows_have_places() {
+    let inputs = "x: [B, 4, 9, 8], w: [6, 2, 3, 2], t: [4, 3, 2, 2], l: [N, 5]";
+    for (expr, expected) in [
+        ("windows(x, 3)", "[B, 4, 9, 6, 3]"),
+        ("windows(x, [2, 3], stride = [2, 3], pad = [1, 0])", "[B, 4, 5, 2, 2, 3]"),
+        ("windows(x, [2, 3], 1, [1, 0], dilation = 2)", "[B, 4, 9, 4, 2, 3]"),
+        ("windows(x, [2, 3], pad = same)", "[B, 4, 9, 8, 2, 3]"),
+        ("windows(l, [3, 5])", "[N - 2, 1, 3, 5]"),
+        ("windows(concat(l, l, axis = 0), [2, 1], stride = [2, 1])", "[N, 5, 2, 1]"),
+        ("windows(l, [N, 1])", "E046"),
+        ("windows(l, [2, 1], stride = 2)", "E046"),
+        ("conv2d(x, w, stride = 2, groups = 2)", "[B, 6, 4, 4]"),
+        ("conv2d(x, w, pad = same, dilation = [3, 4], groups = 2)", "[B, 6, 9, 8]"),
+        ("conv2d(reshape(x, [B, 1, 4, 9, 8]), w, groups = 2)", "[B, 1, 6, 7, 7]"),
+        ("conv2d(slice(reshape(x, [-1, 9, 8]), axis = 0, end = 4), w, groups = 2)", "[6, 7, 7]"),
+        ("conv2d_transpose(x, t, stride = [2, 1], pad = 1, dilation = [3, 1])", "[B, 3, 18, 7]"),
+        ("conv2d_transpose(x, t, groups = 2)", "[B, 6, 10, 9]"),
+        ("avg_pool2d(x, 2)", "[B, 4, 4, 4]"),
+        ("max_pool2d(x, [3, 2], pad = [1, 0])", "[B, 4, 3, 4]"),
+        ("max_pool1d(x, 3, stride = 1)", "[B, 4, 9, 6]"),
+        ("adaptive_avg_pool2d(x, [4, 2])", "[B, 4, 4, 2]"),
+        ("adaptive_avg_pool2d(x, 1)", "[B, 4, 1, 1]"),
+        ("upsample2d(x, [2, 3])", "[B, 4, 18, 24]"),
+    ] {
+        match expected.starts_with('E') {
+            true => {
+                let found = errors(&format!("graph g({inputs}) -> y {{ let y = {expr}; }}"));
+                assert!(found.len() == 1 && found[0].starts_with(expected), "{expr}: {found:?}");
+            }
+            false => assert_eq!(type_of(inputs, expr), expected, "{expr}"),
+        }
+    }
+    let text = "fn blur(x, p = same) = avg_pool1d(x, 3, stride = 1, pad = p);
+        graph g(x: [B, 1, 8]) -> (y, z) { let y = blur(x); let z = blur(x, p = 0); }";
+    assert_eq!(types(text), ["[B, 1, 8]", "[B, 1, 6]"]);
+    let text =
+        "graph g(x: [B, 1, H, W], w: [2, 1, 3, 3]) -> y { let y = conv2d(x, w, stride = 2); }";
+    assert_errors(text, &["E046 the number of `H` is needed here"]);
+    let sized = run(text, &[("H", 9), ("W", 10)]).graph.unwrap();
+    assert_eq!(sized.ty(sized.roots[0].node).to_string(), "[B, 2, 4, 4]");
+}
+
+#[test]
+fn mistakes_with_windows() {
+    let inputs = "x: [B, 4, 9, 8], w: [6, 2, 3, 2], v: [4, 3, 2, 2], i: i32[4, 9]";
+    for (expr, expected) in [
+        ("conv2d(x, w)", "E041 weights for 2 channels, and 4 channels"),
+        ("conv2d(x, w, groups = 3)", "E041 weights for 6 channels in 3 groups, and 4 channels"),
+        ("conv2d(concat(x, x, axis = 1), w, groups = 4)", "E044 4 groups of 6 channels"),
+        ("conv2d(sum(x), w)", "E043 `conv2d` takes a tensor of at least 3 axes"),
+        ("conv1d(x, w)", "E043 `conv1d` takes a tensor of 3 axes"),
+        ("conv2d_transpose(x, w)", "E041 weights for 6 channels, and 4 channels"),
+        ("conv2d_transpose(x, v, pad = 6)", "E044 a padding of 12 of the result"),
+        ("conv2d(x, v, dilation = 10, groups = 1)", "E041 weights for 3 channels, and 4 channels"),
+        ("windows(x, [3, 9])", "E044 a window of 9 on an axis of 8"),
+        ("windows(x, 3, dilation = 4)", "E044 a window of 9 on an axis of 8"),
+        ("windows(x, 0)", "E044 a size of 0"),
+        ("windows(x, 2, stride = 0)", "E044 a stride of 0"),
+        ("windows(x, 2, pad = -1)", "E044 a pad of -1"),
+        ("windows(x, [2, 2], stride = [1, 2, 3])", "E044 a list of 3"),
+        ("windows(x, 1.5)", "E045 a dimension is a whole number"),
+        ("windows(x, sum(x))", "E034 a compile-time number is needed here"),
+        ("windows(sum(x), 2)", "E043 `windows` takes a tensor of at least one axis"),
+        ("windows(x, [2, 2, 2, 2, 2])", "E043 `windows` takes a tensor of at least 5 axes"),
+        ("windows(windows(x, [2, 2, 2]), [2, 2])", "E045 a tensor of 9 axes"),
+        ("windows(x, 3, stride = 2, pad = same)", "E044 `pad = same` is for stride 1"),
+        ("max_pool2d(x, 3, pad = 2)", "E044 the padding of a pool is at most half of its window"),
+        ("max_pool1d(i, 2)", "E051 `max_pool1d` takes f32, not i32"),
+        ("x + same", "E025 `same` is no value"),
+        ("windows(x, same)", "E025 `same` is no value"),
+        ("conv2d(x, w, groups = [1, 2])", "E044 a list of 2"),
+        ("adaptive_avg_pool2d(x, [0, 1])", "E044 a size of 0"),
+        ("upsample2d(x, [1, 2, 3])", "E044 a list of 3"),
+    ] {
+        let text = format!("graph g({inputs}) -> y {{ let y = {expr}; }}");
+        assert_errors(&text, &[expected]);
+    }
+}
+
+#[test]
 fn labels_stand_where_the_operands_are_written() {
     for (text, expected) in [
         (
