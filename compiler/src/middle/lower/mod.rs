@@ -693,7 +693,7 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             for axis in operand.clone().rev() {
                 group.push(match &from[axis] {
                     dim if dim.is_one() => self.int(0),
-                    _ if axis == operand.start => rest,
+                    _ if from[operand.start..axis].iter().all(Dim::is_one) => rest,
                     dim => {
                         let inner = self.inst(Inst::Remainder(rest, dim.clone()));
                         rest = self.inst(Inst::Quotient(rest, dim.clone()));
