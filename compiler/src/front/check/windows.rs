@@ -391,14 +391,13 @@ impl Writer<'_, '_> {
                 seen = self.b.push(op, vec![seen]);
             }
         }
+        if self.geometry.axes.iter().all(|axis| axis.size == 1 && axis.stride == 1) {
+            let mut dims = self.dims(seen);
+            dims.resize(dims.len() + self.count(), Dim::one());
+            return self.b.reshape(seen, &dims);
+        }
         for (at, axis) in (first..).zip(&self.geometry.axes) {
-            seen = match (axis.size, axis.stride) {
-                (1, 1) => {
-                    let dims = [self.b.ty(seen).dims.as_slice(), &[Dim::one()]].concat();
-                    self.b.reshape(seen, &dims)
-                }
-                _ => self.b.push(Op::Windows(axis.windows(at)), vec![seen]),
-            };
+            seen = self.b.push(Op::Windows(axis.windows(at)), vec![seen]);
         }
         seen
     }

@@ -141,7 +141,7 @@ impl Made<'_> {
         let kinked = [Relu, Abs, Sign, Floor, Ceil, Round];
         let many = Dim::constant(2 * COLUMNS as i64);
         let (start, end) = (Dim::constant(i64::from(second % 4)), Dim::one());
-        let made = match kind % if crosses_time { 29 } else { 25 } {
+        let made = match kind % if crosses_time { 30 } else { 25 } {
             0..3 => b.unary(smooth[*third as usize % smooth.len()], x),
             3 => b.unary(kinked[*third as usize % kinked.len()], x),
             4 | 5 => b.add(x, y),

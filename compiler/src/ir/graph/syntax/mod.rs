@@ -19,7 +19,7 @@ pub struct Written {
 /// Operands of more operations than this are not written twice.
 const LONGEST: usize = 4;
 /// Expressions are no deeper than this.
-const DEEPEST: usize = 40;
+const DEEPEST: usize = 20;
 
 /// A node as an expression of the nodes that `name` names. The node itself is written out, whether it
 /// has a name or not.

@@ -104,7 +104,10 @@ fn plain(graph: &Graph, root: NodeId) -> String {
 fn what_is_written_is_the_same_graph() {
     let programs = programs();
     assert!(programs.len() > 8);
-    for (name, graph) in programs {
+    // What overlaps is added up by a shear, which the language has no spelling for.
+    let has_shear =
+        |graph: &Graph| graph.ids().any(|id| matches!(graph.node(id).op, Op::Shear { .. }));
+    for (name, graph) in programs.into_iter().filter(|(_, graph)| !has_shear(graph)) {
         for root in &graph.roots {
             let text = program(&graph, root.node);
             let checked = check("written.fgi", &text, &NoFiles, &Options::default());
