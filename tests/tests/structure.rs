@@ -4,7 +4,7 @@ use fgi_compiler::ir::graph::{Graph, Operations, Pointwise, Role};
 use fgi_compiler::ir::kernel::{BufferId, Direction, Inst, Kernel, Program, Stage, Val};
 use fgi_compiler::middle::lower::lower;
 use fgi_compiler::middle::schedule::schedule;
-use fgi_compiler::report::op_counts::Figures;
+use fgi_compiler::report::op_counts::OpCounts;
 use fgi_compiler::target::cpu::native;
 use fgi_compiler::target::gpu::{self, Limits, Shaders, emit_with_sources};
 use fgi_compiler::{Compiled, Gradients, Options};
@@ -239,10 +239,10 @@ fn smnist(steps: i64) -> Compiled {
 #[test]
 fn a_step_of_the_benchmark_takes_one_exponential_forward_and_backward_together() {
     let compiled = smnist(28);
-    let figures = Figures::of(&compiled.graphs.last().unwrap().1);
-    assert_eq!(figures.forward.each_step.transcendentals, 0, "{figures}");
-    assert_eq!(figures.backward.each_step.transcendentals, 1, "{figures}");
-    assert_eq!(figures.backward.once.transcendentals, 0, "{figures}");
+    let counts = OpCounts::of(&compiled.graphs.last().unwrap().1);
+    assert_eq!(counts.forward.each_step.transcendentals, 0, "{counts}");
+    assert_eq!(counts.backward.each_step.transcendentals, 1, "{counts}");
+    assert_eq!(counts.backward.once.transcendentals, 0, "{counts}");
     // And the kernels compute it no more often: once for each step, the decays for none.
     let program = &compiled.program;
     let is_dear = |inst: &Inst| matches!(inst, Inst::Map(op, _) if op.row().cost >= 10);
@@ -284,7 +284,7 @@ fn both_phases_of_the_calculus_save_operations() {
         let compiled = smnist(steps);
         assert!(compiled.reports.iter().all(|(_, report)| report.limit.is_none()));
         ["check", "erase", "joint"].map(|pass| {
-            Figures::of(&compiled.graphs.iter().find(|(name, _)| *name == pass).unwrap().1)
+            OpCounts::of(&compiled.graphs.iter().find(|(name, _)| *name == pass).unwrap().1)
         })
     };
     let [check, erase, joint] = of(28);
@@ -310,10 +310,10 @@ fn derivatives_reuse_the_values_of_the_forward_pass() {
             }}"
         );
         let compiled = compiled(&text, &options(None, &[]));
-        let figures = Figures::of(&compiled.graphs.last().unwrap().1);
-        let Figures { forward, backward, .. } = &figures;
+        let counts = OpCounts::of(&compiled.graphs.last().unwrap().1);
+        let OpCounts { forward, backward, .. } = &counts;
         let found = forward.each_step.transcendentals + backward.each_step.transcendentals;
-        assert_eq!(found, transcendentals, "{function}: {figures}");
+        assert_eq!(found, transcendentals, "{function}: {counts}");
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Body {
 
 /// What a graph costs, counted on its nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Figures {
+pub struct OpCounts {
     /// What outputs need.
     pub forward: Body,
     /// What only gradients need.
@@ -33,23 +33,23 @@ pub struct Figures {
     pub saved: Dim,
 }
 
-impl Figures {
-    /// The figures of a graph. A graph with `sg` or `bypass` has no backward pass yet and saves
+impl OpCounts {
+    /// The counts of a graph. A graph with `sg` or `bypass` has no backward pass yet and saves
     /// nothing.
-    pub fn of(graph: &Graph) -> Figures {
+    pub fn of(graph: &Graph) -> OpCounts {
         let forward = forward(graph);
         let (none, saved) = (Body::default(), saved(graph));
-        let mut figures = Figures { forward: none, backward: none, saved };
+        let mut counts = OpCounts { forward: none, backward: none, saved };
         for id in graph.ids() {
             let node = graph.node(id);
             let Op::Map(op) = node.op else { continue };
             let is_forward = forward[id.0 as usize];
-            let body = if is_forward { &mut figures.forward } else { &mut figures.backward };
+            let body = if is_forward { &mut counts.forward } else { &mut counts.backward };
             let is_stream = node.ty.is_stream();
             let operations = if is_stream { &mut body.each_step } else { &mut body.once };
             *operations.of(op) += 1;
         }
-        figures
+        counts
     }
 }
 
@@ -107,14 +107,14 @@ fn saved(graph: &Graph) -> Dim {
     bytes
 }
 
-/// The heads of the columns that figures print.
+/// The heads of the columns that counts print.
 pub const HEADS: &str = "  \
      forward: each step         | once                       | backward: each step        | once                       |
    add  mul  div  exp other |   add  mul  div  exp other |   add  mul  div  exp other |   add  mul  div  exp other | saved a step";
 
-impl fmt::Display for Figures {
+impl fmt::Display for OpCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figures { forward, backward, saved } = self;
+        let OpCounts { forward, backward, saved } = self;
         let bodies = [forward.each_step, forward.once, backward.each_step, backward.once];
         for operations in bodies {
             write!(f, "  {operations} |")?;

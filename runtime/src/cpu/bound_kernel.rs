@@ -14,7 +14,7 @@ use super::product::{BoundProduct, Context, Ranges, multiply};
 use super::{Buffers, Threads};
 
 /// A kernel with its sizes.
-pub(super) struct Launch {
+pub(super) struct BoundKernel {
     /// In [`Program::kernels`].
     pub index: usize,
     entry: Entry,
@@ -34,7 +34,7 @@ struct Tasks {
     step_tile: i64,
 }
 
-impl Launch {
+impl BoundKernel {
     pub fn run(&self, buffers: &Buffers, threads: Threads) {
         let packed: Vec<Option<Panels>> =
             self.products.iter().map(|product| product.pack(&buffers.0)).collect();
@@ -170,12 +170,12 @@ impl<'a> Sizes<'a> {
         Sizes { program, bindings, whole }
     }
 
-    pub fn launch(
+    pub fn bind(
         &self,
         index: usize,
         kernel: &Kernel,
         function: &Function,
-    ) -> Result<Launch, Refused> {
+    ) -> Result<BoundKernel, Refused> {
         self.check(kernel)?;
         let dims = function.dims.iter().map(|size| match size.is_data {
             true => size.dim.eval(self.whole),
@@ -188,7 +188,7 @@ impl<'a> Sizes<'a> {
         let products = products.collect::<Result<Vec<BoundProduct>, DimError>>()?;
         let tasks = self.tasks(kernel, !products.is_empty())?;
         let runs_all_rows = kernel.exchanges_rows();
-        Ok(Launch { index, entry: function.entry, dims, products, tasks, runs_all_rows })
+        Ok(BoundKernel { index, entry: function.entry, dims, products, tasks, runs_all_rows })
     }
 
     /// All loops run at least once, and their counters are i32.

@@ -13,7 +13,7 @@ use super::tiles::Layout;
 use crate::{Error, machine_memory};
 
 /// How the groups of an order fit into memory.
-pub(super) struct Fit {
+pub(super) struct MemoryPlan {
     pub layouts: Vec<Layout>,
     pub segments: usize,
     /// What all tiles take.
@@ -42,7 +42,11 @@ impl CpuBackend {
 
     /// The sizes of tiles with as few segments of time as the memory limit allows: all but one of them
     /// run forward twice. Other orders for which there is then no room are forgotten.
-    pub(super) fn fit(&mut self, order: &[Step], bindings: &Bindings) -> Result<Fit, Error> {
+    pub(super) fn plan_memory(
+        &mut self,
+        order: &[Step],
+        bindings: &Bindings,
+    ) -> Result<MemoryPlan, Error> {
         let whole = self.whole_bytes(order, bindings)?;
         let machine = || usize::try_from(machine_memory()).unwrap_or(usize::MAX);
         let limit = self.memory_limit.unwrap_or_else(machine);
@@ -58,7 +62,7 @@ impl CpuBackend {
                 if others.fold(total, usize::saturating_add) > limit {
                     self.orders.clear();
                 }
-                return Ok(Fit { layouts, segments, bytes });
+                return Ok(MemoryPlan { layouts, segments, bytes });
             }
             least = least.into_iter().chain([(total, segments)]).min();
         }

@@ -28,13 +28,13 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::backend::{Backend, Footprint, first_not_finite};
-use bound_kernel::{Launch, Sizes};
+use bound_kernel::{BoundKernel, Sizes};
 use denormals::FlushDenormals;
 #[cfg(feature = "object")]
 pub(crate) use jit::machine;
 use jit::{Code, Function};
 use memory::Memory;
-use memory_plan::Fit;
+use memory_plan::MemoryPlan;
 use tiles::Tiles;
 
 /// A program compiled for this machine, with its buffers.
@@ -70,7 +70,7 @@ struct Order {
 }
 
 enum BoundStep {
-    Kernel(Launch),
+    Kernel(BoundKernel),
     Tiles(Box<Tiles>),
 }
 
@@ -169,7 +169,7 @@ impl CpuBackend {
         let kernels: Vec<_> = program.kernels().collect();
         let mut steps = Vec::new();
         let order = self.order(passes);
-        let Fit { layouts, segments, bytes } = self.fit(&order, &bindings)?;
+        let MemoryPlan { layouts, segments, bytes } = self.plan_memory(&order, &bindings)?;
         let mut layouts = layouts.into_iter();
         for step in order {
             for id in self.whole_buffers(&step) {
@@ -178,8 +178,8 @@ impl CpuBackend {
             steps.push(match step {
                 Step::Kernel(at) => {
                     let sizes = Sizes::new(&program, &bindings, &bindings);
-                    let launch = sizes.launch(at, kernels[at], &self.functions[at]);
-                    BoundStep::Kernel(launch.map_err(|error| self.no_launch(error))?)
+                    let bound = sizes.bind(at, kernels[at], &self.functions[at]);
+                    BoundStep::Kernel(bound.map_err(|error| self.not_bound(error))?)
                 }
                 Step::Tiles(group) => {
                     let Some(layout) = layouts.next() else { continue };
@@ -191,7 +191,7 @@ impl CpuBackend {
         Ok(self.orders.len() - 1)
     }
 
-    fn no_launch(&self, error: bound_kernel::Refused) -> Error {
+    fn not_bound(&self, error: bound_kernel::Refused) -> Error {
         match error {
             bound_kernel::Refused::Dim(error) => error.into(),
             bound_kernel::Refused::Empty(kernel) => {
@@ -286,7 +286,7 @@ impl Backend for CpuBackend {
         };
         let run = || {
             steps.iter().for_each(|step| match step {
-                BoundStep::Kernel(launch) => launch.run(&buffers, threads),
+                BoundStep::Kernel(bound) => bound.run(&buffers, threads),
                 BoundStep::Tiles(tiles) => tiles.run(&buffers, threads),
             });
         };

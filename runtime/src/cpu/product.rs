@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::elements::Elements;
 use super::memory::LINE;
 use super::panels::{Matrix, Panel, PanelRows, Panels};
-use super::row_indices::{self, Choices};
+use super::row_indices::{self, RowIndices};
 use super::rows::{
     BLOCK, Left, Rows, Sizes, Target, add_chosen, add_products, columns_of_panels, columns_of_sums,
     multiply_panel, multiply_row_by_row, sum_chosen,
@@ -564,7 +564,7 @@ impl<E: Copy> Matrices<E> {
 
 thread_local! {
     /// What rows are added up, and room for them.
-    static SELECTION: RefCell<(Choices, Panel)> = RefCell::default();
+    static SELECTION: RefCell<(RowIndices, Panel)> = RefCell::default();
     /// Bits as numbers, for products that do not add up rows.
     static UNPACKED: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
@@ -650,14 +650,14 @@ impl Matrices {
         // So that the lists of a part stay in the cache.
         let is_column_wise = self.rows.left == 1 && self.depth.left != 1;
         let (rows, depth) = if is_column_wise { (1024, 256) } else { (row_indices::ROWS, 1024) };
-        SELECTION.with_borrow_mut(|(choices, panel)| {
+        SELECTION.with_borrow_mut(|(indices, panel)| {
             for first_row in (0..self.rows.extent).step_by(rows) {
                 for first in (0..self.depth.extent).step_by(depth) {
                     let part = self.part((first_row, rows), (first, depth));
                     let right = right.wrapping_offset(first * self.depth.right);
                     let packed = packed.map(|rows| rows.without(first as usize));
                     // SAFETY: by the contract.
-                    unsafe { part.sum_rows_of_part(right, packed, choices, panel) }
+                    unsafe { part.sum_rows_of_part(right, packed, indices, panel) }
                 }
             }
         });
@@ -669,13 +669,13 @@ impl Matrices {
         &self,
         right: *const f32,
         packed: Option<PanelRows>,
-        choices: &mut Choices,
+        indices: &mut RowIndices,
         panel: &mut Panel,
     ) {
         let Sizes { rows, columns, depth } = self.sizes();
         let line = |axis: Axis| (axis.extent, axis.left);
         // SAFETY: by the contract.
-        let chosen = unsafe { choices.of(self.left, line(self.rows), line(self.depth)) };
+        let chosen = unsafe { indices.of(self.left, line(self.rows), line(self.depth)) };
         let count: usize = chosen.iter().map(|row| row.count).sum();
         if count > rows * depth / 2 {
             // SAFETY: by the contract.

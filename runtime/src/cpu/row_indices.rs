@@ -8,7 +8,7 @@ pub(super) const ROWS: usize = 64;
 
 /// A list for each row, one after the other as they are asked for.
 #[derive(Default)]
-pub(super) struct Choices {
+pub(super) struct RowIndices {
     lists: Vec<u32>,
     counts: Vec<usize>,
     chosen: Vec<Chosen>,
@@ -28,7 +28,7 @@ struct Known {
     counts: [usize; ROWS],
 }
 
-impl Choices {
+impl RowIndices {
     /// The lists of all rows.
     ///
     /// # Safety
@@ -65,7 +65,7 @@ impl Choices {
     }
 
     /// # Safety
-    /// As for [`Choices::of`].
+    /// As for [`RowIndices::of`].
     unsafe fn list_rows(&mut self, left: Elements, rows: Line, depth: Line) {
         let room = self.make_room(rows.0 as usize, depth.0 as usize);
         for (m, list) in (0..rows.0).zip(self.lists.chunks_exact_mut(room)) {
@@ -77,7 +77,7 @@ impl Choices {
     }
 
     /// # Safety
-    /// As for [`Choices::of`]; rows are columns in memory.
+    /// As for [`RowIndices::of`]; rows are columns in memory.
     unsafe fn list_columns(&mut self, left: Elements, rows: isize, depth: Line) {
         let rows = rows as usize;
         let room = self.make_room(rows, depth.0 as usize);
@@ -166,9 +166,9 @@ mod tests {
         bits.chunks(8).map(byte).collect()
     }
 
-    fn lists(choices: &mut Choices, left: Elements, rows: Line, depth: Line) -> Vec<Vec<u32>> {
+    fn lists(indices: &mut RowIndices, left: Elements, rows: Line, depth: Line) -> Vec<Vec<u32>> {
         // SAFETY: the tests' matrices have all these elements.
-        let chosen = unsafe { choices.of(left, rows, depth) };
+        let chosen = unsafe { indices.of(left, rows, depth) };
         // SAFETY: the lists are as long as they say.
         let list = |row: &Chosen| unsafe { std::slice::from_raw_parts(row.list, row.count) };
         chosen.iter().map(|row| list(row).to_vec()).collect()
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn rows_and_columns_are_listed_from_bits_and_numbers() {
-        let mut choices = Choices::default();
+        let mut indices = RowIndices::default();
         for (long, short) in [(200, 136), (64, 8), (7, 72), (130, 64)] {
             let set = bits(long * short);
             let (bytes, numbers) = (packed(&set), set.iter().map(|bit| f32::from(u8::from(*bit))));
@@ -189,9 +189,9 @@ mod tests {
             let width = short as isize;
             for left in [Elements::Bits(bytes.as_ptr(), 0), Elements::Floats(numbers.as_ptr())] {
                 let rows = long.min(ROWS);
-                let of_rows = lists(&mut choices, left, (rows as isize, width), (width, 1));
+                let of_rows = lists(&mut indices, left, (rows as isize, width), (width, 1));
                 assert_eq!(of_rows, expected(rows, short, |m, k| set[m * short + k]));
-                let of_columns = lists(&mut choices, left, (width, 1), (long as isize, width));
+                let of_columns = lists(&mut indices, left, (width, 1), (long as isize, width));
                 assert_eq!(of_columns, expected(short, long, |m, k| set[k * short + m]));
             }
         }
@@ -199,13 +199,13 @@ mod tests {
 
     #[test]
     fn a_known_list_is_made_again_where_the_bits_changed() {
-        let mut choices = Choices::default();
+        let mut indices = RowIndices::default();
         let mut bytes = packed(&bits(64));
         for _ in 0..2 {
             for byte in 0..bytes.len() {
                 bytes[byte] ^= 0b101;
                 let left = Elements::Bits(bytes.as_ptr(), 0);
-                let found = lists(&mut choices, left, (2, 32), (32, 1));
+                let found = lists(&mut indices, left, (2, 32), (32, 1));
                 let is_set = |m: usize, k: usize| bytes[4 * m + k / 8] >> (k % 8) & 1 == 1;
                 assert_eq!(found, expected(2, 32, is_set));
             }

@@ -7,7 +7,7 @@ use fgi_compiler::ir::kernel::{BufferId, Kernel, Program};
 use fgi_compiler::target::cpu::plan::batch_tiles::Group;
 use fgi_compiler::target::cpu::plan::batch_tiles::checkpointing::segmented;
 
-use super::bound_kernel::{Launch, Sizes};
+use super::bound_kernel::{BoundKernel, Sizes};
 use super::checkpointing::{Room, Segments};
 use super::memory::Memory;
 use super::panels::Panels;
@@ -67,7 +67,7 @@ struct Partial {
 /// The kernels for a tile of so many rows, in the order of the sweeps.
 struct Shape {
     rows: i64,
-    launches: Vec<Vec<Launch>>,
+    kernels: Vec<Vec<BoundKernel>>,
 }
 
 /// Where the rows of a buffer are.
@@ -229,12 +229,12 @@ impl CpuBackend {
     ) -> Result<Shape, Error> {
         let kernels: Vec<_> = self.program.kernels().collect();
         let sizes = Sizes::new(&self.program, tile, whole);
-        let launch = |at: &usize| {
-            let launch = sizes.launch(*at, kernels[*at], &self.functions[*at]);
-            launch.map_err(|error| self.no_launch(error))
+        let bound = |at: &usize| {
+            let bound = sizes.bind(*at, kernels[*at], &self.functions[*at]);
+            bound.map_err(|error| self.not_bound(error))
         };
-        let sweeps = group.sweeps.iter().map(|sweep| sweep.kernels.iter().map(launch).collect());
-        Ok(Shape { rows, launches: sweeps.collect::<Result<_, Error>>()? })
+        let sweeps = group.sweeps.iter().map(|sweep| sweep.kernels.iter().map(bound).collect());
+        Ok(Shape { rows, kernels: sweeps.collect::<Result<_, Error>>()? })
     }
 }
 
@@ -269,9 +269,9 @@ impl Tiles {
             let shared = product.fixed_buffer().filter(|id| !self.group.local.contains(id));
             shared.and_then(|_| product.pack(&buffers.0))
         };
-        let of_launch = |launch: &Launch| launch.products.iter().map(of_product).collect();
-        let sweeps = self.shapes.iter().take(1).flat_map(|shape| &shape.launches);
-        sweeps.map(|launches| launches.iter().map(of_launch).collect()).collect()
+        let of_kernel = |bound: &BoundKernel| bound.products.iter().map(of_product).collect();
+        let sweeps = self.shapes.iter().take(1).flat_map(|shape| &shape.kernels);
+        sweeps.map(|kernels| kernels.iter().map(of_kernel).collect()).collect()
     }
 
     fn run_task(
@@ -339,8 +339,8 @@ impl Tiles {
     ) {
         let mut run = |room: &Room, sweep: usize, kernels: &[usize], steps: (i64, i64)| {
             for kernel in kernels {
-                let launch = &shape.launches[sweep][*kernel];
-                self.run_kernel(launch, &packed[sweep][*kernel], &room.starts, parts, sums, steps);
+                let bound = &shape.kernels[sweep][*kernel];
+                self.run_kernel(bound, &packed[sweep][*kernel], &room.starts, parts, sums, steps);
             }
         };
         for (at, sweep) in self.group.sweeps.iter().enumerate() {
@@ -359,18 +359,18 @@ impl Tiles {
 
     fn run_kernel(
         &self,
-        launch: &Launch,
+        bound: &BoundKernel,
         packed: &[Option<Panels>],
         buffers: &[*mut u8],
         parts: &[Memory],
         sums: &mut [Partial],
         steps: (i64, i64),
     ) {
-        let mut own = (0..sums.len()).filter(|at| self.sums[*at].0 == launch.index);
-        let Some(first) = own.next() else { return launch.run_steps(buffers, packed, steps) };
+        let mut own = (0..sums.len()).filter(|at| self.sums[*at].0 == bound.index);
+        let Some(first) = own.next() else { return bound.run_steps(buffers, packed, steps) };
         let Partial { sum, is_new } = &mut sums[first];
         let total = sum.start().cast::<f32>();
-        if launch.put_product(buffers, packed, steps, total, !*is_new) {
+        if bound.put_product(buffers, packed, steps, total, !*is_new) {
             *is_new = false;
             return;
         }
@@ -379,7 +379,7 @@ impl Tiles {
             // SAFETY: it is as long, and this thread's alone.
             unsafe { std::ptr::write_bytes(part.start(), 0, part.len()) }
         }
-        launch.run_steps(buffers, packed, steps);
+        bound.run_steps(buffers, packed, steps);
         for at in own {
             let Partial { sum, is_new } = &mut sums[at];
             match std::mem::replace(is_new, false) {

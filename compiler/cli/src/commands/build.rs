@@ -11,7 +11,7 @@ use fgi_compiler::artifact::manifest;
 use fgi_compiler::artifact::{Artifact, BuildError, BuildOptions, PROFILES};
 use fgi_compiler::front::syntax::tree;
 use fgi_compiler::middle::optimizer::Optimizer;
-use fgi_compiler::report::op_counts::{Figures, HEADS};
+use fgi_compiler::report::op_counts::{HEADS, OpCounts};
 use fgi_compiler::source::FileId;
 use fgi_compiler::target::cpu::native;
 use fgi_compiler::target::cpu::plan::batch_tiles::Order;
@@ -269,7 +269,7 @@ fn figures(compiled: &Compiled) -> String {
     let mut lines = HEADS.lines().map(|line| format!("//           {line}\n")).collect::<String>();
     let passes = ["check", "calculus", "erase", "joint"];
     for (pass, graph) in compiled.graphs.iter().filter(|(pass, _)| passes.contains(pass)) {
-        lines += &format!("// {pass:9} {}\n", Figures::of(graph));
+        lines += &format!("// {pass:9} {}\n", OpCounts::of(graph));
     }
     lines
 }
