@@ -244,6 +244,9 @@ fn pointwise_operations() {
                 Signature::Logic => args = flags,
                 Signature::Choice => args[0] = flags[0],
                 Signature::ToFloat => args[0] = flags[0],
+                Signature::Integer => {
+                    args.iter_mut().for_each(|x| *x = g.unary(Pointwise::ToI32, *x));
+                }
                 _ => {}
             }
             if row.op == Pointwise::Pow {

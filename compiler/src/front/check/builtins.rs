@@ -158,7 +158,7 @@ fn pointwise(name: &str) -> Option<Pointwise> {
     use Pointwise::*;
     let row = TABLE.iter().find(|row| row.name == name)?;
     let is_operator = matches!(row.signature, Signature::Compare | Signature::Logic)
-        || matches!(row.op, Neg | Add | Sub | Mul | Div | Pow | Select);
+        || matches!(row.op, Neg | Add | Sub | Mul | Div | Rem | Pow | Select);
     (!is_operator).then_some(row.op)
 }
 

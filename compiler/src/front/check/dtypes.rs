@@ -47,14 +47,11 @@ impl Dtypes<'_> {
             }
             Kind::Typed { elem, .. } => self.require(args[0], *elem),
             Kind::Alike => self.same(args, Some(id)),
-            Kind::OverTime(_) => {
-                self.require(args[0], Elem::F32)?;
-                self.result(Elem::F32)
-            }
-            Kind::MatMul => {
-                self.require(args[0], Elem::F32)?;
-                self.require(args[1], Elem::F32)?;
-                self.result(Elem::F32)
+            Kind::OverTime(_) | Kind::MatMul => self.numbers(args),
+            Kind::Reduce { op: Reduce::Plain(reduction), .. }
+                if *reduction != Reduction::ArgMax =>
+            {
+                self.numbers(args)
             }
             Kind::Reduce { op, .. } => {
                 self.require(args[0], Elem::F32)?;
@@ -86,14 +83,8 @@ impl Dtypes<'_> {
                 args.iter().try_for_each(|arg| self.require(*arg, Elem::F32))?;
                 self.result(Elem::F32)
             }
-            Signature::Numeric => {
-                for arg in args {
-                    if self.types.elements.restrict(*arg, Known::Number).is_err() {
-                        return Err(self.refuse(*arg, "f32 or i32"));
-                    }
-                }
-                self.same(args, Some(self.id))
-            }
+            // The remainder of f32 is written out: see `emit`.
+            Signature::Numeric | Signature::Integer => self.numbers(args),
             Signature::Compare => {
                 self.same(args, None)?;
                 self.result(Elem::Bool)
@@ -109,6 +100,16 @@ impl Dtypes<'_> {
             Signature::ToFloat => self.result(Elem::F32),
             Signature::ToInteger => self.result(Elem::I32),
         }
+    }
+
+    /// Operands and result of one element type, f32 or i32.
+    fn numbers(&mut self, args: &[TermId]) -> Result<(), Problem> {
+        for arg in args {
+            if self.types.elements.restrict(*arg, Known::Number).is_err() {
+                return Err(self.refuse(*arg, "f32 or i32"));
+            }
+        }
+        self.same(args, Some(self.id))
     }
 
     /// Operands, and perhaps the result, of one element type.

@@ -1153,6 +1153,7 @@ fn operation(op: BinaryOp) -> Kind {
         BinaryOp::Sub => Pointwise::Sub,
         BinaryOp::Mul => Pointwise::Mul,
         BinaryOp::Div => Pointwise::Div,
+        BinaryOp::Rem => Pointwise::Rem,
         BinaryOp::Pow => Pointwise::Pow,
         BinaryOp::MatMul => return Kind::MatMul,
     })

@@ -330,11 +330,24 @@ impl<'a> Emitter<'a, '_> {
         let stretched =
             args.iter().map(|arg| self.broadcast(id, *arg, dims)).collect::<Result<Vec<_>>>()?;
         let count = args.iter().zip(&stretched).filter(|(arg, stretched)| arg != stretched).count();
-        let node = self.push(id, Op::Map(op), stretched)?;
+        let node = match (op, &stretched[..]) {
+            (Pointwise::Rem, &[a, b]) if self.builder.ty(a).elem == Elem::F32 => {
+                self.remainder(a, b)
+            }
+            _ => self.push(id, Op::Map(op), stretched)?,
+        };
         if count > 1 {
             self.operands.insert(node, self.program.terms[id].places.clone());
         }
         Ok(node)
+    }
+
+    /// `a - b * floor(a / b)`
+    fn remainder(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        let quotient = self.builder.div(a, b);
+        let whole = self.builder.unary(Pointwise::Floor, quotient);
+        let taken = self.builder.mul(b, whole);
+        self.builder.sub(a, taken)
     }
 
     /// `f32` and `i32` of anything; `None` if the operation is none of them.
@@ -395,8 +408,9 @@ impl<'a> Emitter<'a, '_> {
             OverTime::Sum => self.push(id, Op::TimeReduce(Reduction::Sum), vec![x]),
             OverTime::Mean => {
                 let sum = self.push(id, Op::TimeReduce(Reduction::Sum), vec![x])?;
+                let elem = self.builder.ty(sum).elem;
                 let steps = self.steps();
-                let steps = self.builder.size(steps, Elem::F32);
+                let steps = self.builder.size(steps, elem);
                 Ok(self.builder.div(sum, steps))
             }
         }

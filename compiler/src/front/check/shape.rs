@@ -751,6 +751,7 @@ pub fn spelling(kind: &Kind) -> String {
             Pointwise::Add => "+",
             Pointwise::Mul => "*",
             Pointwise::Div => "/",
+            Pointwise::Rem => "%",
             Pointwise::Pow => "^",
             Pointwise::Lt => "<",
             Pointwise::Le => "<=",

@@ -297,6 +297,7 @@ fn evaluate(dim: &Expr, known: &BTreeMap<String, i64>) -> Option<i64> {
                 BinaryOp::Sub => left.checked_sub(right),
                 BinaryOp::Mul => left.checked_mul(right),
                 BinaryOp::Div if right != 0 && left % right == 0 => Some(left / right),
+                BinaryOp::Rem if right != 0 => Some(left - left.div_euclid(right) * right),
                 BinaryOp::Pow => left.checked_pow(u32::try_from(right).ok()?),
                 _ => None,
             }

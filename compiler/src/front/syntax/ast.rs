@@ -251,6 +251,7 @@ pub enum BinaryOp {
     Sub,
     Mul,
     Div,
+    Rem,
     MatMul,
     Pow,
 }

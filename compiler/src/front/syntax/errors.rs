@@ -88,8 +88,8 @@ fn start(error: &Error<'_>) -> Option<usize> {
 
 /// The terminals of the grammar as a reader calls them, the most telling first.
 fn friendly(expected: &[String]) -> String {
-    const OPERATORS: [&str; 14] =
-        ["||", "&&", "<", "<=", ">", ">=", "==", "!=", "+", "-", "*", "/", "@", "^"];
+    const OPERATORS: [&str; 15] =
+        ["||", "&&", "<", "<=", ">", ">=", "==", "!=", "+", "-", "*", "/", "%", "@", "^"];
     let has = |name: &str| expected.iter().any(|one| one.trim_matches('"') == name);
     let is_expression = has("NUMBER");
     let operators = OPERATORS.iter().filter(|operator| has(operator)).count();

@@ -123,7 +123,7 @@ impl Level {
             And => Level::And,
             Lt | Le | Gt | Ge | Eq | Ne => Level::Comparison,
             Add | Sub => Level::Sum,
-            Mul | Div | MatMul => Level::Product,
+            Mul | Div | Rem | MatMul => Level::Product,
             Pow => Level::Power,
         }
     }
@@ -858,6 +858,7 @@ fn spelling(op: BinaryOp) -> &'static str {
         Sub => "-",
         Mul => "*",
         Div => "/",
+        Rem => "%",
         MatMul => "@",
         Pow => "^",
     }

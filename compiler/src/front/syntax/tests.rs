@@ -449,7 +449,7 @@ fn programs_format() {
     }
 }
 
-const SOUP: [&str; 66] = [
+const SOUP: [&str; 67] = [
     "use",
     "const",
     "fn",
@@ -488,6 +488,7 @@ const SOUP: [&str; 66] = [
     "-",
     "*",
     "/",
+    "%",
     "@",
     "^",
     "a",
@@ -619,7 +620,7 @@ fn expr() -> impl Strategy<Value = Expr> {
         let boxed = inner.clone().prop_map(Box::new);
         let binary = prop::sample::select(vec![
             BinaryOp::Or, BinaryOp::And, BinaryOp::Lt, BinaryOp::Eq, BinaryOp::Add, BinaryOp::Sub,
-            BinaryOp::Mul, BinaryOp::Div, BinaryOp::MatMul, BinaryOp::Pow,
+            BinaryOp::Mul, BinaryOp::Div, BinaryOp::Rem, BinaryOp::MatMul, BinaryOp::Pow,
         ]);
         let unary = prop::sample::select(vec![UnaryOp::Neg, UnaryOp::Not]);
         let argument = (prop::option::of(name()), inner.clone())

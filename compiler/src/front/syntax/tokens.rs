@@ -123,6 +123,8 @@ pub enum Token<'t> {
     Star,
     #[token("/")]
     Slash,
+    #[token("%")]
+    Percent,
     #[token("@")]
     At,
     #[token("^")]
@@ -308,7 +310,6 @@ fn meant<'t>(token: Token<'t>, slice: &'t str) -> (Option<Token<'t>>, Option<Dia
                     Some("there are no methods or fields: a call is `f(x)`, a module's name `a::b`")
                 }
                 "?" => Some("a choice is written `if c then a else b`"),
-                "%" => Some("the remainder of `a` by `b` is `a - b * floor(a / b)`"),
                 _ => None,
             };
             (Some(Token::Error), Some(Diagnostic { hint: hint.map(str::to_string), ..problem }))
@@ -411,6 +412,7 @@ impl Token<'_> {
                     | Token::Minus
                     | Token::Star
                     | Token::Slash
+                    | Token::Percent
                     | Token::At
                     | Token::Caret
             )
@@ -474,6 +476,7 @@ impl fmt::Display for Token<'_> {
             Token::Minus => "-",
             Token::Star => "*",
             Token::Slash => "/",
+            Token::Percent => "%",
             Token::At => "@",
             Token::Caret => "^",
             _ => return f.write_str("what is no token"),

@@ -74,6 +74,14 @@ pub fn expect_elem(operand: usize, ty: &Type, expected: Elem) -> Result<(), Type
     Err(TypeError::Elem { operand, expected: expected.name(), found: ty.elem })
 }
 
+/// Elements to calculate with: f32 or i32.
+pub fn expect_number(operand: usize, ty: &Type) -> Result<(), TypeError> {
+    match ty.elem {
+        Elem::F32 | Elem::I32 => Ok(()),
+        found => Err(TypeError::Elem { operand, expected: "f32 or i32", found }),
+    }
+}
+
 pub fn expect_stream(operand: usize, ty: &Type) -> Result<(), TypeError> {
     if ty.is_stream() { Ok(()) } else { Err(TypeError::NotAStream { operand }) }
 }

@@ -243,8 +243,10 @@ pub enum Pointwise {
     Sub,
     /// `x * y`
     Mul,
-    /// `x / y`
+    /// `x / y`; of integers to zero, and 0 where y is 0.
     Div,
+    /// What is left of x, with its sign, by a division of integers; 0 where y is 0.
+    Rem,
     /// x to the power of y.
     Pow,
     /// The angle of the point (y, x), in radians.
@@ -282,6 +284,8 @@ pub enum Signature {
     Float,
     /// All f32 or all i32, result the same.
     Numeric,
+    /// All i32, result the same.
+    Integer,
     /// Two operands of one type, boolean result.
     Compare,
     /// Booleans.
@@ -308,7 +312,7 @@ pub struct Row {
     pub arity: usize,
     /// What types it takes and gives.
     pub signature: Signature,
-    /// The meaning. Booleans are 0 and 1.
+    /// The meaning; [`Row::evaluate`] knows that of integers. Booleans are 0 and 1.
     pub value: fn(&[f64]) -> f64,
     /// Partial derivatives at `x`, where the result is `y`.
     pub(crate) partials: fn(x: &[f64], y: f64) -> [f64; 3],
@@ -328,6 +332,29 @@ impl Row {
         use Pointwise::*;
         self.signature == Signature::Compare
             || matches!(self.op, Sign | Floor | Ceil | Round | ToI32)
+    }
+
+    /// The value on operands of this type. Integers wrap at 32 bits.
+    pub fn evaluate(&self, elem: Elem, x: &[f64]) -> f64 {
+        let integer = |place: usize| x.get(place).map_or(0, |x| *x as i32);
+        let on_integers = match elem {
+            Elem::I32 => on_integers(self.op, integer(0), integer(1)),
+            Elem::F32 | Elem::Bool => None,
+        };
+        on_integers.map_or_else(|| (self.value)(x), f64::from)
+    }
+
+    /// The WGSL of it on operands of this type.
+    pub fn wgsl_on(&self, elem: Elem) -> &'static str {
+        use Pointwise::*;
+        match (elem, self.op) {
+            (Elem::I32, Min) => "min({0}, {1})",
+            (Elem::I32, Max) => "max({0}, {1})",
+            (Elem::I32, Clamp) => "min(max({0}, {1}), {2})",
+            (Elem::I32, Div) => "fgi_quotient({0}, {1})",
+            (Elem::I32, Rem) => "fgi_remainder({0}, {1})",
+            _ => self.wgsl,
+        }
     }
 
     /// The result is 0 or 1.
@@ -361,13 +388,30 @@ const fn row(
     Row { op, name, arity, signature, value, partials, vjp, wgsl, cost, range }
 }
 
+/// What is another function on i32 than on real numbers. A division by 0 gives 0, and the least i32
+/// by -1 itself.
+fn on_integers(op: Pointwise, a: i32, b: i32) -> Option<i32> {
+    use Pointwise::*;
+    Some(match op {
+        Neg => a.wrapping_neg(),
+        Abs => a.wrapping_abs(),
+        Add => a.wrapping_add(b),
+        Sub => a.wrapping_sub(b),
+        Mul => a.wrapping_mul(b),
+        Div | Rem if b == 0 => 0,
+        Div => a.wrapping_div(b),
+        Rem => a.wrapping_rem(b),
+        _ => return None,
+    })
+}
+
 fn truth(condition: bool) -> f64 {
     f64::from(u8::from(condition))
 }
 
 /// One row for each pointwise operation, in the order of the enum.
 #[rustfmt::skip]
-pub static TABLE: [Row; 44] = {
+pub static TABLE: [Row; 45] = {
     use Pointwise::*;
     use Signature::*;
     [
@@ -385,7 +429,7 @@ pub static TABLE: [Row; 44] = {
             let half = b.scale(slope, -0.5);
             vec![Some(b.mul(dy, half))]
         }), "inverseSqrt({0})", 10, range::rsqrt),
-    row(Abs, "abs", 1, Float, |x| x[0].abs(), |x, _| [sign(x[0]), 0.0, 0.0],
+    row(Abs, "abs", 1, Numeric, |x| x[0].abs(), |x, _| [sign(x[0]), 0.0, 0.0],
         Some(|b, x, _, dy| { let s = b.unary(Sign, x[0]); vec![Some(b.mul(dy, s))] }), "abs({0})", 1, range::abs),
     row(Sign, "sign", 1, Float, |x| sign(x[0]), D0, None, "sign({0})", 2, range::sign),
     row(Floor, "floor", 1, Float, |x| x[0].floor(), D0, None, "floor({0})", 1, range::floor),
@@ -458,13 +502,14 @@ pub static TABLE: [Row; 44] = {
     row(Mul, "mul", 2, Numeric, |x| x[0] * x[1], |x, _| [x[1], x[0], 0.0],
         Some(|b, x, _, dy| { let da = b.mul(dy, x[1]); let db = b.mul(dy, x[0]); vec![Some(da), Some(db)] }),
         "{0} * {1}", 1, range::mul),
-    row(Div, "div", 2, Float, |x| x[0] / x[1], |x, y| [1.0 / x[1], -y / x[1], 0.0],
+    row(Div, "div", 2, Numeric, |x| x[0] / x[1], |x, y| [1.0 / x[1], -y / x[1], 0.0],
         Some(|b, x, y, dy| {
             let da = b.div(dy, x[1]);
             let db = b.mul(da, y);
             let db = b.neg(db);
             vec![Some(da), Some(db)]
         }), "{0} / {1}", 6, range::div),
+    row(Rem, "rem", 2, Integer, |x| x[0] - x[1] * (x[0] / x[1]).floor(), D0, None, "{0} % {1}", 6, range::unknown),
     row(Pow, "pow", 2, Float, |x| x[0].powf(x[1]), |x, y| [
             if x[1] == 0.0 { 0.0 } else { x[1] * x[0].powf(x[1] - 1.0) },
             if x[0] == 0.0 && x[1] >= 0.0 { 0.0 } else { y * x[0].ln() },
@@ -502,7 +547,7 @@ pub static TABLE: [Row; 44] = {
             let zero = b.number(0.0);
             vec![None, Some(b.select(x[0], dy, zero)), Some(b.select(x[0], zero, dy))]
         }), "select({2}, {1}, {0})", 1, range::select),
-    row(Clamp, "clamp", 3, Float, |x| clamp(x[0], x[1], x[2]),
+    row(Clamp, "clamp", 3, Numeric, |x| clamp(x[0], x[1], x[2]),
         |x, _| {
             let inside = x[0] > x[1] && x[0] < x[2];
             let (low, high) = (x[0] <= x[1], x[0].max(x[1]) >= x[2]);

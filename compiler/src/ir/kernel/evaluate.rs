@@ -21,7 +21,7 @@ pub fn evaluate(
         })
         .collect();
     let steps = program.time.as_ref().map_or(1, |time| time.eval(bindings).unwrap());
-    let mut machine = Machine { bindings, buffers, steps };
+    let mut machine = Machine { program, bindings, buffers, steps };
     for kernel in program.kernels() {
         match kernel.recurrence {
             None => {
@@ -44,6 +44,7 @@ pub fn evaluate(
 }
 
 struct Machine<'a> {
+    program: &'a Program,
     bindings: &'a Bindings,
     buffers: Vec<Vec<f64>>,
     steps: i64,
@@ -91,9 +92,12 @@ impl Machine<'_> {
                 items.push(values[reduce.value.0 as usize]);
             }
         }
+        let fold = |op: Pointwise, start: f64| {
+            items.iter().fold(start, |sum, item| op.row().evaluate(reduce.elem, &[sum, *item]))
+        };
         match reduce.reduction {
-            Reduction::Sum => items.iter().sum(),
-            Reduction::Prod => items.iter().product(),
+            Reduction::Sum => fold(Pointwise::Add, 0.0),
+            Reduction::Prod => fold(Pointwise::Mul, 1.0),
             Reduction::Max => items.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             Reduction::Min => items.iter().copied().fold(f64::INFINITY, f64::min),
             Reduction::ArgMax => {
@@ -135,7 +139,7 @@ impl Machine<'_> {
             }
             Inst::Map(op, args) => {
                 let args: Vec<f64> = args.iter().map(|arg| values[arg.0 as usize]).collect();
-                (op.row().value)(&args)
+                op.row().evaluate(stage.elem(val, self.program), &args)
             }
             Inst::Reduce(_) => unreachable!("handled by the body"),
         }

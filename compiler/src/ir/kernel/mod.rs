@@ -184,6 +184,8 @@ pub struct Val(pub u32);
 pub struct ReduceLoop {
     /// How terms are put together.
     pub reduction: Reduction,
+    /// The type of what is reduced: f32 or i32.
+    pub elem: Elem,
     /// Extents, outermost first. May be empty only if `over_time`.
     pub axes: Vec<Dim>,
     /// The loop runs over the time steps too, outside of `axes`.
@@ -195,7 +197,7 @@ pub struct ReduceLoop {
     /// The values computed in the loop, in order. They may use values of the body before the loop;
     /// loops do not nest.
     pub body: Vec<Val>,
-    /// What is reduced: an f32.
+    /// What is reduced.
     pub value: Val,
 }
 
@@ -228,7 +230,7 @@ pub enum Inst {
     Load(BufferId, Affine),
     /// A pointwise operation on f32, i32 or boolean values.
     Map(Pointwise, Vec<Val>),
-    /// The result of a reduction loop: an f32, or an i32 for argmax.
+    /// The result of a reduction loop: of the type of what is reduced, or an i32 for argmax.
     Reduce(usize),
 }
 
@@ -252,7 +254,7 @@ pub struct Store {
     pub value: Val,
 }
 
-/// A reduction that is a matrix product: a sum of products of two loads.
+/// A reduction that is a matrix product: a sum of products of two loads of f32.
 #[derive(Clone, Debug)]
 pub struct Contraction<'s> {
     /// One factor: a buffer and the flat index in it.
@@ -387,14 +389,14 @@ impl Stage {
             Inst::Load(buffer, _) => program.buffer(*buffer).elem,
             Inst::Map(op, args) => match op.row().signature {
                 Signature::Float | Signature::ToFloat => Elem::F32,
-                Signature::ToInteger => Elem::I32,
+                Signature::Integer | Signature::ToInteger => Elem::I32,
                 Signature::Compare | Signature::Logic => Elem::Bool,
                 Signature::Numeric => self.elem(args[0], program),
                 Signature::Choice => self.elem(args[1], program),
             },
             Inst::Reduce(index) => match self.loops[*index].reduction {
                 Reduction::ArgMax => Elem::I32,
-                _ => Elem::F32,
+                _ => self.loops[*index].elem,
             },
             _ => Elem::I32,
         }
@@ -404,8 +406,8 @@ impl Stage {
     pub fn contraction(&self, index: usize) -> Option<Contraction<'_>> {
         let reduce = &self.loops[index];
         let Inst::Map(Pointwise::Mul, args) = self.inst(reduce.value) else { return None };
-        match (reduce.reduction, self.inst(args[0]), self.inst(args[1])) {
-            (Reduction::Sum, Inst::Load(a, at), Inst::Load(b, bt)) => {
+        match (reduce.reduction, reduce.elem, self.inst(args[0]), self.inst(args[1])) {
+            (Reduction::Sum, Elem::F32, Inst::Load(a, at), Inst::Load(b, bt)) => {
                 Some(Contraction { left: (*a, at), right: (*b, bt) })
             }
             _ => None,

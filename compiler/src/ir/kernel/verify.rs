@@ -246,7 +246,11 @@ fn check_types(program: &Program, stage: &Stage) -> Result<(), Law> {
     let elem = |val: Val| elems[val.0 as usize];
     let are_integers = |at: &Affine| at.terms.iter().all(|(val, _)| elem(*val) == Elem::I32);
     for reduce in &stage.loops {
-        holds(elem(reduce.value) == Elem::F32, Law::Types(reduce.value.0))?;
+        let is_number = match reduce.reduction {
+            Reduction::ArgMax => reduce.elem == Elem::F32,
+            _ => reduce.elem != Elem::Bool,
+        };
+        holds(is_number && elem(reduce.value) == reduce.elem, Law::Types(reduce.value.0))?;
     }
     stage.stores.iter().try_for_each(|store| {
         let buffer = program.buffer(store.buffer);
@@ -277,7 +281,7 @@ fn elems(program: &Program, stage: &Stage) -> Result<Vec<Elem>, Law> {
                 exists("loop", *index, stage.loops.len())?;
                 match stage.loops[*index].reduction {
                     Reduction::ArgMax => Elem::I32,
-                    _ => Elem::F32,
+                    _ => stage.loops[*index].elem,
                 }
             }
             _ => {
@@ -298,6 +302,7 @@ fn result(op: Pointwise, args: &[Elem]) -> Option<Elem> {
         (Signature::Float, _) if all(F32) => F32,
         (Signature::Numeric, [F32, ..]) if all(F32) => F32,
         (Signature::Numeric, [I32, ..]) if all(I32) => I32,
+        (Signature::Integer, _) if all(I32) => I32,
         (Signature::Compare, [first, ..]) if all(*first) => Bool,
         (Signature::Logic, _) if all(Bool) => Bool,
         (Signature::Choice, [Bool, yes, no]) if yes == no => *yes,

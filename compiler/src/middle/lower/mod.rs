@@ -453,11 +453,11 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             return Some(args[if *condition { 1 } else { 2 }]);
         }
         let numbers: Vec<f64> = args.iter().map(literal).collect::<Option<_>>()?;
-        let value = (op.row().value)(&numbers);
         // The result's type: make the instruction to ask, without keeping it.
         self.stage.insts.push(Inst::Map(op, args.to_vec()));
         let elem = self.stage.elem(Val(self.stage.insts.len() as u32 - 1), &self.lowering.program);
         self.stage.insts.pop();
+        let value = op.row().evaluate(elem, &numbers);
         match elem {
             Elem::F32 if (value as f32).is_finite() => Some(self.float(value)),
             Elem::I32 if value == f64::from(value as i32) => Some(self.int(value as i32)),
@@ -818,8 +818,10 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             return self.pull(id, index, time);
         };
         let number = self.stage.loops.len();
+        let elem = self.graph.ty(self.graph.node(id).args[0]).elem;
         self.stage.loops.push(ReduceLoop {
             reduction,
+            elem,
             axes: Vec::new(),
             over_time: false,
             without_first: false,
@@ -838,7 +840,7 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             None => result,
             Some((step, edge)) => {
                 let at_edge = self.at_edge(step, edge);
-                let zero = self.float(0.0);
+                let zero = if elem == Elem::I32 { self.int(0) } else { self.float(0.0) };
                 self.map(Pointwise::Select, vec![at_edge, zero, result])
             }
         }

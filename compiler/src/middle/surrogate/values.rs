@@ -184,8 +184,8 @@ impl Atoms {
             (Op::Map(Pointwise::Sub), [a, b]) if is_float => Some(self.sum(a, &b.negated())),
             (Op::Map(Pointwise::Mul), [a, b]) if is_float => a.times(b, self.limit),
             (Op::Map(Pointwise::Div), [a, b]) if is_float => self.quotient(a, b),
-            (Op::MatMul, [a, b]) => self.bilinear(graph, id, a, b),
-            (op, [x, rest @ ..]) if op.linear_in(args.len()) == [[0]] => {
+            (Op::MatMul, [a, b]) if is_float => self.bilinear(graph, id, a, b),
+            (op, [x, rest @ ..]) if is_float && op.linear_in(args.len()) == [[0]] => {
                 self.linear(graph, id, x, rest)
             }
             _ => None,

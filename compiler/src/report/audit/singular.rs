@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{MAX, Subject};
 use crate::ir::graph::dependence::reachable;
-use crate::ir::graph::{Fact, Graph, NodeId, Op, Pointwise, Role};
+use crate::ir::graph::{Elem, Fact, Graph, NodeId, Op, Pointwise, Role};
 
 /// An operation with an operand at which its derivative is no number.
 pub struct Pole {
@@ -66,6 +66,9 @@ fn pole(subject: &Subject, id: NodeId) -> Option<(usize, &'static str, Remedy)> 
     use Pointwise::*;
     let node = subject.normal.graph.node(id);
     let Op::Map(op) = node.op else { return None };
+    if node.ty.elem != Elem::F32 {
+        return None;
+    }
     let fact = |operand: usize| subject.facts.at(node.args[operand]);
     let starts_low = |operand: usize| {
         let Fact { low, .. } = *fact(operand);

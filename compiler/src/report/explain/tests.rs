@@ -37,9 +37,11 @@ fn program(text: &str) -> Checked {
 
 fn assert_reads(expr: &Expr) {
     // Paths of instances and nodes without a name.
-    let text = expr_to_string(expr).replace('%', "n");
-    let mut letters: Vec<char> = text.chars().collect();
+    let mut letters: Vec<char> = expr_to_string(expr).chars().collect();
     for at in 1..letters.len() {
+        if letters[at - 1] == '%' && letters[at].is_ascii_digit() {
+            letters[at - 1] = 'n';
+        }
         let word = letters[..at - 1].iter().rev().take_while(|c| c.is_alphanumeric() || **c == '_');
         let is_path = word.last().is_some_and(|first| first.is_ascii_alphabetic());
         if letters[at - 1] == '.' && (is_path || letters[at].is_ascii_alphabetic()) {

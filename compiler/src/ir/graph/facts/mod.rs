@@ -160,8 +160,13 @@ impl Place {
 /// graph's lists, and what [`Op::Size`] is, the walk over the graph knows better.
 pub fn transfer(op: &Op, args: &[Fact], place: Place) -> Fact {
     let fact = op.describe(|op| op.fact(args, place));
-    let wraps = place.elem == Elem::I32 && (fact.low < -INT_MAX || fact.high > INT_MAX);
-    if wraps { Fact { constant: None, integer: true, ..Fact::FINITE } } else { fact }
+    match place.elem {
+        Elem::I32 if fact.low < -INT_MAX || fact.high > INT_MAX => {
+            Fact { constant: None, integer: true, ..Fact::FINITE }
+        }
+        Elem::I32 => Fact { integer: true, not_nan: true, ..fact },
+        Elem::F32 | Elem::Bool => fact,
+    }
 }
 
 pub(super) const INT_MAX: f64 = i32::MAX as f64;
@@ -179,6 +184,21 @@ pub(super) fn pointwise(pointwise: Pointwise, args: &[Fact]) -> Fact {
     };
     let invariant = invariant || fact.invariant || constant.is_some();
     Fact { invariant, constant, ..fact }
+}
+
+/// As [`pointwise`], where the result is an i32. One that is too large is not looked at.
+pub(super) fn integers(op: Pointwise, args: &[Fact]) -> Fact {
+    let numbers: Option<Vec<f64>> = args.iter().map(|arg| Some(arg.constant?.0)).collect();
+    if let Some(numbers) = numbers {
+        return Fact::literal(op.row().evaluate(Elem::I32, &numbers));
+    }
+    let fact = match op {
+        Pointwise::Div => range::quotient(args),
+        Pointwise::Rem => range::remainder(args),
+        op => (op.row().range)(args),
+    };
+    let invariant = args.iter().all(|arg| arg.invariant) || fact.invariant;
+    Fact { invariant, ..fact }
 }
 
 /// The literal that an operation on literals gives: a finite number that the operation has in f64,

@@ -231,6 +231,25 @@ pub fn div(x: &[Fact]) -> Fact {
     if high <= 0.0 { Fact { high: quotient.high.min(0.0), ..quotient } } else { quotient }
 }
 
+/// Of integers, to zero; 0 where the divisor is.
+pub fn quotient(x: &[Fact]) -> Fact {
+    let (a, b) = (&x[0], &x[1]);
+    match a.low >= 0.0 && b.low >= 0.0 {
+        true => Fact::within(0.0, a.high),
+        false => {
+            let size = a.low.abs().max(a.high.abs());
+            Fact::within(-size, size)
+        }
+    }
+}
+
+/// Of integers, with the sign of the first; 0 where the divisor is.
+pub fn remainder(x: &[Fact]) -> Fact {
+    let (a, b) = (&x[0], &x[1]);
+    let most = (b.low.abs().max(b.high.abs()) - 1.0).max(0.0);
+    Fact::within(a.low.clamp(-most, 0.0), a.high.clamp(0.0, most))
+}
+
 pub fn pow(x: &[Fact]) -> Fact {
     let (a, b) = (&x[0], &x[1]);
     let power = b.constant.map(|power| power.0);

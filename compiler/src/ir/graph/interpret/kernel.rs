@@ -29,7 +29,8 @@ pub(crate) enum Kernel<'a> {
         inner: usize,
         outside: f64,
     },
-    Map(&'static Row),
+    /// With the type of the result.
+    Map(&'static Row, Elem),
     /// The value of the first operand, the tangent of the second.
     Bypass,
     /// `a + (b - c)`
@@ -40,10 +41,12 @@ pub(crate) enum Kernel<'a> {
         rows: usize,
         inner: usize,
         columns: usize,
+        elem: Elem,
     },
     /// Each result takes the next `size` elements that `order` lists.
     Reduce {
         reduction: Reduction,
+        elem: Elem,
         order: Vec<usize>,
         size: usize,
         len: usize,
@@ -177,9 +180,9 @@ impl<'a> Kernel<'a> {
                     }
                 }
             }
-            Kernel::Map(row) => {
+            Kernel::Map(row, elem) => {
                 for i in 0..x[0].value.len() {
-                    let (operands, value) = evaluate(row, x, i);
+                    let (operands, value) = evaluate(row, *elem, x, i);
                     y.push(value);
                     derive(&mut |dy| dy.push(tangent(row, x, i, &operands, value)));
                 }
@@ -196,24 +199,29 @@ impl<'a> Kernel<'a> {
                 };
                 y.extend(x[0].value.iter().enumerate().map(|(i, value)| value + moved(i)));
             }
-            Kernel::MatMul { batch, rows, inner, columns } => {
+            Kernel::MatMul { batch, rows, inner, columns, elem } => {
                 let sizes = [*batch, *rows, *inner, *columns];
                 y.resize(batch * rows * columns, 0.0);
-                matmul(sizes, x[0].value, x[1].value, y, |a, b| a * b);
+                let wrapping = |y: f64, a: f64, b: f64| {
+                    f64::from((y as i32).wrapping_add((a as i32).wrapping_mul(b as i32)))
+                };
+                let is_integer = *elem == Elem::I32;
+                let add_product = if is_integer { wrapping } else { |y, a, b| y + a * b };
+                matmul(sizes, x[0].value, x[1].value, y, add_product);
                 derive(&mut |dy| {
                     dy.resize(batch * rows * columns, 0.0);
                     if let Some(da) = x[0].tangent {
-                        matmul(sizes, da, x[1].value, dy, product);
+                        matmul(sizes, da, x[1].value, dy, |y, a, b| y + product(a, b));
                     }
                     if let Some(db) = x[1].tangent {
-                        matmul(sizes, x[0].value, db, dy, product);
+                        matmul(sizes, x[0].value, db, dy, |y, a, b| y + product(a, b));
                     }
                 });
             }
-            Kernel::Reduce { reduction, order, size, len } => {
+            Kernel::Reduce { reduction, elem, order, size, len } => {
                 for i in 0..*len {
                     let group = &order[i * size..(i + 1) * size];
-                    let value = reduce(*reduction, group, x[0].value);
+                    let value = reduce(*reduction, *elem, group, x[0].value);
                     y.push(value);
                     derive(&mut |dy| dy.push(reduce_tangent(*reduction, group, x[0], value)));
                 }
@@ -230,10 +238,10 @@ impl<'a> Kernel<'a> {
             *digest = (*digest ^ bits).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
         };
         match self {
-            Kernel::Map(row) if row.is_decision() => y.iter().for_each(|y| see(*y)),
-            Kernel::Map(row) if matches!(row.op, Abs | Clamp | Max | Min | Relu) => {
+            Kernel::Map(row, _) if row.is_decision() => y.iter().for_each(|y| see(*y)),
+            Kernel::Map(row, elem) if matches!(row.op, Abs | Clamp | Max | Min | Relu) => {
                 for (i, &value) in y.iter().enumerate() {
-                    let (operands, _) = evaluate(row, x, i);
+                    let (operands, _) = evaluate(row, *elem, x, i);
                     (row.partials)(&operands[..row.arity], value).into_iter().for_each(&mut see);
                 }
             }
@@ -257,12 +265,12 @@ impl View<'_> {
     }
 }
 
-fn evaluate(row: &Row, x: &[View], index: usize) -> ([f64; 3], f64) {
+fn evaluate(row: &Row, elem: Elem, x: &[View], index: usize) -> ([f64; 3], f64) {
     let mut operands = [0.0; 3];
     for (operand, x) in operands.iter_mut().zip(x) {
         *operand = x.value[index];
     }
-    (operands, (row.value)(&operands[..row.arity]))
+    (operands, row.evaluate(elem, &operands[..row.arity]))
 }
 
 fn tangent(row: &Row, x: &[View], index: usize, operands: &[f64; 3], value: f64) -> f64 {
@@ -280,7 +288,13 @@ fn product(a: f64, b: f64) -> f64 {
 }
 
 /// Adds the products to `y`.
-fn matmul(sizes: [usize; 4], a: &[f64], b: &[f64], y: &mut [f64], times: fn(f64, f64) -> f64) {
+fn matmul(
+    sizes: [usize; 4],
+    a: &[f64],
+    b: &[f64],
+    y: &mut [f64],
+    add_product: fn(f64, f64, f64) -> f64,
+) {
     let [batch, rows, inner, columns] = sizes;
     for row in 0..batch * rows {
         let y = &mut y[row * columns..(row + 1) * columns];
@@ -288,19 +302,20 @@ fn matmul(sizes: [usize; 4], a: &[f64], b: &[f64], y: &mut [f64], times: fn(f64,
             let a = a[row * inner + k];
             let start = (row / rows * inner + k) * columns;
             for (y, b) in y.iter_mut().zip(&b[start..start + columns]) {
-                *y += times(a, *b);
+                *y = add_product(*y, a, *b);
             }
         }
     }
 }
 
-fn reduce(reduction: Reduction, group: &[usize], x: &[f64]) -> f64 {
+fn reduce(reduction: Reduction, elem: Elem, group: &[usize], x: &[f64]) -> f64 {
     let numbers = group.iter().map(|index| x[*index]);
-    let fold =
-        |op: Pointwise, start: f64| numbers.clone().fold(start, |y, x| (op.row().value)(&[y, x]));
+    let fold = |op: Pointwise, start: f64| {
+        numbers.clone().fold(start, |y, x| op.row().evaluate(elem, &[y, x]))
+    };
     match reduction {
-        Reduction::Sum => numbers.sum(),
-        Reduction::Prod => numbers.product(),
+        Reduction::Sum => fold(Pointwise::Add, 0.0),
+        Reduction::Prod => fold(Pointwise::Mul, 1.0),
         Reduction::Max => fold(Pointwise::Max, f64::NEG_INFINITY),
         Reduction::Min => fold(Pointwise::Min, f64::INFINITY),
         Reduction::ArgMax => {

@@ -3,11 +3,11 @@
 use super::{Class, Operation, Reads, invariant};
 use crate::front::syntax::ast::{BinaryOp, Expr};
 use crate::ir::graph::facts::{Fact, Place, range};
-use crate::ir::graph::infer::{TypeError, arity, clock, expect_elem};
+use crate::ir::graph::infer::{TypeError, arity, clock, expect_elem, expect_number};
 use crate::ir::graph::interpret::{Fault, Kernel, Site};
 use crate::ir::graph::op::Reduction;
 use crate::ir::graph::syntax::{binary, pair};
-use crate::ir::graph::{Builder, Dim, Elem, Graph, NodeId, Type};
+use crate::ir::graph::{Builder, Dim, Graph, NodeId, Type};
 
 pub(super) const NAME: &str = "matmul";
 
@@ -30,8 +30,8 @@ impl Operation for MatMul {
     fn infer(&self, args: &[&Type]) -> Result<Type, TypeError> {
         arity(args, 2)?;
         let (a, b) = (&args[0].dims, &args[1].dims);
-        expect_elem(0, args[0], Elem::F32)?;
-        expect_elem(1, args[1], Elem::F32)?;
+        expect_number(0, args[0])?;
+        expect_elem(1, args[1], args[0].elem)?;
         let mismatch = |operand: usize, expected: String| {
             Err(TypeError::Dims { operand, expected, found: args[operand].dims.clone() })
         };
@@ -46,7 +46,7 @@ impl Operation for MatMul {
             return mismatch(1, format!("[.., {}, N]", a[batch + 1]));
         }
         let dims = a[..=batch].iter().chain(&b[batch + 1..]).cloned().collect();
-        Ok(Type::new(Elem::F32, dims, clock(args)))
+        Ok(Type::new(args[0].elem, dims, clock(args)))
     }
 
     fn kernel<'a>(&self, site: &Site<'_, 'a>) -> Result<Kernel<'a>, Fault> {
@@ -55,7 +55,7 @@ impl Operation for MatMul {
             Some((batch, last)) => (batch.iter().product(), *last),
             None => (1, [1, 1]),
         };
-        Ok(Kernel::MatMul { batch, rows, inner, columns })
+        Ok(Kernel::MatMul { batch, rows, inner, columns, elem: site.elem() })
     }
 
     fn vjp(&self, b: &mut Builder, x: &[NodeId], _: NodeId, dy: NodeId) -> Vec<Option<NodeId>> {

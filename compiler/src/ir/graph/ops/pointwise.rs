@@ -2,7 +2,7 @@
 
 use super::{Class, Operation};
 use crate::front::syntax::ast::Expr;
-use crate::ir::graph::facts::{Fact, Place, pointwise, range};
+use crate::ir::graph::facts::{Fact, Place, integers, pointwise, range};
 use crate::ir::graph::infer::{TypeError, arity, clock, expect_elem, same_dims};
 use crate::ir::graph::interpret::{Fault, Kernel, Site};
 use crate::ir::graph::op::{Pointwise, Signature};
@@ -31,8 +31,8 @@ impl Operation for Map {
         Ok(Type::new(elem, args[0].dims.clone(), clock(args)))
     }
 
-    fn kernel<'a>(&self, _: &Site<'_, 'a>) -> Result<Kernel<'a>, Fault> {
-        Ok(Kernel::Map(self.0.row()))
+    fn kernel<'a>(&self, site: &Site<'_, 'a>) -> Result<Kernel<'a>, Fault> {
+        Ok(Kernel::Map(self.0.row(), site.elem()))
     }
 
     fn has_derivative(&self, operand: usize) -> bool {
@@ -53,9 +53,10 @@ impl Operation for Map {
     }
 
     fn fact(&self, args: &[Fact], place: Place) -> Fact {
-        match self.0 {
-            Pointwise::Mul if place.same => range::square(&args[0]),
-            operation => pointwise(operation, args),
+        match (self.0, place.elem) {
+            (operation, Elem::I32) => integers(operation, args),
+            (Pointwise::Mul, _) if place.same => range::square(&args[0]),
+            (operation, _) => pointwise(operation, args),
         }
     }
 
@@ -85,6 +86,7 @@ fn elem(signature: Signature, args: &[&Type]) -> Result<Elem, TypeError> {
         Signature::Float => all(Elem::F32).map(|()| Elem::F32),
         Signature::Numeric if first == Elem::Bool => other("f32 or i32"),
         Signature::Numeric => all(first).map(|()| first),
+        Signature::Integer => all(Elem::I32).map(|()| Elem::I32),
         Signature::Compare => all(first).map(|()| Elem::Bool),
         Signature::Logic => all(Elem::Bool).map(|()| Elem::Bool),
         Signature::Choice => {

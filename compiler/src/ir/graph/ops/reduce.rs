@@ -5,7 +5,9 @@ use std::fmt;
 use super::{Class, Operation, expand, invariant};
 use crate::front::syntax::ast::Expr;
 use crate::ir::graph::facts::{Fact, INT_MAX, Place, range};
-use crate::ir::graph::infer::{TypeError, arity, axis_of, clock, expect_elem, expect_stream};
+use crate::ir::graph::infer::{
+    TypeError, arity, axis_of, clock, expect_elem, expect_number, expect_stream,
+};
 use crate::ir::graph::interpret::{Fault, Kernel, Site, row_major, strided};
 use crate::ir::graph::op::{Op, Pointwise, Reduction};
 use crate::ir::graph::print::List;
@@ -41,13 +43,16 @@ impl Operation for Reduce<'_> {
             return Err(TypeError::Attribute(format!("axes {axes:?} are not ascending")));
         }
         axes.iter().try_for_each(|&axis| axis_of(axis, args[0]).map(drop))?;
-        expect_elem(0, args[0], Elem::F32)?;
+        expect_number(0, args[0])?;
         let is_index = reduction == Reduction::ArgMax;
+        if is_index {
+            expect_elem(0, args[0], Elem::F32)?;
+        }
         if is_index && axes.len() != 1 {
             return Err(TypeError::Attribute("argmax takes one axis".into()));
         }
         let kept = args[0].dims.iter().enumerate().filter(|(axis, _)| !axes.contains(axis));
-        let elem = if is_index { Elem::I32 } else { Elem::F32 };
+        let elem = if is_index { Elem::I32 } else { args[0].elem };
         Ok(Type::new(elem, kept.map(|(_, dim)| dim.clone()).collect(), clock(args)))
     }
 
@@ -61,7 +66,7 @@ impl Operation for Reduce<'_> {
         let strides: Vec<isize> = axes.iter().map(|&axis| strides[axis]).collect();
         let size = sizes[site.dims().len()..].iter().product();
         let order = strided(&sizes, &strides, 0);
-        Ok(Kernel::Reduce { reduction: self.0, order, size, len: site.len() })
+        Ok(Kernel::Reduce { reduction: self.0, elem: site.elem(), order, size, len: site.len() })
     }
 
     fn has_derivative(&self, _: usize) -> bool {
@@ -130,7 +135,7 @@ impl Operation for TimeReduce {
     fn infer(&self, args: &[&Type]) -> Result<Type, TypeError> {
         arity(args, 1)?;
         expect_stream(0, args[0])?;
-        expect_elem(0, args[0], Elem::F32)?;
+        expect_number(0, args[0])?;
         if !matches!(self.0, Reduction::Sum | Reduction::Max) {
             return Err(TypeError::Attribute("only sum and max reduce over time".into()));
         }
@@ -140,7 +145,7 @@ impl Operation for TimeReduce {
     fn kernel<'a>(&self, site: &Site<'_, 'a>) -> Result<Kernel<'a>, Fault> {
         let (len, size) = (site.len(), site.steps());
         let order = strided(&[len, size], &[1, len as isize], 0);
-        Ok(Kernel::Reduce { reduction: self.0, order, size, len })
+        Ok(Kernel::Reduce { reduction: self.0, elem: site.elem(), order, size, len })
     }
 
     fn vjp(&self, b: &mut Builder, x: &[NodeId], y: NodeId, dy: NodeId) -> Vec<Option<NodeId>> {

@@ -272,6 +272,7 @@ pub fn map(op: Pointwise, args: Vec<Expr>) -> Expr {
         Sub => BinaryOp::Sub,
         Mul => BinaryOp::Mul,
         Div => BinaryOp::Div,
+        Rem => BinaryOp::Rem,
         Pow => BinaryOp::Pow,
         Lt => BinaryOp::Lt,
         Le => BinaryOp::Le,

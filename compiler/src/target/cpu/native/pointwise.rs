@@ -19,6 +19,14 @@ impl Emitter<'_, '_> {
             (Mul, Elem::I32) => return int(|code, x| code.ins().imul(x[0], x[1])),
             (Min, Elem::I32) => return int(|code, x| code.ins().smin(x[0], x[1])),
             (Max, Elem::I32) => return int(|code, x| code.ins().smax(x[0], x[1])),
+            (Abs, Elem::I32) => return int(|code, x| code.ins().iabs(x[0])),
+            (Clamp, Elem::I32) => {
+                return int(|code, x| {
+                    let raised = code.ins().smax(x[0], x[1]);
+                    code.ins().smin(raised, x[2])
+                });
+            }
+            (Div | Rem, Elem::I32) => return self.divide_integers(op, args[0], args[1]),
             (Not, _) => return int(|code, x| code.ins().bnot(x[0])),
             (And, _) => return int(|code, x| code.ins().band(x[0], x[1])),
             (Or, _) => return int(|code, x| code.ins().bor(x[0], x[1])),
@@ -101,8 +109,35 @@ impl Emitter<'_, '_> {
             Eq => compare(FloatCC::Equal),
             Ne => compare(FloatCC::NotEqual),
             // Done above.
-            Not | ToF32 | ToI32 | And | Or | Select => x(0),
+            Not | ToF32 | ToI32 | And | Or | Select | Rem => x(0),
         };
         result.value
+    }
+
+    /// Lane by lane: there is no vector instruction for it. What the machine's would stop at is divided
+    /// by 1, which gives what is wanted but for a quotient by 0.
+    fn divide_integers(&self, op: Pointwise, a: Value, b: Value) -> Value {
+        let (zero, one) = (self.ints([0; 4]), self.ints([1; 4]));
+        let is = |x: Value, number: i32| {
+            let number = self.ints([number; 4]);
+            Mask(self.wrap(self.code().ins().icmp(IntCC::Equal, x, number)))
+        };
+        let by_zero = || is(b, 0);
+        let stops = by_zero().or(is(a, i32::MIN).and(is(b, -1)));
+        let divisor = stops.choose(self.wrap(one), self.wrap(b)).value;
+        let mut result = zero;
+        for lane in 0..4u8 {
+            let mut code = self.code();
+            let (a, b) = (code.ins().extractlane(a, lane), code.ins().extractlane(divisor, lane));
+            let one = match op {
+                Pointwise::Div => code.ins().sdiv(a, b),
+                _ => code.ins().srem(a, b),
+            };
+            result = code.ins().insertlane(result, one, lane);
+        }
+        match op {
+            Pointwise::Div => by_zero().choose(self.wrap(zero), self.wrap(result)).value,
+            _ => result,
+        }
     }
 }

@@ -17,9 +17,9 @@ impl Emitter<'_, '_> {
             }
         }
         let in_lanes = scope.lanes == Lanes::Uniform && !reduce.axes.is_empty();
-        let start = self.reduction_start(reduce.reduction);
+        let start = self.reduction_start(reduce);
         let state = self.reduce_over_time(&scope, index, in_lanes, start);
-        self.reduction_result(reduce.reduction, &state, in_lanes)
+        self.reduction_result(reduce, &state, in_lanes)
     }
 
     fn reduce_over_time(
@@ -88,13 +88,13 @@ impl Emitter<'_, '_> {
         let reduction = reduce.reduction;
         if scope.lanes == Lanes::Loop(index) && !scope.full {
             // The other lanes have had their values.
-            let neutral = self.floats(neutral(reduction));
+            let neutral = self.neutral(reduce);
             let first = Mask(self.wrap(self.ints([-1, 0, 0, 0])));
-            value = first.choose(self.wrap(value), neutral).value;
+            value = first.choose(self.wrap(value), self.wrap(neutral)).value;
         }
         let value = self.wrap(value);
         match reduction {
-            Reduction::Sum => {
+            Reduction::Sum if reduce.elem == Elem::F32 => {
                 let halves = [value.widen_low(), value.widen_high()];
                 let sums = state.iter().zip(halves);
                 sums.map(|(sum, half)| (self.wrap(*sum) + half).value).collect()
@@ -103,7 +103,7 @@ impl Emitter<'_, '_> {
                 let position = self.loop_position(scope, reduce, index);
                 self.better(&state, &[value.value, position], false)
             }
-            _ => vec![self.combine(reduction, state[0], value.value)],
+            _ => vec![self.combine(reduce, state[0], value.value)],
         }
     }
 
@@ -126,21 +126,23 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// What a reduction starts from: sums are kept in two pairs of f64.
-    fn reduction_start(&self, reduction: Reduction) -> Vec<Value> {
-        let start = self.floats(neutral(reduction)).value;
-        match reduction {
-            Reduction::Sum => vec![vconst(&self.code, types::F64X2, &[0; 16]); 2],
+    /// What a reduction starts from: sums of f32 are kept in two pairs of f64.
+    fn reduction_start(&self, reduce: &ReduceLoop) -> Vec<Value> {
+        let start = self.neutral(reduce);
+        match reduce.reduction {
+            Reduction::Sum if reduce.elem == Elem::F32 => {
+                vec![vconst(&self.code, types::F64X2, &[0; 16]); 2]
+            }
             Reduction::ArgMax => vec![start, self.ints([0; 4])],
             _ => vec![start],
         }
     }
 
     /// The result in all lanes.
-    fn reduction_result(&self, reduction: Reduction, state: &[Value], in_lanes: bool) -> Value {
+    fn reduction_result(&self, reduce: &ReduceLoop, state: &[Value], in_lanes: bool) -> Value {
         let rotate = |value, lanes| select_lanes(&self.code, value, lanes);
-        match reduction {
-            Reduction::Sum if in_lanes => {
+        match (reduce.reduction, reduce.elem) {
+            (Reduction::Sum, Elem::F32) if in_lanes => {
                 let pair = (self.wrap(state[0]) + self.wrap(state[1])).value;
                 let mut code = self.code();
                 let (a, b) = (code.ins().extractlane(pair, 0), code.ins().extractlane(pair, 1));
@@ -148,8 +150,10 @@ impl Emitter<'_, '_> {
                 let sum = code.ins().fdemote(types::F32, sum);
                 code.ins().splat(types::F32X4, sum)
             }
-            Reduction::Sum => Vector::narrow(self.wrap(state[0]), self.wrap(state[1])).value,
-            Reduction::ArgMax => {
+            (Reduction::Sum, Elem::F32) => {
+                Vector::narrow(self.wrap(state[0]), self.wrap(state[1])).value
+            }
+            (Reduction::ArgMax, _) => {
                 let rounds: &[[u8; 4]] = if in_lanes { &FOLDS } else { &[] };
                 let folded = rounds.iter().fold(state.to_vec(), |state, lanes| {
                     let other: Vec<Value> = state.iter().map(|v| rotate(*v, *lanes)).collect();
@@ -159,20 +163,34 @@ impl Emitter<'_, '_> {
             }
             _ if in_lanes => FOLDS.iter().fold(state[0], |value, lanes| {
                 let other = rotate(value, *lanes);
-                self.combine(reduction, value, other)
+                self.combine(reduce, value, other)
             }),
             _ => state[0],
         }
     }
 
-    fn combine(&self, reduction: Reduction, a: Value, b: Value) -> Value {
-        let op = match reduction {
+    fn combine(&self, reduce: &ReduceLoop, a: Value, b: Value) -> Value {
+        let op = match reduce.reduction {
             Reduction::Sum => Pointwise::Add,
             Reduction::Prod => Pointwise::Mul,
             Reduction::Min => Pointwise::Min,
             Reduction::Max | Reduction::ArgMax => Pointwise::Max,
         };
-        self.map(op, &[a, b], Elem::F32)
+        self.map(op, &[a, b], reduce.elem)
+    }
+
+    /// What changes nothing in a reduction.
+    fn neutral(&self, reduce: &ReduceLoop) -> Value {
+        match (reduce.elem, reduce.reduction) {
+            (Elem::I32, Reduction::Sum) => self.ints([0; 4]),
+            (Elem::I32, Reduction::Prod) => self.ints([1; 4]),
+            (Elem::I32, Reduction::Max | Reduction::ArgMax) => self.ints([i32::MIN; 4]),
+            (Elem::I32, Reduction::Min) => self.ints([i32::MAX; 4]),
+            (_, Reduction::Sum) => self.floats(0.0).value,
+            (_, Reduction::Prod) => self.floats(1.0).value,
+            (_, Reduction::Max | Reduction::ArgMax) => self.floats(f32::NEG_INFINITY).value,
+            (_, Reduction::Min) => self.floats(f32::INFINITY).value,
+        }
     }
 
     /// The greater of two values with its position, NaN being the greatest; of equals the first in
@@ -192,13 +210,3 @@ impl Emitter<'_, '_> {
 
 /// Lanes from two lanes on, then from the next lane.
 const FOLDS: [[u8; 4]; 2] = [[2, 3, 0, 1], [1, 0, 3, 2]];
-
-/// What changes nothing in a reduction.
-fn neutral(reduction: Reduction) -> f32 {
-    match reduction {
-        Reduction::Sum => 0.0,
-        Reduction::Prod => 1.0,
-        Reduction::Max | Reduction::ArgMax => f32::NEG_INFINITY,
-        Reduction::Min => f32::INFINITY,
-    }
-}

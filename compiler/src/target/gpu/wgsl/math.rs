@@ -60,6 +60,33 @@ fn fgi_is_nan(x: f32) -> bool {
         &[],
     ),
     (
+        "fgi_divisor",
+        "// 1 instead of a divisor by which there is no quotient.
+fn fgi_divisor(a: i32, b: i32) -> i32 {
+    return select(b, 1, b == 0 || (b == -1 && a == i32(-2147483648)));
+}
+",
+        &[],
+    ),
+    (
+        "fgi_quotient",
+        "// By 0 it is 0, of the least number by -1 itself.
+fn fgi_quotient(a: i32, b: i32) -> i32 {
+    return select(a / fgi_divisor(a, b), 0, b == 0);
+}
+",
+        &["fgi_divisor"],
+    ),
+    (
+        "fgi_remainder",
+        "// By 0 it is 0.
+fn fgi_remainder(a: i32, b: i32) -> i32 {
+    return a % fgi_divisor(a, b);
+}
+",
+        &["fgi_divisor"],
+    ),
+    (
         "fgi_min",
         "// A NaN in either operand is the result.
 fn fgi_min(a: f32, b: f32) -> f32 {

@@ -395,14 +395,15 @@ impl<'a> Writer<'a> {
             self.line(&format!("let {name} = {};", operands[0]));
             operands[0] = name;
         }
-        let mut spelling = op.row().wgsl;
-        let is_integer = args.last().is_some_and(|arg| stage.elem(*arg, self.program) == Elem::I32);
-        if let Some(builtin) = spelling.strip_prefix("fgi_") {
-            if is_integer {
-                spelling = builtin;
-            } else {
-                self.helpers.extend(spelling.split('(').next().map(str::to_owned));
-            }
+        let elem = args.last().map_or(Elem::F32, |arg| stage.elem(*arg, self.program));
+        self.spelled(op, elem, &operands)
+    }
+
+    /// An operation on operands of a type, by its helper if it has one.
+    fn spelled(&mut self, op: Pointwise, elem: Elem, operands: &[String]) -> String {
+        let spelling = op.row().wgsl_on(elem);
+        if spelling.starts_with("fgi_") {
+            self.helpers.extend(spelling.split('(').next().map(str::to_owned));
         }
         operands.iter().enumerate().fold(spelling.to_owned(), |text, (position, operand)| {
             text.replace(&format!("{{{position}}}"), operand)
@@ -513,7 +514,7 @@ impl<'a> Writer<'a> {
     fn reduce(&mut self, stage: &Stage, values: &mut Values, val: Val, index: usize) {
         let reduce = &stage.loops[index];
         let unrolled = self.unrolled(reduce);
-        let accumulators = self.accumulators(reduce.reduction);
+        let accumulators = self.accumulators(reduce);
         values.names[val.0 as usize] = accumulators.last().cloned();
         values.loops[index].accumulators.clone_from(&accumulators);
         if self.is_chunked_reduction {
@@ -536,7 +537,7 @@ impl<'a> Writer<'a> {
         }
         if matches!(self.form, Form::Teams) {
             self.close();
-            self.combine_lanes(reduce.reduction, &accumulators);
+            self.combine_lanes(reduce, &accumulators);
         } else {
             self.count(&k, &counters, &reduce.extents(self.program));
             self.close();
@@ -589,7 +590,7 @@ impl<'a> Writer<'a> {
             self.value(stage, values, weight);
         }
         let value = self.operand(stage, values, weight.unwrap_or(reduce.value));
-        self.accumulate(reduce.reduction, &values.loops[index].accumulators, &value, k);
+        self.accumulate(reduce, &values.loops[index].accumulators, &value, k);
         if weight.is_some() {
             self.close();
         }
@@ -668,17 +669,26 @@ impl<'a> Writer<'a> {
     }
 
     /// Declares the variables of a reduction; the last is the result.
-    fn accumulators(&mut self, reduction: Reduction) -> Vec<String> {
-        let (name, identity) = match reduction {
-            Reduction::Sum => ("sum", "0.0".to_owned()),
-            Reduction::Prod => ("prod", "1.0".to_owned()),
-            Reduction::Max => ("most", self.float(f32::NEG_INFINITY.to_bits())),
-            Reduction::Min => ("least", self.float(f32::INFINITY.to_bits())),
-            Reduction::ArgMax => ("most", self.float(f32::NEG_INFINITY.to_bits())),
+    fn accumulators(&mut self, reduce: &ReduceLoop) -> Vec<String> {
+        let name = match reduce.reduction {
+            Reduction::Sum => "sum",
+            Reduction::Prod => "prod",
+            Reduction::Max | Reduction::ArgMax => "most",
+            Reduction::Min => "least",
+        };
+        let identity = match (reduce.elem, reduce.reduction) {
+            (Elem::I32, Reduction::Sum) => "0".to_owned(),
+            (Elem::I32, Reduction::Prod) => "1".to_owned(),
+            (Elem::I32, Reduction::Max | Reduction::ArgMax) => format!("i32({})", i32::MIN),
+            (Elem::I32, Reduction::Min) => i32::MAX.to_string(),
+            (_, Reduction::Sum) => "0.0".to_owned(),
+            (_, Reduction::Prod) => "1.0".to_owned(),
+            (_, Reduction::Max | Reduction::ArgMax) => self.float(f32::NEG_INFINITY.to_bits()),
+            (_, Reduction::Min) => self.float(f32::INFINITY.to_bits()),
         };
         let name = self.names.take(name);
         self.line(&format!("var {name} = {identity};"));
-        if reduction != Reduction::ArgMax {
+        if reduce.reduction != Reduction::ArgMax {
             return vec![name];
         }
         let place = self.names.take("argmax");
@@ -686,15 +696,16 @@ impl<'a> Writer<'a> {
         vec![name, place]
     }
 
-    fn accumulate(&mut self, reduction: Reduction, names: &[String], value: &str, k: &str) {
+    fn accumulate(&mut self, reduce: &ReduceLoop, names: &[String], value: &str, k: &str) {
         let name = &names[0];
-        match reduction {
+        match reduce.reduction {
             Reduction::Sum => self.line(&format!("{name} += {value};")),
             Reduction::Prod => self.line(&format!("{name} *= {value};")),
             Reduction::Max | Reduction::Min => {
-                let helper = if reduction == Reduction::Max { "fgi_max" } else { "fgi_min" };
-                self.helpers.insert(helper.to_owned());
-                self.line(&format!("{name} = {helper}({name}, {value});"));
+                let is_max = reduce.reduction == Reduction::Max;
+                let op = if is_max { Pointwise::Max } else { Pointwise::Min };
+                let value = self.spelled(op, reduce.elem, &[name.clone(), value.to_owned()]);
+                self.line(&format!("{name} = {value};"));
             }
             Reduction::ArgMax => {
                 self.open(&format!("if ({value} > {name})"));
@@ -706,7 +717,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Reduces the lanes' results in a tree, whose order is fixed; all lanes get the result.
-    fn combine_lanes(&mut self, reduction: Reduction, accumulators: &[String]) {
+    fn combine_lanes(&mut self, reduce: &ReduceLoop, accumulators: &[String]) {
         let (lane, partials) = (self.words.lane.clone(), self.words.partials.clone());
         let (name, half) = (&accumulators[0], self.workgroup_size / 2);
         let width = self.names.take("width");
@@ -718,7 +729,7 @@ impl<'a> Writer<'a> {
         self.open(&format!("for (var {width} = {half}u; {width} > 0u; {width} /= 2u)"));
         self.open(&format!("if ({lane} < {width})"));
         let other = format!("{partials}[{lane} + {width}]");
-        self.accumulate(reduction, accumulators, &other, "0");
+        self.accumulate(reduce, accumulators, &other, "0");
         self.line(&format!("{partials}[{lane}] = {name};"));
         self.close();
         self.line("workgroupBarrier();");
@@ -773,7 +784,8 @@ impl<'a> Writer<'a> {
     fn load_partials(&mut self, stage: &Stage, values: &Values, index: usize) {
         for (number, name) in values.loops[index].accumulators.iter().enumerate() {
             let place = self.scratch(stage, values, index, number);
-            let elem = if number == 0 { "f32" } else { "i32" };
+            let elem = if number == 0 { stage.loops[index].elem } else { Elem::I32 };
+            let elem = elem.name();
             self.line(&format!("{name} = bitcast<{elem}>({place});"));
         }
     }
@@ -982,7 +994,8 @@ fn form(program: &Program, kernel: &Kernel, is_chunked_reduction: bool, limits: 
     let is_local = |stage: &Stage| stage.axes.len() == kernel.local_axes;
     let is_narrow = |stage: &Stage| {
         let points = Dim::product(&stage.axes).as_const();
-        let is_simple = |reduce: &ReduceLoop| reduce.reduction != Reduction::ArgMax;
+        let is_simple =
+            |reduce: &ReduceLoop| reduce.reduction != Reduction::ArgMax && reduce.elem == Elem::F32;
         !stage.timed
             && points.is_some_and(|points| points <= FEW_POINTS)
             && stage.loops.iter().all(is_simple)

@@ -120,8 +120,10 @@ fn sums_over(kernel: &Kernel, batch: &Dim) -> Vec<usize> {
     if kernel.recurrence.is_some() || stage.axes.iter().any(|axis| mentions(axis, batch)) {
         return Vec::new();
     }
-    let over_batch =
-        |reduce: &ReduceLoop| reduce.reduction == Reduction::Sum && reduce.axes.contains(batch);
+    let over_batch = |reduce: &ReduceLoop| {
+        (reduce.reduction, reduce.elem) == (Reduction::Sum, Elem::F32)
+            && reduce.axes.contains(batch)
+    };
     (0..stage.loops.len()).filter(|index| over_batch(&stage.loops[*index])).collect()
 }
 
@@ -306,7 +308,7 @@ impl Analysis<'_> {
         };
         let mut others = reduce.axes.iter().enumerate().filter(|(at, _)| *at != axis);
         *stage.inst(store.value) == Inst::Reduce(0)
-            && reduce.reduction == Reduction::Sum
+            && (reduce.reduction, reduce.elem) == (Reduction::Sum, Elem::F32)
             && stage.axes.iter().all(|dim| !mentions(dim, &self.batch))
             && others.all(|(_, dim)| !mentions(dim, &self.batch))
             && self.stays_in_row(stage, &Inst::LoopAxis(0, axis))
