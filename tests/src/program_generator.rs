@@ -10,6 +10,7 @@
 //! such numbers.
 
 mod elements;
+mod places;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -292,6 +293,8 @@ impl<'a> Body<'a> {
             Body::converted,
             Body::integer,
             Body::converted,
+            Body::placed,
+            Body::placed,
         ];
         operations[usize::from(line.operation) % operations.len()](self, line);
     }
@@ -337,7 +340,8 @@ impl<'a> Body<'a> {
         let Some(b) = self.pick(line.operands[1], fits) else { return };
         let Some(dims) = broadcast(&a.dims, &b.dims) else { return };
         let (sum, product) = (a.bound + b.bound, a.bound * b.bound);
-        let choices: [(&str, f64); 10] = [
+        let choices: [(&str, f64); 11] = [
+            ("(0.3 * P) % (1.5 + abs(Q))", 1.5 + b.bound),
             ("P + Q", sum),
             ("P - Q", sum),
             ("P * Q", product),
@@ -453,7 +457,8 @@ impl<'a> Body<'a> {
     fn reduction(&mut self, line: &Line) {
         let Some(a) = self.pick(line.operands[0], |value| !value.dims.is_empty()) else { return };
         let axis = usize::from(line.operands[1]) % a.dims.len();
-        let choices: [(&str, f64); 8] = [
+        let choices: [(&str, f64); 9] = [
+            ("0.2 * f32(argmin(X))", 2.0),
             ("0.3 * sum(X)", 2.0 * a.bound),
             ("mean(X)", a.bound),
             ("max(X)", a.bound),

@@ -79,6 +79,10 @@ const EXPRESSIONS: &[&str] = &[
     "logsumexp(Z, axis = 1)",
     "f32(argmax(Z, axis = 1))",
     "f32(argmax(-Z, axis = 1))",
+    "f32(argmin(Z, axis = 1))",
+    "f32(argsort(Z, axis = 1))",
+    "sort(Z, axis = 1)",
+    "cumsum(Z, axis = 1)",
     "sum(Z @ transpose(Z), axis = 1)",
 ];
 const STACK: &str = "concat(reshape(x, [-1, 1]), reshape(y, [-1, 1]), broadcast(0.25, [B, 1]))";

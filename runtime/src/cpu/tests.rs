@@ -271,10 +271,18 @@ fn reductions() {
             }
             for ty in [tensor, stream] {
                 let x = ty(&[b.clone(), Dim::constant(3), n.clone()]);
-                let graph =
-                    graph_of(&[("x", x)], |g, x| vec![("y", g.reduce(reduction, x[0], &axes))]);
-                let program = lower(&schedule(&graph));
-                check(&program, &sizes(&[("T", 3), ("B", 6)]), 2);
+                for integers in [false, true] {
+                    if integers && reduction == Reduction::ArgMax {
+                        continue;
+                    }
+                    let graph = graph_of(&[("x", x.clone())], |g, x| {
+                        let numbers = g.scale(x[0], 9.0);
+                        let x = if integers { g.unary(Pointwise::ToI32, numbers) } else { x[0] };
+                        vec![("y", g.reduce(reduction, x, &axes))]
+                    });
+                    let program = lower(&schedule(&graph));
+                    check(&program, &sizes(&[("T", 3), ("B", 6)]), 2);
+                }
             }
         }
     }

@@ -210,7 +210,19 @@ fn long_reductions_run_in_parts() {
     let e = build.unary(Pointwise::Exp, centred);
     let total = build.reduce(Reduction::Sum, e, &[1]);
     let log = build.unary(Pointwise::Log, total);
-    for (name, node) in [("half", mean), ("all", all), ("most", most), ("lse", log)] {
+    let large = build.scale(x, 1e9);
+    let integers = build.unary(Pointwise::ToI32, large);
+    let count = build.reduce(Reduction::Sum, integers, &[1]);
+    let least = build.reduce(Reduction::Min, integers, &[0, 1]);
+    let outputs = [
+        ("half", mean),
+        ("all", all),
+        ("most", most),
+        ("lse", log),
+        ("count", count),
+        ("least", least),
+    ];
+    for (name, node) in outputs {
         source.output(name, node);
     }
     let mut gpu = source.backend();
@@ -231,6 +243,13 @@ fn long_reductions_run_in_parts() {
         .map(|(row, max)| row.iter().position(|v| v == max).unwrap() as u32)
         .collect();
     assert_eq!(gpu.bits("most"), most);
+    let integer = |v: &f32| (v * 1e9) as i32;
+    let integers: Vec<Vec<i32>> =
+        x.chunks(length as usize).map(|row| row.iter().map(integer).collect()).collect();
+    let counts = integers.iter().map(|row| row.iter().fold(0i32, |sum, v| sum.wrapping_add(*v)));
+    assert_eq!(gpu.bits("count"), counts.map(i32::cast_unsigned).collect::<Vec<_>>());
+    let least = integers.iter().flatten().min().unwrap();
+    assert_eq!(gpu.bits("least"), [least.cast_unsigned()]);
     let lse: Vec<f64> = rows
         .iter()
         .zip(&max)

@@ -53,7 +53,7 @@ impl Body<'_> {
             broadcast(&dims, &c.dims).is_some_and(|whole| whole == dims)
         });
         let next = format!("v{}", self.names.len());
-        match (line.option % 12, choice) {
+        match (line.option % 20, choice) {
             (0, _) => self.define_integer(format!("i32(2.1 * {})", a.text), a.dims, a.stream, 17.0),
             (1, Some(c)) => self.define_integer(format!("i32({})", c.text), c.dims, c.stream, 1.0),
             (2, _) if !a.dims.is_empty() => {
@@ -79,6 +79,29 @@ impl Body<'_> {
             }
             (10, _) if i.dims.len() == 1 => {
                 self.define_integer(format!("gather({p}, {q})"), j.dims, stream, i.bound);
+            }
+            (11, _) => self.define_integer(format!("{p} / {q}"), dims, stream, i.bound),
+            (12, _) => self.define_integer(format!("{p} % ({q} - 1)"), dims, stream, i.bound),
+            (13, _) => {
+                self.define_integer(format!("clamp(abs({p}), 1, {q})"), dims, stream, sum + 1.0);
+            }
+            (14, _) if i.stream && self.labels => {
+                let text = format!("time_sum({p}) - time_max({p} * 3)");
+                self.define_integer(text, i.dims, false, 2.0 * MOST);
+            }
+            (15..=18, _) if !i.dims.is_empty() => {
+                let axis = usize::from(third) % i.dims.len();
+                let (mut text, mut dims) = (format!("cumsum({p}, axis = {axis})"), i.dims);
+                if line.option % 20 > 15 {
+                    let reduction = ["sum", "prod", "max"][usize::from(line.option % 20) - 16];
+                    text = format!("{reduction}({p}, axis = {axis})");
+                    dims.remove(axis);
+                }
+                self.define_integer(text, dims, i.stream, 2.0 * MOST);
+            }
+            (19, _) if i.dims.len() == 2 => {
+                let dims = vec![i.dims[1].clone(); 2];
+                self.define_integer(format!("transpose({p}) @ {p}"), dims, i.stream, 2.0 * MOST);
             }
             (_, Some(c)) => {
                 let text = format!("if {} then {p} else {q}", c.text);

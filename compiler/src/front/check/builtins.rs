@@ -49,9 +49,18 @@ enum Meaning {
     Pad,
     Flip,
     Gather,
+    Take,
+    ScatterAdd,
     OneHot,
     /// With the number of axes, where the name says it.
     Sliding(Sliding, Option<usize>),
+    Iota,
+    Triangle {
+        is_upper: bool,
+    },
+    Cumsum,
+    ArgSort,
+    TopK,
 }
 
 impl Meaning {
@@ -59,12 +68,20 @@ impl Meaning {
     fn takes_two(&self) -> bool {
         match self {
             Meaning::Sliding(op, _) => op.tensors() == 2,
-            _ => matches!(self, Meaning::Prev | Meaning::Gather | Meaning::OneHot),
+            _ => matches!(
+                self,
+                Meaning::Prev
+                    | Meaning::Gather
+                    | Meaning::Take
+                    | Meaning::ScatterAdd
+                    | Meaning::OneHot
+                    | Meaning::TopK
+            ),
         }
     }
 }
 
-/// One row for each operation with a fixed number of operands; `concat` takes any number.
+/// One row for each operation with a fixed number of operands; those of [`VARIADIC`] take any number.
 #[rustfmt::skip]
 static OPERATIONS: &[Operation] = {
     use Meaning::*;
@@ -92,6 +109,7 @@ static OPERATIONS: &[Operation] = {
         row("prod",       &["x"],          &["axis", "keepdims"],     true,  Reduce(self::Reduce::Plain(Prod))),
         row("var",        &["x"],          &["axis", "keepdims"],     true,  Reduce(self::Reduce::Var)),
         row("argmax",     &["x"],          &["axis", "keepdims"],     true,  Reduce(self::Reduce::Plain(ArgMax))),
+        row("argmin",     &["x"],          &["axis", "keepdims"],     true,  Reduce(self::Reduce::ArgMin)),
         row("logsumexp",  &["x"],          &["axis", "keepdims"],     true,  Reduce(self::Reduce::LogSumExp)),
         row("transpose",  &["x"],          &[],                       false, Transpose),
         row("reshape",    &["x", "shape"], &[],                       false, Reshape),
@@ -101,6 +119,8 @@ static OPERATIONS: &[Operation] = {
         row("pad",        &["x", "widths"], &["value"],               false, Pad),
         row("flip",       &["x", "axis"],  &[],                       false, Flip),
         row("gather",     &["x", "i"],     &["axis"],                 false, Gather),
+        row("take",       &["x", "i", "axis"], &[],                   false, Take),
+        row("scatter_add", &["x", "i", "n"], &["axis"],               false, ScatterAdd),
         row("one_hot",    &["i", "n"],     &[],                       false, OneHot),
         row("windows",    &["x", "size"],  SLIDE,                     false, Sliding(self::Sliding::Windows, None)),
         row("conv1d",     &["x", "w"],     CONV,                      false, Sliding(self::Sliding::Conv, Some(1))),
@@ -115,6 +135,12 @@ static OPERATIONS: &[Operation] = {
         row("max_pool2d", &["x", "k"],     POOL,                      false, Sliding(self::Sliding::Maximum, Some(2))),
         row("adaptive_avg_pool2d", &["x", "size"], &[],              false, Sliding(self::Sliding::Adaptive, Some(2))),
         row("upsample2d", &["x", "k"],     &[],                       false, Sliding(self::Sliding::Upsample, Some(2))),
+        row("iota",       &["n"],          &[],                       false, Iota),
+        row("tril",       &["x"],          &["k"],                    false, Triangle { is_upper: false }),
+        row("triu",       &["x"],          &["k"],                    false, Triangle { is_upper: true }),
+        row("cumsum",     &["x", "axis"],  &[],                       false, Cumsum),
+        row("argsort",    &["x"],          &["axis"],                 false, ArgSort),
+        row("topk",       &["x", "k"],     &["axis"],                 false, TopK),
     ]
 };
 
@@ -133,8 +159,10 @@ const fn row(
     Operation { name, required, optional, is_named, meaning }
 }
 
+/// The operations on any number of operands, and the axis that is meant where none is given.
+const VARIADIC: [(&str, i64); 2] = [("concat", -1), ("stack", 0)];
 /// Operations that take any number of operands, or a layer.
-const OTHERS: [&str; 2] = ["concat", "repeat"];
+const OTHERS: [&str; 3] = ["concat", "stack", "repeat"];
 
 /// Operations of the language that this version does not have.
 const MISSING: &[&str] = &["uniform", "bernoulli"];
@@ -213,10 +241,11 @@ impl Elaborator<'_, '_> {
         if let (true, Some(op)) = (is_pointwise, pointwise(name)) {
             return self.pointwise(scope, name, op, call);
         }
-        match name {
-            "concat" => return self.concat(scope, call),
-            "repeat" => return self.repeat(scope, call, held),
-            _ => {}
+        if let Some((name, axis)) = VARIADIC.iter().find(|(variadic, _)| *variadic == name) {
+            return self.variadic(scope, name, *axis, call);
+        }
+        if name == "repeat" {
+            return self.repeat(scope, call, held);
         }
         match OPERATIONS.iter().find(|operation| operation.name == name) {
             Some(operation) => self.operation(scope, operation, call),
@@ -253,9 +282,15 @@ impl Elaborator<'_, '_> {
         Value::Term(self.push_at(scope, Kind::Map(op), args, places, call.span))
     }
 
-    fn concat(&mut self, scope: &mut Scope, call: &Call<'_>) -> Value {
+    fn variadic(
+        &mut self,
+        scope: &mut Scope,
+        operation: &str,
+        mut axis: i64,
+        call: &Call<'_>,
+    ) -> Value {
         let values = self.values(scope, call, None);
-        let (mut args, mut places, mut axis) = (Vec::new(), Vec::new(), -1);
+        let (mut args, mut places) = (Vec::new(), Vec::new());
         for (place, argument) in call.arguments.iter().enumerate() {
             match &argument.name {
                 None => {
@@ -271,20 +306,22 @@ impl Elaborator<'_, '_> {
                 Some(name) => {
                     let problem = Diagnostic::error(
                         "E030",
-                        format!("`concat` has no argument `{}`", name.text),
+                        format!("`{operation}` has no argument `{}`", name.text),
                     )
                     .label(name.span, "not found")
-                    .note("`concat` takes tensors and `axis`");
+                    .note(format!("`{operation}` takes tensors and `axis`"));
                     return self.fail(problem);
                 }
             }
         }
         if args.is_empty() {
-            let problem = Diagnostic::error("E031", "`concat` needs at least one tensor")
-                .label(call.span, "none given");
+            let problem =
+                Diagnostic::error("E031", format!("`{operation}` needs at least one tensor"))
+                    .label(call.span, "none given");
             return self.fail(problem);
         }
-        Value::Term(self.push_at(scope, Kind::Concat(axis), args, places, call.span))
+        let kind = if operation == "concat" { Kind::Concat(axis) } else { Kind::Stack(axis) };
+        Value::Term(self.push_at(scope, kind, args, places, call.span))
     }
 
     fn operation(&mut self, scope: &mut Scope, operation: &Operation, call: &Call<'_>) -> Value {
@@ -313,7 +350,20 @@ impl Elaborator<'_, '_> {
             let places = places.map(|place| argument_span(call, *place)).collect();
             self.program.terms.get_mut(term).places = places;
         }
-        term.map_or(Value::ERROR, Value::Term)
+        match (&operation.meaning, term) {
+            (_, None) => Value::ERROR,
+            (Meaning::TopK, Some(places)) => self.with_places(scope, places, call.span),
+            (_, Some(term)) => Value::Term(term),
+        }
+    }
+
+    /// The elements at the places that were found, and the places.
+    fn with_places(&mut self, scope: &Scope, places: TermId, span: Span) -> Value {
+        let term = &self.program.terms[places];
+        let (Kind::TopK(axis), [x, ..]) = (&term.kind, &term.args[..]) else { return Value::ERROR };
+        let (kind, args) = (Kind::Take(*axis), vec![*x, places]);
+        let values = self.push(scope, kind, args, span);
+        self.tuple(vec![Value::Term(values), Value::Term(places)], span)
     }
 
     /// The term of an operation; `None` after a report.
@@ -386,10 +436,7 @@ impl Elaborator<'_, '_> {
                 return Some(self.push(scope, kind, args, span));
             }
             Meaning::Slice => {
-                let axis = match given.order[1] {
-                    Some(place) => self.integer(given.values, place, given.call)?,
-                    None => -1,
-                };
+                let axis = self.optional(given, 1, -1)?;
                 let mut args = vec![x(self)];
                 for place in [given.order[2], given.order[3]].into_iter().flatten() {
                     args.push(self.operand(given.values, Some(place), given.call));
@@ -406,24 +453,39 @@ impl Elaborator<'_, '_> {
                 args.extend(self.widths(given.values, given.order[1]?, given.call)?);
                 return Some(self.push(scope, Kind::Pad(value), args, span));
             }
-            Meaning::Gather => {
-                let axis = match given.order[2] {
-                    Some(place) => self.integer(given.values, place, given.call)?,
-                    None => 0,
-                };
-                let args = vec![x(self), self.operand(given.values, given.order[1], given.call)];
-                return Some(self.push(scope, Kind::Gather(axis), args, span));
+            Meaning::Gather => Kind::Gather(self.optional(given, 2, 0)?),
+            Meaning::Take => Kind::Take(self.integer(given.values, given.order[2]?, given.call)?),
+            Meaning::ScatterAdd => Kind::ScatterAdd(self.optional(given, 3, 0)?),
+            Meaning::OneHot => Kind::OneHot,
+            Meaning::Iota => Kind::Iota,
+            Meaning::Triangle { is_upper } => {
+                Kind::Triangle { k: self.optional(given, 1, 0)?, is_upper }
             }
-            Meaning::OneHot => {
-                let args = vec![x(self), self.operand(given.values, given.order[1], given.call)];
-                return Some(self.push(scope, Kind::OneHot, args, span));
+            Meaning::Cumsum => {
+                Kind::Cumsum(self.integer(given.values, given.order[1]?, given.call)?)
             }
             Meaning::Sliding(op, axes) => {
                 return self.sliding(scope, operation.name, (op, axes), given);
             }
+            Meaning::ArgSort => Kind::ArgSort(self.optional(given, 1, -1)?),
+            Meaning::TopK => Kind::TopK(self.optional(given, 2, -1)?),
         };
-        let x = x(self);
-        Some(self.push(scope, kind, vec![x], span))
+        let mut args = vec![x(self)];
+        if operation.meaning.takes_two() {
+            args.push(self.operand(given.values, given.order[1], given.call));
+        }
+        if matches!(operation.meaning, Meaning::ScatterAdd) {
+            args.push(self.operand(given.values, given.order[2], given.call));
+        }
+        Some(self.push(scope, kind, args, span))
+    }
+
+    /// A whole number that may be left out.
+    fn optional(&mut self, given: &Given<'_>, formal: usize, default: i64) -> Option<i64> {
+        match given.order[formal] {
+            Some(place) => self.integer(given.values, place, given.call),
+            None => Some(default),
+        }
     }
 
     /// Windows and what is made with them: numbers count for all axes, lists have one for each.

@@ -578,6 +578,12 @@ impl Elaborator<'_, '_> {
             };
             let value = match &argument.ty {
                 Some(ty) => {
+                    let value = match value {
+                        Value::List(_) => {
+                            self.tensor(value, span).map_or(Value::ERROR, Value::Term)
+                        }
+                        value => value,
+                    };
                     self.measure(vars, ty, &value);
                     self.typed(inner, value, ty, span)
                 }

@@ -1,11 +1,11 @@
 //! The element types of terms, by unification: a number literal takes the type it meets.
 
 use super::shape::spelling;
-use super::term::{Kind, Reduce, Sliding, TermId, Terms};
+use super::term::{Kind, Reduce, Sliding, Static, TermId, Terms};
 use super::types::{Known, Types, elem_name};
 use crate::diagnostic::Diagnostic;
+use crate::ir::graph::Elem;
 use crate::ir::graph::op::Signature;
-use crate::ir::graph::{Elem, Reduction};
 
 type Problem = Box<Diagnostic>;
 
@@ -28,13 +28,14 @@ impl Dtypes<'_> {
                 Some(branch) => self.same(&[branch], Some(id)),
                 None => self.check_map(Signature::Choice, args),
             },
-            Kind::Sg | Kind::Prev | Kind::Concat(_) => self.same(args, Some(id)),
+            Kind::Sg | Kind::Prev | Kind::Concat(_) | Kind::Stack(_) => self.same(args, Some(id)),
             Kind::Transpose
             | Kind::Permute(_)
             | Kind::Reshape
             | Kind::Broadcast
             | Kind::Slice { .. }
             | Kind::Flip(_)
+            | Kind::Triangle { .. }
             | Kind::TimeStack
             | Kind::TimeUnstack
             | Kind::TimeReverse => self.same(&args[..1], Some(id)),
@@ -47,18 +48,24 @@ impl Dtypes<'_> {
             }
             Kind::Typed { elem, .. } => self.require(args[0], *elem),
             Kind::Alike => self.same(args, Some(id)),
-            Kind::OverTime(_) | Kind::MatMul => self.numbers(args),
-            Kind::Reduce { op: Reduce::Plain(reduction), .. }
-                if *reduction != Reduction::ArgMax =>
-            {
+            Kind::OverTime(_) | Kind::MatMul | Kind::Cumsum(_) => self.numbers(args),
+            Kind::Reduce { op, .. } if matches!(op, Reduce::Plain(_)) && !op.is_index() => {
                 self.numbers(args)
             }
             Kind::Reduce { op, .. } => {
                 self.require(args[0], Elem::F32)?;
-                let is_index = *op == Reduce::Plain(Reduction::ArgMax);
-                self.result(if is_index { Elem::I32 } else { Elem::F32 })
+                self.result(if op.is_index() { Elem::I32 } else { Elem::F32 })
             }
-            Kind::Gather(_) => {
+            Kind::ArgSort(_) | Kind::TopK(_) => {
+                self.number(args[0])?;
+                self.result(Elem::I32)
+            }
+            Kind::ScatterAdd(_) => {
+                self.require(args[1], Elem::I32)?;
+                self.numbers(&args[..1])
+            }
+            Kind::Iota => self.result(Elem::F32),
+            Kind::Gather(_) | Kind::Take(_) => {
                 self.require(args[1], Elem::I32)?;
                 self.same(&args[..1], Some(id))
             }
@@ -104,12 +111,13 @@ impl Dtypes<'_> {
 
     /// Operands and result of one element type, f32 or i32.
     fn numbers(&mut self, args: &[TermId]) -> Result<(), Problem> {
-        for arg in args {
-            if self.types.elements.restrict(*arg, Known::Number).is_err() {
-                return Err(self.refuse(*arg, "f32 or i32"));
-            }
-        }
+        args.iter().try_for_each(|arg| self.number(*arg))?;
         self.same(args, Some(self.id))
+    }
+
+    fn number(&mut self, arg: TermId) -> Result<(), Problem> {
+        let restricted = self.types.elements.restrict(arg, Known::Number);
+        restricted.map_err(|()| self.refuse(arg, "f32 or i32"))
     }
 
     /// Operands, and perhaps the result, of one element type.
@@ -175,17 +183,31 @@ impl Dtypes<'_> {
     /// A number with a fraction among integers.
     pub fn check_literal(&self) -> Result<(), Problem> {
         let (terms, id) = (self.terms, self.id);
-        let Kind::Literal { value, .. } = terms[id].kind else { return Ok(()) };
-        let fits = value.fract() == 0.0 && value.abs() <= f64::from(i32::MAX);
-        if self.types.elements.of(id) != Elem::I32 || fits {
+        if self.types.elements.of(id) != Elem::I32 {
             return Ok(());
         }
-        Err(Box::new(
-            Diagnostic::error("E052", format!("{value} is no i32"))
-                .label(terms[id].span, "next to integers, this is an integer")
-                .expected("a whole number")
-                .found(value.to_string())
-                .hint("`f32(x)` converts the integers"),
-        ))
+        let numbers = match &terms[id].kind {
+            Kind::Literal { value, .. } => vec![(id, Some(*value))],
+            Kind::Array(_) => {
+                let number = |arg: &TermId| terms.known(*arg).and_then(Static::number);
+                terms[id].args.iter().map(|arg| (*arg, number(arg))).collect()
+            }
+            _ => return Ok(()),
+        };
+        let fits = |value: f64| value.fract() == 0.0 && value.abs() <= f64::from(i32::MAX);
+        let wrong = numbers.into_iter().find_map(|(at, value)| {
+            let value = value.filter(|value| !fits(*value))?;
+            Some((terms[at].span, value))
+        });
+        match wrong {
+            None => Ok(()),
+            Some((span, value)) => Err(Box::new(
+                Diagnostic::error("E052", format!("{value} is no i32"))
+                    .label(span, "next to integers, this is an integer")
+                    .expected("a whole number")
+                    .found(value.to_string())
+                    .hint("`f32(x)` converts the integers"),
+            )),
+        }
     }
 }

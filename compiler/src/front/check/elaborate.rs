@@ -172,11 +172,21 @@ impl<'m, 'l> Elaborator<'m, 'l> {
         places: Vec<Span>,
         span: Span,
     ) -> TermId {
+        self.push_in(scope.frame, kind, args, places, span)
+    }
+
+    fn push_in(
+        &mut self,
+        frame: Option<FrameId>,
+        kind: Kind,
+        args: Vec<TermId>,
+        places: Vec<Span>,
+        span: Span,
+    ) -> TermId {
         if self.program.terms.len() >= MAX_TERMS {
             self.report_size(span);
             return Terms::ERROR;
         }
-        let frame = scope.frame;
         self.program.terms.push(Term { kind, args, span, places, frame, name: None })
     }
 
@@ -259,8 +269,11 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 );
                 continue;
             }
-            match scope.values.get(&output.text) {
-                Some(Value::Term(term)) => self.program.outputs.push((output.clone(), *term)),
+            match scope.values.get(&output.text).cloned() {
+                Some(value @ (Value::Term(_) | Value::List(_))) => {
+                    let term = self.tensor(value, output.span).unwrap_or(Terms::ERROR);
+                    self.program.outputs.push((output.clone(), term));
+                }
                 Some(_) => self.report(
                     Diagnostic::error("E024", format!("the output `{}` is a tuple", output.text))
                         .label(output.span, "a tuple")
@@ -816,14 +829,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 self.report(report::only_a_padding(span));
                 None
             }
-            Value::List(_) => {
-                self.report(
-                    Diagnostic::error("E025", "a list is no tensor")
-                        .label(span, "not expected here")
-                        .hint("lists are the shapes, axes and paddings of the operations that take them"),
-                );
-                None
-            }
+            Value::List(parts) => self.array(&parts, span),
             Value::Layer(_) => {
                 self.report(
                     Diagnostic::error("E016", "a layer is not a value")
@@ -833,6 +839,58 @@ impl<'m, 'l> Elaborator<'m, 'l> {
                 None
             }
         }
+    }
+
+    /// A list of numbers, or of such lists, as a tensor.
+    fn array(&mut self, parts: &[Value], span: Span) -> Option<TermId> {
+        let mut args = Vec::new();
+        let dims = self.elements(parts, span, &mut args)?;
+        let frame = args.first().and_then(|first| self.program.terms[*first].frame);
+        Some(self.push_in(frame, Kind::Array(dims), args, Vec::new(), span))
+    }
+
+    /// The dimensions of a list, whose numbers are appended to others.
+    fn elements(
+        &mut self,
+        parts: &[Value],
+        span: Span,
+        numbers: &mut Vec<TermId>,
+    ) -> Option<Vec<usize>> {
+        let mut first: Option<(Vec<usize>, Span)> = None;
+        for part in parts {
+            let start = numbers.len();
+            let dims = match part {
+                Value::Term(Terms::ERROR) => return None,
+                Value::Term(term) => {
+                    numbers.push(*term);
+                    Vec::new()
+                }
+                Value::List(parts) => self.elements(parts, span, numbers)?,
+                Value::Tuple(_) | Value::Layer(_) | Value::Same => {
+                    self.tensor(part.clone(), span);
+                    return None;
+                }
+            };
+            let place = |id: &TermId| self.program.terms[*id].span;
+            let place = numbers[start..].iter().map(place).reduce(Span::to).unwrap_or(span);
+            match &first {
+                Some((expected, before)) if *expected != dims => {
+                    let problem = report::ragged((expected, *before), (&dims, place));
+                    self.report(problem);
+                    return None;
+                }
+                Some(_) => {}
+                None => first = Some((dims, place)),
+            }
+        }
+        let Some((inner, _)) = first else {
+            let problem = Diagnostic::error("E025", "a list without numbers is no tensor")
+                .label(span, "this is empty")
+                .expected("at least one number");
+            self.report(problem);
+            return None;
+        };
+        Some([vec![parts.len()], inner].concat())
     }
 
     pub fn term(&mut self, scope: &mut Scope, expr: &Expr) -> TermId {

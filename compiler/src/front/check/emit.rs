@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::carry::Carry;
+use super::derived;
 use super::infer::Typed;
 use super::shape::Rules;
 use super::term::{Kind, OverTime, Program, Reduce, Static, TermId};
@@ -150,7 +151,10 @@ impl<'a> Emitter<'a, '_> {
             | Kind::Broadcast
             | Kind::Slice { .. }
             | Kind::Pad(_)
-            | Kind::OneHot => &term.args[..1],
+            | Kind::OneHot
+            | Kind::TopK(_) => &term.args[..1],
+            Kind::ScatterAdd(_) => &term.args[..2],
+            Kind::Array(_) | Kind::Iota => &[],
             Kind::If => match self.program.terms.taken(id) {
                 Some(branch) if branch == term.args[1] => &term.args[1..2],
                 Some(_) => &term.args[2..],
@@ -207,6 +211,7 @@ impl<'a> Emitter<'a, '_> {
             Kind::Error => Err(self.bug(id, "an error that was not reported")),
             Kind::Literal { value, .. } => self.constant(id, *value, ty.elem),
             Kind::Bool(value) => self.constant(id, f64::from(u8::from(*value)), Elem::Bool),
+            Kind::Array(_) => self.array(id, ty),
             Kind::Dimension(_) => match self.program.terms.known(id) {
                 Some(Static::Dim(dim)) => Ok(self.builder.size(dim.clone(), ty.elem)),
                 Some(Static::Real(value)) => self.constant(id, *value, ty.elem),
@@ -265,6 +270,13 @@ impl<'a> Emitter<'a, '_> {
                 let axis = position(*axis, ty.dims.len());
                 self.push(id, Op::Concat { axis }, args.to_vec())
             }
+            Kind::Stack(axis) => {
+                let axis = position(*axis, ty.dims.len());
+                let mut one = ty.dims;
+                one[axis] = Dim::one();
+                let args = args.iter().map(|arg| self.builder.reshape(*arg, &one)).collect();
+                self.push(id, Op::Concat { axis }, args)
+            }
             Kind::Slice { axis, start, end } => {
                 let axis = position(*axis, ty.dims.len());
                 let length = self.builder.ty(args[0]).dims.get(axis).cloned();
@@ -292,6 +304,14 @@ impl<'a> Emitter<'a, '_> {
                 let axis = position(*axis, rank(args, &self.builder));
                 self.push(id, Op::Gather { axis }, args.to_vec())
             }
+            Kind::Take(axis) => {
+                let axis = position(*axis, ty.dims.len());
+                self.push(id, Op::Take { axis }, args.to_vec())
+            }
+            Kind::ScatterAdd(axis) => {
+                let axis = position(*axis, rank(args, &self.builder));
+                Ok(self.builder.scatter_add(args[0], args[1], &ty.dims[axis], axis))
+            }
             Kind::OneHot => self.one_hot(id, args[0], ty.dims),
             Kind::Sliding { op, axes, same, .. } => {
                 let geometry = rules.geometry(id, *op, *axes, *same)?;
@@ -299,11 +319,39 @@ impl<'a> Emitter<'a, '_> {
                 let b = &mut self.builder;
                 Ok(Writer { b, geometry, result: ty.dims }.write(*op, args))
             }
+            Kind::Iota => {
+                let count = self.push(id, Op::Iota { axis: 0, dims: ty.dims }, vec![])?;
+                self.push(id, Op::Map(Pointwise::ToF32), vec![count])
+            }
+            Kind::Triangle { k, is_upper } => {
+                Ok(derived::triangle(&mut self.builder, args[0], *k, *is_upper))
+            }
+            Kind::Cumsum(axis) => {
+                let axis = position(*axis, ty.dims.len());
+                Ok(derived::cumsum(&mut self.builder, args[0], axis))
+            }
+            Kind::ArgSort(axis) => {
+                let axis = position(*axis, ty.dims.len());
+                Ok(derived::argsort(&mut self.builder, args[0], axis, None, false))
+            }
+            Kind::TopK(axis) => {
+                let axis = position(*axis, ty.dims.len());
+                let count = Some(ty.dims[axis].clone());
+                Ok(derived::argsort(&mut self.builder, args[0], axis, count, true))
+            }
         }
     }
 
     fn constant(&mut self, id: TermId, value: f64, elem: Elem) -> Result<NodeId> {
         self.push(id, Op::Const(Number(value), elem), vec![])
+    }
+
+    fn array(&mut self, id: TermId, ty: Type) -> Result<NodeId> {
+        let terms = &self.program.terms;
+        let numbers = terms[id].args.iter().map(|arg| terms.known(*arg).and_then(Static::number));
+        let data: Option<Vec<Number>> = numbers.map(|number| number.map(Number)).collect();
+        let data = data.ok_or_else(|| self.bug(id, "an element without value"))?;
+        self.push(id, Op::Array { elem: ty.elem, dims: ty.dims, data }, vec![])
     }
 
     fn pair(&self, id: TermId, pair: &[TermId]) -> Result<[Dim; 2]> {
@@ -342,6 +390,16 @@ impl<'a> Emitter<'a, '_> {
         Ok(node)
     }
 
+    /// The i32 that a number was converted from.
+    fn was_integer(&self, number: NodeId) -> Option<NodeId> {
+        let node = self.builder.graph().node(number);
+        let is_converted = node.op == Op::Map(Pointwise::ToF32);
+        node.args
+            .first()
+            .copied()
+            .filter(|arg| is_converted && self.builder.ty(*arg).elem == Elem::I32)
+    }
+
     /// `a - b * floor(a / b)`
     fn remainder(&mut self, a: NodeId, b: NodeId) -> NodeId {
         let quotient = self.builder.div(a, b);
@@ -360,6 +418,7 @@ impl<'a> Emitter<'a, '_> {
         let found = self.builder.ty(args[0]).elem;
         Ok(Some(match (found, wanted) {
             _ if found == wanted => args[0],
+            (Elem::F32, Elem::I32) if let Some(integer) = self.was_integer(args[0]) => integer,
             (Elem::Bool, Elem::I32) => {
                 let number = self.push(id, Op::Map(Pointwise::ToF32), args.to_vec())?;
                 self.push(id, Op::Map(Pointwise::ToI32), vec![number])?
@@ -469,6 +528,10 @@ impl<'a> Emitter<'a, '_> {
         match op {
             Reduce::Plain(reduction) => {
                 self.push(id, Op::Reduce(reduction, axes.to_vec()), vec![x])
+            }
+            Reduce::ArgMin => {
+                let x = self.builder.neg(x);
+                self.push(id, Op::Reduce(Reduction::ArgMax, axes.to_vec()), vec![x])
             }
             Reduce::Mean => Ok(self.mean(x, axes)),
             Reduce::Var => {

@@ -339,11 +339,32 @@ impl Checker<'_> {
             | Kind::Broadcast
             | Kind::Slice { .. }
             | Kind::Pad(_)
-            | Kind::OneHot => &term.args[1..],
+            | Kind::OneHot
+            | Kind::TopK(_) => &term.args[1..],
             Kind::Sliding { op, .. } => &term.args[op.tensors()..],
+            Kind::ScatterAdd(_) => &term.args[2..],
+            Kind::Iota => &term.args,
+            Kind::Array(_) => {
+                return term.args.iter().try_for_each(|number| self.check_element(*number));
+            }
             _ => &[],
         };
         dims.iter().try_for_each(|dim| self.check_number(*dim))
+    }
+
+    /// Checks that an element of an array is a number at compile time.
+    fn check_element(&self, id: TermId) -> Result<(), Box<Diagnostic>> {
+        let span = self.terms[id].span;
+        let needs = |symbol: &Symbol| Err(Box::new(report::needs(symbol, span)));
+        match self.terms.known(id) {
+            Some(Static::Needs(symbol)) => needs(symbol),
+            Some(Static::Dim(dim)) => dim.symbols().next().map_or(Ok(()), needs),
+            Some(Static::Real(_) | Static::Broken) => Ok(()),
+            Some(Static::Never | Static::Bool(_)) | None => {
+                let problem = report::not_constant(span);
+                Err(Box::new(problem.hint("`stack(a, b)` puts tensors together")))
+            }
+        }
     }
 
     fn check_number(&self, dim: TermId) -> Result<(), Box<Diagnostic>> {

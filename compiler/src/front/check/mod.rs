@@ -13,6 +13,7 @@ mod builtins;
 mod calls;
 mod carry;
 mod causality;
+mod derived;
 mod dtypes;
 mod elaborate;
 mod emit;

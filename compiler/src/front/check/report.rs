@@ -54,6 +54,19 @@ pub fn not_constant(span: Span) -> Diagnostic {
         .expected("a number, a constant or a dimension")
 }
 
+/// Parts of a list with other dimensions than the first.
+pub fn ragged(first: (&[usize], Span), other: (&[usize], Span)) -> Diagnostic {
+    let shown = |dims: &[usize]| match dims {
+        [] => "a number".to_string(),
+        dims => format!("a list of {dims:?}"),
+    };
+    Diagnostic::error("E025", "the parts of a list have different lengths")
+        .label(first.1, format!("this is {}", shown(first.0)))
+        .label(other.1, format!("this is {}", shown(other.0)))
+        .expected(shown(first.0))
+        .found(shown(other.0))
+}
+
 pub fn not_a_tensor(span: Span) -> Diagnostic {
     Diagnostic::error("E024", "a tuple is no tensor")
         .label(span, "this is a tuple")

@@ -4,7 +4,7 @@ use super::report;
 use super::term::{Kind, Reduce, Static, TermId, Terms};
 use super::types::{Shape, Types, list, prefix};
 use crate::diagnostic::Diagnostic;
-use crate::ir::graph::{Dim, Pointwise, Reduction, Symbol};
+use crate::ir::graph::{Dim, Pointwise, Symbol};
 use crate::source::Span;
 
 /// More axes than this are refused.
@@ -68,6 +68,10 @@ impl Rules<'_> {
             | Kind::Dimension(_)
             | Kind::TimeIndex
             | Kind::TimeSteps => Some(Vec::new()),
+            Kind::Array(dims) => {
+                Some(dims.iter().map(|dim| Some(Dim::constant(*dim as i64))).collect())
+            }
+            Kind::Iota => Some(vec![self.dim(args[0])?]),
             Kind::Input(index) => {
                 declared.get(*index).map(|dims| dims.iter().cloned().map(Some).collect())
             }
@@ -98,6 +102,10 @@ impl Rules<'_> {
             Kind::Reduce { op, axes, keepdims } => {
                 self.reduce(id, *op, axes.as_deref(), *keepdims)?
             }
+            Kind::Triangle { .. } if self.dims(args[0]).is_some_and(|dims| dims.len() < 2) => {
+                return Err(self.rank(id, args[0], "at least 2 axes"));
+            }
+            Kind::Triangle { .. } => self.types.of(args[0]).clone(),
             Kind::Transpose => match self.types.of(args[0]) {
                 Some(dims) if dims.len() < 2 => {
                     return Err(self.rank(id, args[0], "at least 2 axes"));
@@ -114,15 +122,19 @@ impl Rules<'_> {
             Kind::Reshape => self.reshape(id)?,
             Kind::Broadcast => self.broadcast(id)?,
             Kind::Concat(axis) => self.concat(id, *axis)?,
+            Kind::Stack(axis) => self.stack(id, *axis)?,
             Kind::Slice { axis, start, end } => self.slice(id, *axis, *start, *end)?,
             Kind::Pad(_) => self.pad(id)?,
-            Kind::Flip(axis) => {
+            Kind::Flip(axis) | Kind::Cumsum(axis) | Kind::ArgSort(axis) => {
                 if let Some(dims) = self.types.of(args[0]) {
                     self.axis(id, *axis, dims.len())?;
                 }
                 self.types.of(args[0]).clone()
             }
+            Kind::TopK(axis) => self.top(id, *axis)?,
             Kind::Gather(axis) => self.gather(id, *axis)?,
+            Kind::Take(axis) => self.take(id, *axis)?,
+            Kind::ScatterAdd(axis) => self.scatter(id, *axis)?,
             Kind::OneHot => {
                 let classes = self.dim(args[1])?;
                 self.types.of(args[0]).clone().map(|mut dims| {
@@ -452,9 +464,8 @@ impl Rules<'_> {
         axes: Option<&[i64]>,
         rank: usize,
     ) -> Result<Vec<usize>, Problem> {
-        let is_argmax = op == Reduce::Plain(Reduction::ArgMax);
         let last = [-1];
-        let Some(axes) = axes.or(is_argmax.then_some(&last[..])) else {
+        let Some(axes) = axes.or(op.is_index().then_some(&last[..])) else {
             return Ok((0..rank).collect());
         };
         let mut found =
@@ -467,9 +478,10 @@ impl Rules<'_> {
                     .label(span, format!("{axes:?}")),
             ));
         }
-        if is_argmax && found.len() != 1 {
+        if op.is_index() && found.len() != 1 {
+            let name = spelling(&self.terms[id].kind);
             return Err(Box::new(
-                Diagnostic::error("E043", "`argmax` takes one axis")
+                Diagnostic::error("E043", format!("{name} takes one axis"))
                     .label(span, format!("{} axes", found.len())),
             ));
         }
@@ -711,6 +723,87 @@ impl Rules<'_> {
         dims.splice(at..=at, index.iter().cloned());
         Ok(Some(dims))
     }
+
+    fn stack(&self, id: TermId, axis: i64) -> Result<Shape, Problem> {
+        let args = &self.terms[id].args;
+        let known = args.iter().filter_map(|arg| Some((*arg, self.dims(*arg)?)));
+        let mut stacked: Option<(TermId, Vec<Option<Dim>>)> = None;
+        for (arg, dims) in known {
+            stacked = Some(match stacked {
+                None => (arg, dims.to_vec()),
+                Some((first, before)) => match self.agreed(&before, dims) {
+                    Some(dims) => (first, dims),
+                    None => return Err(self.unequal(id, first, arg, "equal dimensions")),
+                },
+            });
+        }
+        let Some((_, mut dims)) = stacked else { return Ok(None) };
+        let at = self.axis(id, axis, dims.len() + 1)?;
+        dims.insert(at, Some(Dim::constant(args.len() as i64)));
+        Ok(Some(dims))
+    }
+
+    /// What is known of equal dimensions; `None` if they are not.
+    fn agreed(&self, a: &[Option<Dim>], b: &[Option<Dim>]) -> Option<Vec<Option<Dim>>> {
+        let is_equal = |(a, b): (&Option<Dim>, &Option<Dim>)| a.is_none() || b.is_none() || a == b;
+        let dims = || a.iter().zip(b).map(|(a, b)| a.clone().or(b.clone())).collect();
+        (a.len() == b.len() && a.iter().zip(b).all(is_equal)).then(dims)
+    }
+
+    fn unequal(&self, id: TermId, a: TermId, b: TermId, expected: &str) -> Problem {
+        let name = spelling(&self.terms[id].kind);
+        let (shown_a, shown_b) = (self.types.show(a), self.types.show(b));
+        let problem =
+            Diagnostic::error("E040", format!("{name} cannot take {shown_a} and {shown_b}"));
+        Box::new(self.labelled(id, problem, &[a, b]).expected(expected).found(shown_b))
+    }
+
+    fn top(&self, id: TermId, axis: i64) -> Result<Shape, Problem> {
+        let args = &self.terms[id].args;
+        let Some(dims) = self.dims(args[0]) else { return Ok(None) };
+        let at = self.axis(id, axis, dims.len())?;
+        let (mut dims, count) = (dims.to_vec(), self.dim(args[1])?);
+        let numbers = |dim: &Option<Dim>| dim.as_ref().and_then(Dim::as_const);
+        if let (Some(count), Some(length)) = (numbers(&count), numbers(&dims[at]))
+            && count > length
+        {
+            let problem = Diagnostic::error("E044", format!("the {count} greatest of {length}"));
+            let problem = self.labelled(id, problem, &args[..1]);
+            return Err(Box::new(problem.expected(format!("at most {length}"))));
+        }
+        dims[at] = count;
+        Ok(Some(dims))
+    }
+
+    fn take(&self, id: TermId, axis: i64) -> Result<Shape, Problem> {
+        let args = &self.terms[id].args;
+        let (Some(dims), Some(index)) = (self.dims(args[0]), self.dims(args[1])) else {
+            return Ok(None);
+        };
+        let at = self.axis(id, axis, dims.len())?;
+        let mut like = dims.to_vec();
+        like[at] = index.get(at).cloned().flatten();
+        let expected = || format!("equal dimensions but for axis {at}");
+        let taken = self.agreed(&like, index);
+        taken.map(Some).ok_or_else(|| self.unequal(id, args[0], args[1], &expected()))
+    }
+
+    fn scatter(&self, id: TermId, axis: i64) -> Result<Shape, Problem> {
+        let args = &self.terms[id].args;
+        let (Some(dims), Some(index)) = (self.dims(args[0]), self.dims(args[1])) else {
+            return Ok(None);
+        };
+        // Of a scalar place there is no axis to replace, only one to put in.
+        let at = self.axis(id, axis, dims.len() + usize::from(index.is_empty()))?;
+        let replaced = dims.get(at..at + index.len());
+        if replaced.is_none_or(|replaced| self.agreed(replaced, index).is_none()) {
+            let expected = format!("a place for each position of the axes from {at} on");
+            return Err(self.unequal(id, args[0], args[1], &expected));
+        }
+        let (mut dims, count) = (dims.to_vec(), self.dim(args[2])?);
+        dims.splice(at..at + index.len(), [count]);
+        Ok(Some(dims))
+    }
 }
 
 fn dims_len(dims: Option<&[Option<Dim>]>) -> usize {
@@ -780,8 +873,18 @@ pub fn spelling(kind: &Kind) -> String {
         Kind::Gather(_) => "gather",
         Kind::OneHot => "one_hot",
         Kind::Sliding { name, .. } => name,
+        Kind::Stack(_) => "stack",
+        Kind::Take(_) => "take",
+        Kind::ScatterAdd(_) => "scatter_add",
+        Kind::Iota => "iota",
+        Kind::Triangle { is_upper: true, .. } => "triu",
+        Kind::Triangle { .. } => "tril",
+        Kind::Cumsum(_) => "cumsum",
+        Kind::ArgSort(_) => "argsort",
+        Kind::TopK(_) => "topk",
         Kind::Reduce { op, .. } => match op {
             Reduce::Plain(op) => op.name(),
+            Reduce::ArgMin => "argmin",
             Reduce::Mean => "mean",
             Reduce::Var => "var",
             Reduce::LogSumExp => "logsumexp",

@@ -48,6 +48,8 @@ pub enum Kind {
         integer: bool,
     },
     Bool(bool),
+    /// A list where a tensor is needed, of these dimensions; the operands are its numbers.
+    Array(Vec<usize>),
     Dimension(VarId),
     Input(usize),
     Param(usize),
@@ -87,6 +89,8 @@ pub enum Kind {
     Reshape,
     Broadcast,
     Concat(i64),
+    /// Along a new axis.
+    Stack(i64),
     /// The other operands are the bounds that are given.
     Slice {
         axis: i64,
@@ -97,6 +101,9 @@ pub enum Kind {
     Pad(f64),
     Flip(i64),
     Gather(i64),
+    Take(i64),
+    /// x, the places of its elements, and how many there are.
+    ScatterAdd(i64),
     OneHot,
     /// Windows along so many of the last axes, and what is made with them. The other operands are the
     /// numbers that it is given: see [`Sliding::attributes`].
@@ -107,6 +114,17 @@ pub enum Kind {
         /// As much padding as keeps the axes as long as they are.
         same: bool,
     },
+    /// The operand is how far it counts.
+    Iota,
+    Triangle {
+        k: i64,
+        is_upper: bool,
+    },
+    Cumsum(i64),
+    /// The places of an axis in ascending order.
+    ArgSort(i64),
+    /// The places of the greatest on an axis: so many as the second operand says.
+    TopK(i64),
 }
 
 /// What slides along axes.
@@ -134,9 +152,17 @@ pub enum OverTime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduce {
     Plain(Reduction),
+    ArgMin,
     Mean,
     Var,
     LogSumExp,
+}
+
+impl Reduce {
+    /// The result is an index, over one axis.
+    pub fn is_index(self) -> bool {
+        matches!(self, Reduce::Plain(Reduction::ArgMax) | Reduce::ArgMin)
+    }
 }
 
 /// The instantiated program.

@@ -130,6 +130,7 @@ fn library(module: &str) -> Vec<(String, String)> {
     let calls = ast.items.iter().filter_map(|item| match &item.kind {
         // It takes numbers, and is in every gated layer.
         ItemKind::Fn(item) if item.name.text == "gate" => None,
+        ItemKind::Fn(item) if item.name.text == "eye" => Some(("eye".into(), "eye(5)".into())),
         ItemKind::Fn(item) => Some(call(&item.name.text, &[], &item.arguments)),
         ItemKind::Layer(item) => Some(call(&item.name.text, &item.dims, &item.arguments)),
         _ => None,
@@ -1022,4 +1023,57 @@ fn a_static_value_is_the_same_at_every_step() {
     assert_eq!(of("d"), [1.0, 3.0].repeat(4));
     assert_eq!(of("e"), [1.0, 3.0]);
     assert_eq!(of("f"), [0.0, 0.0, 1.0, 3.0, 1.0, 3.0, 1.0, 3.0]);
+}
+
+#[test]
+fn lists_orders_and_places_are_checked() {
+    let y = |inputs: &str, value: &str| format!("graph g({inputs}) -> y {{ let y = {value}; }}");
+    for (inputs, value, expected) in [
+        ("x: [2]", "x + [[1, 2], [3]]", "E025 the parts of a list have different lengths"),
+        ("x: [2]", "x + [1, [2]]", "E025 the parts of a list have different lengths"),
+        ("x: [2]", "x + []", "E025 a list without numbers is no tensor"),
+        ("x: [2]", "x + [1, (2, 3)]", "E024 a tuple is no tensor"),
+        ("x: [2]", "x + [1, sum(x)]", "E034 a compile-time number is needed here"),
+        ("x: [2]", "x + [1, true]", "E034 a compile-time number is needed here"),
+        ("x: [B, 2]", "x + [1, B]", "E046 the number of `B` is needed here"),
+        ("x: [B, 2]", "x + [1, 2, 3]", "E040 `+` cannot take [B, 2] and [3]: 2 is not 3"),
+        ("i: i32[2]", "i + [1, 7 / 2]", "E052 3.5 is no i32"),
+        ("x: [2, 3]", "gather(x, [0.5])", "E052 0.5 is no i32"),
+        ("x: [2, 3], i: i32[3]", "x % i", "E050 `%` cannot mix f32 and i32"),
+        ("x: [2, 3], i: i32[2]", "mean(i)", "E051 `mean` takes f32, not i32"),
+        ("x: [2, 3]", "sum(x > 0)", "E051 `sum` takes f32 or i32, not booleans"),
+        ("x: [2, 3]", "stack(x, sum(x))", "E040 `stack` cannot take [2, 3] and []"),
+        ("x: [2, 3]", "stack(x, x, axis = 3)", "E043 there is no axis 3"),
+        (
+            "x: [2, 3], i: i32[3, 1]",
+            "take(x, i, 1)",
+            "E040 `take` cannot take [2, 3] and i32[3, 1]",
+        ),
+        ("x: [2, 3]", "take(x, x, 1)", "E051 `take` takes i32, not f32"),
+        (
+            "x: [2, 3], i: i32[3]",
+            "scatter_add(x, i, 5)",
+            "E040 `scatter_add` cannot take [2, 3] and i32[3]",
+        ),
+        ("x: [2, 3]", "topk(x, 2)", "E024 the output `y` is a tuple"),
+        ("x: [2, 3]", "cumsum(x, axis = 2)", "E043 there is no axis 2"),
+        ("x: [3]", "tril(x)", "E043 `tril` takes a tensor of at least 2 axes"),
+        ("x: [3]", "iota(x)", "E034 a compile-time number is needed here"),
+    ] {
+        let found = errors(&y(inputs, value));
+        assert_eq!(found.len(), 1, "{value}: {found:?}");
+        assert_eq!(found[0], expected, "{value}");
+    }
+    assert_errors(
+        "graph g(x: [2, 3]) -> y { let (y, i) = topk(x, 4); }",
+        &["E044 the 4 greatest of 3"],
+    );
+    let text = "layer f(x: [N], i: i32[N]) { x * f32(i) * N }
+        graph g(x: [B, 3]) -> (a, b, c, d) {
+            let c = [1, 2];
+            let a = f([1, 2, 3], [1, 2, 3]) + x;
+            let b = gather(x, c, axis = 1) * c;
+            let d = [4 % 3, 2];
+        }";
+    assert_eq!(types(text), ["[B, 3]", "[B, 2]", "[2]", "[2]"]);
 }

@@ -71,7 +71,7 @@ impl Elements {
     /// What the terms say by themselves; `dtypes` relates them.
     pub fn new(terms: &Terms, inputs: &[InputDecl], params: &[ParamDecl]) -> Elements {
         let known = terms.ids().map(|id| match &terms[id].kind {
-            Kind::Literal { .. } | Kind::Dimension(_) => Known::Number,
+            Kind::Literal { .. } | Kind::Dimension(_) | Kind::Array(_) => Known::Number,
             Kind::Bool(_) => Known::Is(Elem::Bool),
             Kind::Input(index) => {
                 inputs.get(*index).map_or(Known::Nothing, |input| Known::Is(input.elem))

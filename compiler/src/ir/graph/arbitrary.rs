@@ -141,7 +141,7 @@ impl Made<'_> {
         let kinked = [Relu, Abs, Sign, Floor, Ceil, Round];
         let many = Dim::constant(2 * COLUMNS as i64);
         let (start, end) = (Dim::constant(i64::from(second % 4)), Dim::one());
-        let made = match kind % if crosses_time { 30 } else { 25 } {
+        let made = match kind % if crosses_time { 34 } else { 29 } {
             0..3 => b.unary(smooth[*third as usize % smooth.len()], x),
             3 => b.unary(kinked[*third as usize % kinked.len()], x),
             4 | 5 => b.add(x, y),
@@ -225,11 +225,35 @@ impl Made<'_> {
                 let reduction = Reduction::ALL[usize::from(third / 32) % 4];
                 b.reduce(reduction, seen, &[2])
             }
-            _ if !b.ty(x).is_stream() => b.unary(Exp, x),
-            25 => b.push(Op::TimeReduce(Reduction::Sum), vec![x]),
-            26 => b.push(Op::TimeReduce(Reduction::Max), vec![x]),
-            27 => b.push(if second % 2 == 0 { Op::First } else { Op::Last }, vec![x]),
+            25 => {
+                let data = [0.5, -1.0, 2.0].map(Number).to_vec();
+                let array = Op::Array { elem: Elem::F32, dims: dims[1..].to_vec(), data };
+                let array = b.push(array, vec![]);
+                let array = b.broadcast(array, &dims);
+                b.mul(x, array)
+            }
+            26 => {
+                let (place, three) = (b.unary(ToI32, y), Op::Const(Number(3.0), Elem::I32));
+                let three = b.push(three, vec![]);
+                let place = b.binary(Rem, place, three);
+                b.push(Op::Take { axis: 1 }, vec![x, place])
+            }
+            27 => {
+                let places = dims[1].clone();
+                b.scatter_add(x, i, &places, 1)
+            }
             28 => {
+                let (p, q) = (b.unary(ToI32, x), b.unary(ToI32, y));
+                let op = [Add, Sub, Mul, Div, Rem, Min, Max][*third as usize % 7];
+                let number = b.binary(op, p, q);
+                let number = b.unary(ToF32, number);
+                b.unary(Tanh, number)
+            }
+            _ if !b.ty(x).is_stream() => b.unary(Exp, x),
+            29 => b.push(Op::TimeReduce(Reduction::Sum), vec![x]),
+            30 => b.push(Op::TimeReduce(Reduction::Max), vec![x]),
+            31 => b.push(if second % 2 == 0 { Op::First } else { Op::Last }, vec![x]),
+            32 => {
                 let time = b.graph().time.clone().unwrap_or_else(Dim::one);
                 let stacked = b.push(Op::TimeStack(time), vec![x]);
                 let flipped = b.push(Op::Flip { axis: 0 }, vec![stacked]);

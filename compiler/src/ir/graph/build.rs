@@ -283,6 +283,50 @@ impl<'g> Builder<'g> {
         self.push(Op::Reduce(reduction, axes.to_vec()), vec![x])
     }
 
+    /// The i32 index along an axis of a tensor of these dimensions.
+    pub(crate) fn count_along(&mut self, axis: usize, dims: &[Dim]) -> NodeId {
+        let count = Op::Iota { axis: 0, dims: vec![dims[axis].clone()] };
+        let count = self.push(count, vec![]);
+        let mut column = dims[axis..].to_vec();
+        column[1..].fill(Dim::one());
+        let count = self.reshape(count, &column);
+        self.broadcast(count, dims)
+    }
+
+    /// An index of so many places, counted from the front.
+    pub(crate) fn counted_from_front(&mut self, index: NodeId, places: &Dim) -> NodeId {
+        let zero = self.full_like(0.0, index);
+        let length = self.size(places.clone(), Elem::I32);
+        let from_end = self.add(index, length);
+        self.choose(Pointwise::Lt, index, zero, from_end, index)
+    }
+
+    /// Instead of as many axes of x from `axis` on as the index has, one of so many places, each with the
+    /// sum of what the positions of the index that name it have in x. A place outside is no place.
+    pub(crate) fn scatter_add(
+        &mut self,
+        x: NodeId,
+        index: NodeId,
+        places: &Dim,
+        axis: usize,
+    ) -> NodeId {
+        let Type { elem, dims, .. } = self.ty(x).clone();
+        let index_dims = self.ty(index).dims.clone();
+        let (before, after) = (&dims[..axis], &dims[axis + index_dims.len()..]);
+        let (one, ones) = ([Dim::one()], vec![Dim::one(); after.len()]);
+        let all = [before, std::slice::from_ref(places), &index_dims, after].concat();
+        let place = self.count_along(axis, &all);
+        let index = self.counted_from_front(index, places);
+        let index = self.reshape(index, &[&one, &index_dims[..], &ones].concat());
+        let index = self.broadcast(index, &all);
+        let x = self.reshape(x, &[before, &one, &index_dims, after].concat());
+        let x = self.broadcast(x, &all);
+        let zero = self.push(Op::Const(Number(0.0), elem), vec![]);
+        let part = self.choose(Pointwise::Eq, place, index, x, zero);
+        let positions: Vec<usize> = (axis + 1..=axis + index_dims.len()).collect();
+        self.reduce(Reduction::Sum, part, &positions)
+    }
+
     /// The dimensions of x with the axes kept as 1.
     pub(crate) fn kept_dims(&self, x: NodeId, axes: &[usize]) -> Vec<Dim> {
         let dims = self.ty(x).dims.iter().enumerate();

@@ -25,7 +25,7 @@ impl Indexed {
         for id in graph.ids() {
             let node = graph.node(id);
             let (index, places, from_end) = match (&node.op, node.args.as_slice()) {
-                (Op::Gather { axis }, [x, index]) => {
+                (Op::Gather { axis } | Op::Take { axis }, [x, index]) => {
                     (*index, graph.ty(*x).dims[*axis].clone(), true)
                 }
                 (Op::Map(Pointwise::Eq), [a, b]) => {

@@ -56,6 +56,15 @@ pub enum Op {
         /// The dimensions of the result.
         dims: Vec<Dim>,
     },
+    /// Numbers written out.
+    Array {
+        /// Their type: f32 or i32.
+        elem: Elem,
+        /// The dimensions of the result, which are numbers.
+        dims: Vec<Dim>,
+        /// As many as the product of the dimensions, the last axis fastest.
+        data: Vec<Number>,
+    },
     /// A pointwise operation; all operands have the same dimensions.
     Map(Pointwise),
     /// The value of x, no derivative.
@@ -113,6 +122,12 @@ pub enum Op {
     /// An index from -n to -1 counts from the end of the n elements; one outside of that gives NaN
     /// (0 and false in tables of i32 and booleans), and no gradient.
     Gather {
+        /// The axis that is replaced.
+        axis: usize,
+    },
+    /// NumPy's `take_along_axis(x, i, axis)`: `axis` of x is replaced by that of the i32 tensor i, whose
+    /// other dimensions are those of x. Indices mean what they do for `Gather`.
+    Take {
         /// The axis that is replaced.
         axis: usize,
     },

@@ -560,7 +560,7 @@ update b = %99
     fn every_operation_has_a_name_of_its_own() {
         let mut names: Vec<&str> = TABLE.iter().map(|row| row.name).collect();
         let others = "input param const size time_index iota sg bypass broadcast reshape permute slice \
-                      concat pad flip gather matmul reduce prev next first last time_reduce";
+                      concat pad flip gather take array matmul reduce prev next first last time_reduce";
         names.extend(others.split(' '));
         let count = names.len();
         names.sort_unstable();

@@ -233,13 +233,16 @@ impl<'b, 's> BodyBuilder<'b, 's> {
     ) -> Self {
         let graph = &lowering.schedule.graph;
         let ty = graph.ty(like[0]);
+        // One point stores every number of an array.
+        let is_array = matches!(graph.node(like[0]).op, Op::Array { .. });
+        let dims = if is_array { &[][..] } else { &ty.dims };
         let mut body = BodyBuilder {
             lowering,
             graph,
             members,
             is_recurrence: unit.recurrence.is_some(),
             updates: unit.updates,
-            stage: Stage { axes: ty.dims.clone(), timed: ty.is_stream(), ..Stage::default() },
+            stage: Stage { axes: dims.to_vec(), timed: ty.is_stream(), ..Stage::default() },
             axes: Vec::new(),
             time: None,
             span: None,
@@ -248,14 +251,19 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             pulled: HashMap::new(),
             computed: BTreeMap::new(),
             inner_steps: BTreeSet::new(),
-            local_axes: usize::MAX,
+            local_axes: if is_array { 0 } else { usize::MAX },
         };
-        body.axes = (0..ty.dims.len()).map(|axis| body.inst(Inst::Axis(axis))).collect();
+        body.axes = (0..dims.len()).map(|axis| body.inst(Inst::Axis(axis))).collect();
         body.time = ty.is_stream().then(|| body.inst(Inst::Time));
         body
     }
 
     fn store_all(&mut self, nodes: &[NodeId]) {
+        if let [id] = nodes
+            && let Op::Array { elem, data, .. } = &self.graph.node(*id).op
+        {
+            return self.store_numbers(*id, *elem, data);
+        }
         let axes = self.axes.clone();
         let mut stores = Vec::new();
         for &id in nodes {
@@ -275,6 +283,15 @@ impl<'b, 's> BodyBuilder<'b, 's> {
         }
         stores.dedup_by_key(|store| store.buffer);
         self.stage.stores = stores;
+    }
+
+    fn store_numbers(&mut self, id: NodeId, elem: Elem, data: &[Number]) {
+        let buffer = self.lowering.buffer_of[&id];
+        for (at, number) in data.iter().enumerate() {
+            let value = self.literal(*number, elem);
+            let at = Affine { terms: vec![], constant: Dim::constant(at as i64) };
+            self.stage.stores.push(Store { buffer, at, value });
+        }
     }
 
     /// The buffers that a node's value goes to.
@@ -343,6 +360,14 @@ impl<'b, 's> BodyBuilder<'b, 's> {
 
     fn float(&mut self, value: f64) -> Val {
         self.inst(Inst::F32((value as f32).to_bits()))
+    }
+
+    fn literal(&mut self, Number(value): Number, elem: Elem) -> Val {
+        match elem {
+            Elem::F32 => self.float(value),
+            Elem::I32 => self.int(value as i32),
+            Elem::Bool => self.inst(Inst::Bool(value != 0.0)),
+        }
     }
 
     /// An i32 value as an affine expression.
@@ -583,11 +608,8 @@ impl<'b, 's> BodyBuilder<'b, 's> {
                 let buffer = self.lowering.buffer_of[&id];
                 self.load(id, buffer, index, time)
             }
-            Op::Const(Number(value), elem) => match elem {
-                Elem::F32 => self.float(*value),
-                Elem::I32 => self.int(*value as i32),
-                Elem::Bool => self.inst(Inst::Bool(*value != 0.0)),
-            },
+            Op::Const(number, elem) => self.literal(*number, *elem),
+            Op::Array { elem, data, .. } => self.number_of(*elem, data, &node.ty.dims, index),
             Op::Size(dim) => {
                 let dim = self.dim(dim);
                 self.map(Pointwise::ToF32, vec![dim])
@@ -612,14 +634,14 @@ impl<'b, 's> BodyBuilder<'b, 's> {
                 let mut arg_index = index.to_vec();
                 arg_index[*axis] = inner;
                 let loaded = self.pull(arg, &arg_index, time);
-                let outside = match node.ty.elem {
-                    Elem::F32 => self.float(value.0),
-                    Elem::I32 => self.int(value.0 as i32),
-                    Elem::Bool => self.inst(Inst::Bool(value.0 != 0.0)),
-                };
+                let outside = self.literal(*value, node.ty.elem);
                 self.map(Pointwise::Select, vec![inside, loaded, outside])
             }
-            Op::Gather { axis } => self.gather(id, *axis, index, time),
+            Op::Gather { axis } => {
+                let replaced = *axis..axis + graph.ty(node.args[1]).dims.len();
+                self.look_up(id, replaced.clone(), &index[replaced], index, time)
+            }
+            Op::Take { axis } => self.look_up(id, *axis..axis + 1, index, index, time),
             Op::Broadcast(_)
             | Op::Reshape(_)
             | Op::Permute(_)
@@ -746,25 +768,46 @@ impl<'b, 's> BodyBuilder<'b, 's> {
         }
     }
 
-    fn gather(&mut self, id: NodeId, axis: usize, index: &[Val], time: Option<Val>) -> Val {
+    /// The number of an array at an index: a choice among them, so they are few.
+    fn number_of(&mut self, elem: Elem, data: &[Number], dims: &[Dim], index: &[Val]) -> Val {
+        let place = self.flat_index(dims, index, None);
+        let place = self.affine_val(&place.terms, place.constant);
+        let (last, others) = match data.split_last() {
+            Some((last, others)) => (*last, others),
+            None => (Number(0.0), data),
+        };
+        let last = self.literal(last, elem);
+        others.iter().enumerate().fold(last, |chosen, (at, number)| {
+            let (at, number) = (self.int(at as i32), self.literal(*number, elem));
+            let is_here = self.map(Pointwise::Eq, vec![place, at]);
+            self.map(Pointwise::Select, vec![is_here, number, chosen])
+        })
+    }
+
+    /// An element of the first operand, where the second, at an index of its own, has its index along the
+    /// axis that stands for the `replaced` ones.
+    fn look_up(
+        &mut self,
+        id: NodeId,
+        replaced: Range<usize>,
+        own_index: &[Val],
+        index: &[Val],
+        time: Option<Val>,
+    ) -> Val {
         let graph = self.graph;
         let node = graph.node(id);
-        let rank = graph.ty(node.args[1]).dims.len();
-        let position = self.pull(node.args[1], &index[axis..axis + rank], time);
-        let length = graph.ty(node.args[0]).dims[axis].clone();
+        let position = self.pull(node.args[1], own_index, time);
+        let length = graph.ty(node.args[0]).dims[replaced.start].clone();
         let zero = self.int(0);
         let from_end = self.affine_val(&[(position, Dim::one())], length.clone());
         let is_from_end = self.map(Pointwise::Lt, vec![position, zero]);
         let position = self.map(Pointwise::Select, vec![is_from_end, from_end, position]);
         let (kept, inside) = self.inside(position, &Dim::zero(), &length);
         let mut arg_index = index.to_vec();
-        arg_index.splice(axis..axis + rank, [kept]);
+        arg_index.splice(replaced, [kept]);
         let value = self.pull(node.args[0], &arg_index, time);
-        let outside = match node.ty.elem {
-            Elem::F32 => self.inst(Inst::F32(f32::NAN.to_bits())),
-            Elem::I32 => self.int(0),
-            Elem::Bool => self.inst(Inst::Bool(false)),
-        };
+        let outside = if node.ty.elem == Elem::F32 { f64::NAN } else { 0.0 };
+        let outside = self.literal(Number(outside), node.ty.elem);
         self.map(Pointwise::Select, vec![inside, value, outside])
     }
 

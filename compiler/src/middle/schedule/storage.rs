@@ -19,6 +19,8 @@ use crate::ir::kernel::Pass;
 const COSTLY: u32 = 6;
 /// Above this a forward value is saved for the backward pass: about an exponential.
 const COSTLY_TO_REPEAT: u32 = 12;
+/// An array of more numbers than this is kept in memory, others are choices among their numbers.
+const MOST_CHOICES: usize = 8;
 /// Reductions longer than this are kernels of their own, which can be split.
 const LONGEST_FUSED_REDUCTION: i64 = 8192;
 
@@ -97,7 +99,8 @@ impl Choice<'_> {
     }
 
     /// A product reads each element of its operands many times: what they are views of is stored, and
-    /// what windows see is, row by row. So is what an argmax, a maximum or a gather looks up.
+    /// what windows see is, row by row. So is what an argmax, a maximum or a gather looks up, and an
+    /// array of many numbers.
     fn operands(&mut self) {
         for id in self.needed() {
             let node = self.graph.node(id);
@@ -109,8 +112,10 @@ impl Choice<'_> {
                     }
                 }
             }
-            if matches!(node.op, Op::Map(Pointwise::Eq | Pointwise::Ne)) {
-                self.store_compared(id);
+            match &node.op {
+                Op::Map(Pointwise::Eq | Pointwise::Ne) => self.store_compared(id),
+                Op::Array { data, .. } if data.len() > MOST_CHOICES => self.store(id),
+                _ => {}
             }
         }
     }

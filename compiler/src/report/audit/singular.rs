@@ -131,6 +131,7 @@ fn vanishes(subject: &Subject, id: NodeId) -> bool {
             | Op::Windows(_)
             | Op::Shear { .. }
             | Op::Gather { .. }
+            | Op::Take { .. }
             | Op::Reduce(..)
             | Op::First
             | Op::Last

@@ -29,6 +29,14 @@ pub(crate) enum Kernel<'a> {
         inner: usize,
         outside: f64,
     },
+    /// As `Gather`, at indices of its own for each place around: so many along the axis.
+    Take {
+        outer: usize,
+        length: usize,
+        places: usize,
+        inner: usize,
+        outside: f64,
+    },
     /// With the type of the result.
     Map(&'static Row, Elem),
     /// The value of the first operand, the tangent of the second.
@@ -168,16 +176,22 @@ impl<'a> Kernel<'a> {
             Kernel::Gather { outer, length, inner, outside } => {
                 for row in 0..*outer {
                     for &index in x[1].value {
-                        let from_front = if index < 0.0 { *length as f64 } else { 0.0 } + index;
-                        let is_inside = from_front >= 0.0 && from_front < *length as f64;
+                        let place = place(index, *length);
                         for column in 0..*inner {
-                            let from = (row * length + from_front as usize) * inner + column;
-                            y.push(if is_inside { x[0].value[from] } else { *outside });
-                            derive(&mut |dy| {
-                                dy.push(if is_inside { x[0].tangent(from) } else { 0.0 })
-                            });
+                            let from = place.map(|place| (row * length + place) * inner + column);
+                            y.push(from.map_or(*outside, |from| x[0].value[from]));
+                            derive(&mut |dy| dy.push(from.map_or(0.0, |from| x[0].tangent(from))));
                         }
                     }
+                }
+            }
+            Kernel::Take { outer, length, places, inner, outside } => {
+                for (at, &index) in x[1].value[..outer * places * inner].iter().enumerate() {
+                    let (row, column) = (at / (places * inner), at % inner);
+                    let from = place(index, *length);
+                    let from = from.map(|place| (row * length + place) * inner + column);
+                    y.push(from.map_or(*outside, |from| x[0].value[from]));
+                    derive(&mut |dy| dy.push(from.map_or(0.0, |from| x[0].tangent(from))));
                 }
             }
             Kernel::Map(row, elem) => {
@@ -263,6 +277,12 @@ impl View<'_> {
     fn tangent(&self, index: usize) -> f64 {
         self.tangent.map_or(0.0, |tangent| tangent[index])
     }
+}
+
+/// The place that an index of so many means, counted from the front or from the end.
+fn place(index: f64, length: usize) -> Option<usize> {
+    let from_front = if index < 0.0 { length as f64 } else { 0.0 } + index;
+    (from_front >= 0.0 && from_front < length as f64).then_some(from_front as usize)
 }
 
 fn evaluate(row: &Row, elem: Elem, x: &[View], index: usize) -> ([f64; 3], f64) {

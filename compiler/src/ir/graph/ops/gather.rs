@@ -7,7 +7,6 @@ use crate::front::syntax::ast::Expr;
 use crate::ir::graph::facts::{Fact, Place};
 use crate::ir::graph::infer::{TypeError, arity, axis_of, clock, expect_elem};
 use crate::ir::graph::interpret::{Fault, Kernel, Site, around};
-use crate::ir::graph::op::{Op, Pointwise, Reduction};
 use crate::ir::graph::syntax::{count, named};
 use crate::ir::graph::{Builder, Dim, Elem, Graph, NodeId, Type};
 
@@ -55,20 +54,8 @@ impl Operation for Gather {
     /// Each place of x sums what the positions of i that name it get. A place outside of x is named
     /// by none.
     fn vjp(&self, b: &mut Builder, x: &[NodeId], _: NodeId, dy: NodeId) -> Vec<Option<NodeId>> {
-        let axis = self.0;
-        let (dims, index_dims) = (b.ty(x[0]).dims.clone(), b.ty(x[1]).dims.clone());
-        let (before, after) = (&dims[..axis], &dims[axis + 1..]);
-        let (one, ones) = ([Dim::one()], vec![Dim::one(); after.len()]);
-        let all = [before, &dims[axis..=axis], &index_dims, after].concat();
-        let place = b.push(Op::Iota { axis, dims: all.clone() }, vec![]);
-        let index = from_front(b, x[1], &dims[axis]);
-        let index = b.reshape(index, &[&one, &index_dims[..], &ones].concat());
-        let index = b.broadcast(index, &all);
-        let dy = b.reshape(dy, &[before, &one, &index_dims, after].concat());
-        let (dy, zero) = (b.broadcast(dy, &all), b.number(0.0));
-        let part = b.choose(Pointwise::Eq, place, index, dy, zero);
-        let positions: Vec<usize> = (axis + 1..=axis + index_dims.len()).collect();
-        vec![Some(b.reduce(Reduction::Sum, part, &positions)), None]
+        let places = b.ty(x[0]).dims[self.0].clone();
+        vec![Some(b.scatter_add(dy, x[1], &places, self.0)), None]
     }
 
     fn linear_in(&self, _: usize) -> Vec<Vec<usize>> {
@@ -76,14 +63,7 @@ impl Operation for Gather {
     }
 
     fn fact(&self, args: &[Fact], place: Place) -> Fact {
-        let invariant = invariant(args);
-        let fact = Fact { constant: None, invariant, ..args[0] };
-        let is_inside = |count: f64| args[1].low >= -count && args[1].high < count;
-        match place.elem {
-            _ if place.count.is_some_and(is_inside) => fact,
-            Elem::F32 => Fact { not_nan: false, ..fact },
-            Elem::I32 | Elem::Bool => Fact { invariant, ..fact.or(&Fact::literal(0.0)) },
-        }
+        fact(args, place)
     }
 
     fn count(&self, graph: &Graph, args: &[NodeId]) -> Option<Dim> {
@@ -99,10 +79,14 @@ impl Operation for Gather {
     }
 }
 
-/// An index of so many places, counted from the front.
-fn from_front(b: &mut Builder, index: NodeId, places: &Dim) -> NodeId {
-    let zero = b.full_like(0.0, index);
-    let length = b.size(places.clone(), Elem::I32);
-    let from_end = b.add(index, length);
-    b.choose(Pointwise::Lt, index, zero, from_end, index)
+/// What holds of elements of the first operand at places that are the second.
+pub(super) fn fact(args: &[Fact], place: Place) -> Fact {
+    let invariant = invariant(args);
+    let fact = Fact { constant: None, invariant, ..args[0] };
+    let is_inside = |count: f64| args[1].low >= -count && args[1].high < count;
+    match place.elem {
+        _ if place.count.is_some_and(is_inside) => fact,
+        Elem::F32 => Fact { not_nan: false, ..fact },
+        Elem::I32 | Elem::Bool => Fact { invariant, ..fact.or(&Fact::literal(0.0)) },
+    }
 }

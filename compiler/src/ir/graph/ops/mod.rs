@@ -24,6 +24,7 @@ mod reshape;
 mod slice;
 mod source;
 mod surrogate;
+mod take;
 mod time_axis;
 pub(crate) mod windows;
 
@@ -232,6 +233,7 @@ impl Op {
             Op::Size(dim)            => ask(&source::Size(dim)),
             Op::TimeIndex            => ask(&source::TimeIndex),
             Op::Iota { axis, dims }  => ask(&source::Iota { axis: *axis, dims }),
+            Op::Array { elem, dims, data } => ask(&source::Array { elem: *elem, dims, data }),
             Op::Map(pointwise)       => ask(&pointwise::Map(*pointwise)),
             Op::Sg                   => ask(&surrogate::Sg),
             Op::Bypass               => ask(&surrogate::Bypass),
@@ -246,6 +248,7 @@ impl Op {
             Op::Windows(windows)     => ask(windows),
             Op::Shear { axis, by }   => ask(&windows::Shear { axis: *axis, by: *by }),
             Op::Gather { axis }      => ask(&gather::Gather(*axis)),
+            Op::Take { axis }        => ask(&take::Take(*axis)),
             Op::MatMul               => ask(&matmul::MatMul),
             Op::Reduce(reduction, axes) => ask(&reduce::Reduce(*reduction, axes)),
             Op::TimeReduce(reduction) => ask(&reduce::TimeReduce(*reduction)),
@@ -289,6 +292,7 @@ pub(super) fn read(name: &str, line: &mut Line, graph: &Graph) -> Parsed<Op> {
         source::SIZE         => source::read_size(line)?,
         source::TIME_INDEX   => Op::TimeIndex,
         source::IOTA         => source::read_iota(line)?,
+        source::ARRAY        => source::read_array(line)?,
         surrogate::SG        => Op::Sg,
         surrogate::BYPASS    => Op::Bypass,
         broadcast::NAME      => Op::Broadcast(line.list(Line::dim)?),
@@ -301,6 +305,7 @@ pub(super) fn read(name: &str, line: &mut Line, graph: &Graph) -> Parsed<Op> {
         windows::NAME        => windows::read(line)?,
         windows::SHEAR       => windows::read_shear(line)?,
         gather::NAME         => Op::Gather { axis: line.axis()? },
+        take::NAME           => Op::Take { axis: line.axis()? },
         matmul::NAME         => Op::MatMul,
         reduce::NAME         => Op::Reduce(line.reduction()?, line.list(Line::integer)?),
         reduce::OVER_TIME    => Op::TimeReduce(line.reduction()?),

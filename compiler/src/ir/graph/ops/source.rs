@@ -9,7 +9,7 @@ use crate::ir::graph::infer::{TypeError, axis_of};
 use crate::ir::graph::interpret::{Fault, Kernel, Site, around};
 use crate::ir::graph::op::{Number, Op};
 use crate::ir::graph::print::{Line, List, Listed, Parsed};
-use crate::ir::graph::syntax::{dim, expr, literal};
+use crate::ir::graph::syntax::{call, dim, expr, list, literal, shape};
 use crate::ir::graph::{Clock, Dim, Elem, Graph, Type};
 
 pub(super) const INPUT: &str = "input";
@@ -18,6 +18,7 @@ pub(super) const CONST: &str = "const";
 pub(super) const SIZE: &str = "size";
 pub(super) const TIME_INDEX: &str = "time_index";
 pub(super) const IOTA: &str = "iota";
+pub(super) const ARRAY: &str = "array";
 
 pub(super) struct Input(pub usize);
 
@@ -240,6 +241,19 @@ impl Operation for Iota<'_> {
         write!(f, " axis={} {}", self.axis, List(self.dims))
     }
 
+    /// Counted along one axis, which is then stretched.
+    fn written(&self, _: Vec<Expr>) -> Expr {
+        let length = &self.dims[self.axis];
+        let count = call("i32", [call(IOTA, [dim(length)])]);
+        let after = self.dims.len() - self.axis - 1;
+        let column = [vec![length.clone()], vec![Dim::one(); after]].concat();
+        let count = if after == 0 { count } else { call("reshape", [count, shape(&column)]) };
+        match self.dims == column {
+            true => count,
+            false => call("broadcast", [count, shape(self.dims)]),
+        }
+    }
+
     fn infer(&self, _: &[&Type]) -> Result<Type, TypeError> {
         let ty = Type::new(Elem::I32, self.dims.to_vec(), Clock::Static);
         axis_of(self.axis, &ty)?;
@@ -259,6 +273,72 @@ impl Operation for Iota<'_> {
 
 pub(super) fn read_iota(line: &mut Line) -> Parsed<Op> {
     Ok(Op::Iota { axis: line.axis()?, dims: line.list(Line::dim)? })
+}
+
+pub(super) struct Array<'a> {
+    pub elem: Elem,
+    pub dims: &'a [Dim],
+    pub data: &'a [Number],
+}
+
+impl Operation for Array<'_> {
+    fn name(&self) -> &'static str {
+        ARRAY
+    }
+
+    fn class(&self) -> Class {
+        Class::Selection
+    }
+
+    fn attributes(&self, _: &Graph, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " {} {} {}", self.elem.name(), List(self.dims), List(self.data))
+    }
+
+    fn written(&self, _: Vec<Expr>) -> Expr {
+        let numbers: Vec<Expr> = self.data.iter().map(|number| literal(number.0)).collect();
+        let rows = |parts: Vec<Expr>, dim: &Dim| -> Vec<Expr> {
+            let length = dim.as_const().and_then(|length| usize::try_from(length).ok());
+            parts.chunks(length.unwrap_or(1).max(1)).map(|row| list(row.to_vec())).collect()
+        };
+        let whole = self.dims.iter().rev().fold(numbers, rows).into_iter().next();
+        whole.unwrap_or_else(|| list([]))
+    }
+
+    fn infer(&self, _: &[&Type]) -> Result<Type, TypeError> {
+        let numbers = Dim::constant(self.data.len() as i64);
+        if self.dims.iter().any(|dim| dim.as_const().is_none())
+            || Dim::product(self.dims) != numbers
+            || self.dims.is_empty()
+        {
+            let found = format!("{numbers} numbers for {:?}", self.dims);
+            return Err(TypeError::Attribute(found));
+        }
+        Ok(Type::new(self.elem, self.dims.to_vec(), Clock::Static))
+    }
+
+    fn kernel<'a>(&self, _: &Site<'_, 'a>) -> Result<Kernel<'a>, Fault> {
+        Ok(Kernel::Numbers(self.data.iter().map(|number| number.0).collect()))
+    }
+
+    fn fact(&self, _: &[Fact], _: Place) -> Fact {
+        let facts = self.data.iter().map(|number| Fact::literal(number.0));
+        facts.reduce(|all, one| all.or(&one)).unwrap_or(Fact::UNKNOWN)
+    }
+
+    /// A choice among its numbers.
+    fn cost(&self) -> u32 {
+        u32::try_from(self.data.len()).unwrap_or(u32::MAX)
+    }
+
+    fn is_launched(&self) -> bool {
+        false
+    }
+}
+
+pub(super) fn read_array(line: &mut Line) -> Parsed<Op> {
+    let (elem, dims) = (line.elem()?, line.list(Line::dim)?);
+    let data = line.list(|line| line.number().map(Number))?;
+    Ok(Op::Array { elem, dims, data })
 }
 
 /// The indices of an axis.

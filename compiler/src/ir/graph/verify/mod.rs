@@ -167,8 +167,12 @@ fn check_node(graph: &Graph, id: NodeId, node: &Node) -> Result<(), Law> {
     if node.ty != expected {
         return Err(Law::WrongType { expected, found: node.ty.clone() });
     }
-    if let Op::Const(number, elem) = &node.op {
-        check_literal(number.0, *elem)?;
+    match &node.op {
+        Op::Const(number, elem) => check_literal(number.0, *elem)?,
+        Op::Array { elem, data, .. } => {
+            data.iter().try_for_each(|number| check_literal(number.0, *elem))?;
+        }
+        _ => {}
     }
     check_type(graph, &node.ty)
 }
@@ -176,7 +180,13 @@ fn check_node(graph: &Graph, id: NodeId, node: &Node) -> Result<(), Law> {
 fn expected_type(graph: &Graph, node: &Node) -> Result<Type, Law> {
     let is_leaf = matches!(
         node.op,
-        Op::Input(_) | Op::Param(_) | Op::Const(..) | Op::Size(_) | Op::TimeIndex | Op::Iota { .. }
+        Op::Input(_)
+            | Op::Param(_)
+            | Op::Const(..)
+            | Op::Size(_)
+            | Op::TimeIndex
+            | Op::Iota { .. }
+            | Op::Array { .. }
     );
     if is_leaf && !node.args.is_empty() {
         return Err(Law::IllTyped(TypeError::Arity { expected: 0, found: node.args.len() }));

@@ -396,6 +396,13 @@ impl<'a> Writer<'a> {
             operands[0] = name;
         }
         let elem = args.last().map_or(Elem::F32, |arg| stage.elem(*arg, self.program));
+        // Drivers take x != x for false.
+        let is_same = matches!(args, [a, b] if a == b) && elem == Elem::F32;
+        if let (true, Pointwise::Eq | Pointwise::Ne) = (is_same, op) {
+            self.helpers.insert("fgi_is_nan".to_owned());
+            let not = if op == Pointwise::Eq { "!" } else { "" };
+            return format!("{not}fgi_is_nan({})", operands[0]);
+        }
         self.spelled(op, elem, &operands)
     }
 
