@@ -1,7 +1,7 @@
 //! How parameters start, and every other random choice of a run.
 
 use fgi_compiler::ir::fingerprint;
-use fgi_compiler::ir::graph::{Bindings, Elem, Init, Param};
+use fgi_compiler::ir::graph::{Bindings, Elem, Init, Param, ParamKind, RANDOM_SEED};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -11,6 +11,9 @@ use crate::{Array, Data, Error, memory};
 /// alone, so that a further parameter changes no other.
 pub fn initial(param: &Param, bindings: &Bindings, seed: u64) -> Result<Array, Error> {
     let dims = shape(param, bindings)?;
+    if param.kind == ParamKind::State && param.path == RANDOM_SEED {
+        return Ok(Array::new([], vec![(seed ^ (seed >> 32)) as i32]));
+    }
     memory::check(memory::bytes(&dims).saturating_mul(3))?; // in f64, and then in f32
     let mut random = stream(seed, &param.path);
     let values = sample(param.init, &dims, &mut random).into_iter();

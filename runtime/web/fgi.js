@@ -524,7 +524,8 @@ function parseSafetensors(bytes) {
 }
 
 /** Initial values of a parameter. They follow from seed and path alone; they are not the numbers of other devices. */
-function initialValues({ path, init, bounds }, shape, seed) {
+function initialValues({ path, state, init, bounds }, shape, seed) {
+  if (state && path === "random.seed") return [Number(BigInt.asIntN(32, BigInt(seed) ^ (BigInt(seed) >> 32n)))];
   const random = generator(seed, path);
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
   const values = new Float32Array(product(shape));

@@ -201,3 +201,92 @@ fn a_program_may_ask_whether_it_is_trained() {
         assert_eq!(numbers(&mut training, "y"), [2.25, 6.25]);
     }
 }
+
+const RANDOM: &str = "
+graph g(x: [T; B, 3], w: [4, 50]) -> (u, s, b, n, m, y) {
+    let u = uniform(x);
+    let s = uniform(w);
+    let b = bernoulli(0.25 + 0 * x);
+    let n = normal(x);
+    let m = uniform(x) - u;
+    let y = 0.5 * prev(y) + b * x;
+}
+";
+
+/// Uniform numbers to the bit, normal ones to rounding: on every device, for any threads, memory and chunks.
+#[test]
+fn random_numbers_are_the_same_everywhere() {
+    let compiled_once = compiled(RANDOM, &Options::default());
+    let (x, w) = (array(&[6, 4, 3], 1.0), array(&[4, 50], 1.0));
+    let given = [("x".to_string(), x.clone()), ("w".to_string(), w.clone())].into();
+    let (_, graph) = &compiled_once.graphs[0];
+    let reference = |seed| fgi::evaluate_reference(graph, &given, seed).unwrap();
+    let expected = reference(7);
+    assert_ne!(expected["u"], reference(8)["u"]);
+    for device in [Device::cpu(), Device::cpu().threads(2), Device::cpu_in_order(), gpu()] {
+        let mut whole = session(RANDOM, &Options::default(), &device);
+        whole.initialise(7).unwrap();
+        whole.set_inputs([("x", &x), ("w", &w)]).unwrap();
+        whole.run(Pass::Forward).unwrap();
+        for name in ["u", "s", "b"] {
+            assert_eq!(numbers(&mut whole, name), expected[name].to_f64(), "{name} on {device}");
+        }
+        let pairs = numbers(&mut whole, "n").into_iter().zip(expected["n"].to_f64());
+        for (found, expected) in pairs {
+            assert!((found - expected).abs() < 1e-4, "{found} {expected} on {device}");
+        }
+        // The next run has other numbers, the same again from the start.
+        let first = numbers(&mut whole, "u");
+        whole.run(Pass::Update).unwrap();
+        whole.run(Pass::Forward).unwrap();
+        assert_ne!(numbers(&mut whole, "u"), first);
+        whole.initialise(7).unwrap();
+        whole.run(Pass::Forward).unwrap();
+        assert_eq!(numbers(&mut whole, "u"), first);
+        // A sequence in chunks.
+        let mut chunked = session(RANDOM, &Options { carry: true, ..Options::default() }, &device);
+        chunked.initialise(7).unwrap();
+        let (mut u, mut y) = (Vec::new(), Vec::new());
+        for range in [0..1, 1..4, 4..6] {
+            chunked.set_inputs([("x", &chunk(&x, range)), ("w", &w)]).unwrap();
+            chunked.run(Pass::Forward).unwrap();
+            u.extend(numbers(&mut chunked, "u"));
+            y.extend(numbers(&mut chunked, "y"));
+            chunked.run(Pass::Update).unwrap();
+        }
+        assert_eq!((u, y), (first, numbers(&mut whole, "y")), "{device}");
+    }
+}
+
+#[test]
+fn random_numbers_are_distributed_as_they_should_be() {
+    let text = "graph g(x: [T; N]) -> (u, v, b, n) {
+        let u = uniform(x); let v = uniform(x); let b = bernoulli(x); let n = normal(x);
+    }";
+    let mut session = session(text, &Options::default(), &Device::cpu());
+    let x = Array::new([200, 1000], vec![0.3f32; 200_000]);
+    session.set_inputs([("x", &x)]).unwrap();
+    session.run(Pass::Forward).unwrap();
+    let [u, v, b, n] = ["u", "v", "b", "n"].map(|name| numbers(&mut session, name));
+    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / 200_000.0;
+    let moment =
+        |values: &[f64], power| mean(&mut values.iter().map(|value| f64::powi(*value, power)));
+    let near = |found: f64, expected: f64, deviation: f64| {
+        let error = (found - expected).abs() / (deviation / 200_000f64.sqrt());
+        assert!(error < 4.5, "{found} instead of {expected}: {error} deviations");
+    };
+    assert!(u.iter().all(|u| (0.0..1.0).contains(u)));
+    near(moment(&u, 1), 0.5, (1.0f64 / 12.0).sqrt());
+    near(moment(&u, 2), 1.0 / 3.0, (4.0f64 / 45.0).sqrt());
+    near(moment(&b, 1), 0.3, (0.3f64 * 0.7).sqrt());
+    near(moment(&n, 1), 0.0, 1.0);
+    near(moment(&n, 2), 1.0, 2f64.sqrt());
+    near(moment(&n, 3), 0.0, 15f64.sqrt());
+    near(moment(&n, 4), 3.0, 96f64.sqrt());
+    // Independent of another place, of the next step and of the next element.
+    let twelfth = 1.0 / 12.0;
+    for (a, b) in [(&u[..], &v[..]), (&u[1000..], &u[..199_000]), (&u[1..], &u[..199_999])] {
+        let covariance = a.iter().zip(b).map(|(a, b)| (a - 0.5) * (b - 0.5));
+        near(mean(&mut covariance.into_iter()), 0.0, twelfth);
+    }
+}

@@ -73,7 +73,6 @@ codes! {
     "E062" "the length of streams",
     "E063" "time in a graph without streams",
     "E064" "all steps are needed in a recurrence",
-    "E070" "an operation that this version does not have",
     "E071" "a program that is too large",
     "E089" "a bug of the compiler",
     "W001" "a parameter that gets no gradient",

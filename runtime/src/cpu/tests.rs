@@ -244,7 +244,7 @@ fn pointwise_operations() {
                 Signature::Logic => args = flags,
                 Signature::Choice => args[0] = flags[0],
                 Signature::ToFloat => args[0] = flags[0],
-                Signature::Integer => {
+                Signature::Integer | Signature::Bits => {
                     args.iter_mut().for_each(|x| *x = g.unary(Pointwise::ToI32, *x));
                 }
                 _ => {}

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::calls::{Call, Formal};
 use super::elaborate::{Elaborator, Scope, Value};
 use super::report;
-use super::term::{Kind, OverTime, Reduce, Sliding, Static, TermId, Terms};
+use super::term::{Draw, Kind, OverTime, Reduce, Sliding, Static, TermId, Terms};
 use super::windows::Attribute;
 use crate::diagnostic::Diagnostic;
 use crate::front::syntax::ast::{Expr, ExprKind};
@@ -35,6 +35,7 @@ enum Meaning {
     Prev,
     Delay,
     OverTime(OverTime),
+    Random(Draw),
     TimeAxis(Kind),
     TimeIndex,
     TimeSteps,
@@ -95,6 +96,9 @@ static OPERATIONS: &[Operation] = {
         row("time_sum",   &["x"],          &[],                       false, OverTime(self::OverTime::Sum)),
         row("time_mean",  &["x"],          &[],                       false, OverTime(self::OverTime::Mean)),
         row("time_max",   &["x"],          &[],                       false, OverTime(self::OverTime::Max)),
+        row("uniform",    &["like"],       &[],                       false, Random(Draw::Uniform)),
+        row("normal",     &["like"],       &[],                       false, Random(Draw::Normal)),
+        row("bernoulli",  &["p"],          &[],                       false, Random(Draw::Bernoulli)),
         row("time_stack",   &["x"],        &[],                       false, TimeAxis(Kind::TimeStack)),
         row("time_unstack", &["a"],        &[],                       false, TimeAxis(Kind::TimeUnstack)),
         row("time_reverse", &["x"],        &[],                       false, TimeAxis(Kind::TimeReverse)),
@@ -164,9 +168,6 @@ const VARIADIC: [(&str, i64); 2] = [("concat", -1), ("stack", 0)];
 /// Operations that take any number of operands, or a layer.
 const OTHERS: [&str; 3] = ["concat", "stack", "repeat"];
 
-/// Operations of the language that this version does not have.
-const MISSING: &[&str] = &["uniform", "bernoulli"];
-
 /// Initialisers with their arguments; the gain of `orthogonal` is 1 if left out.
 const INITIALISERS: &[(&str, &[&str])] = &[
     ("zeros", &[]),
@@ -204,7 +205,6 @@ pub fn exists(name: &str) -> bool {
     pointwise(name).is_some()
         || OTHERS.contains(&name)
         || OPERATIONS.iter().any(|operation| operation.name == name)
-        || MISSING.contains(&name)
         || INITIALISERS.iter().any(|(initialiser, _)| *initialiser == name)
 }
 
@@ -257,13 +257,9 @@ impl Elaborator<'_, '_> {
         for argument in call.arguments {
             self.expr(scope, &argument.value);
         }
-        let problem = match MISSING.contains(&name) {
-            true => Diagnostic::error("E070", format!("`{name}` is not in this version"))
-                .label(call.span, "not available"),
-            false => Diagnostic::error("E035", format!("`{name}` is an initialiser"))
-                .label(call.span, "not allowed here")
-                .hint("initialisers stand only after a `param`"),
-        };
+        let problem = Diagnostic::error("E035", format!("`{name}` is an initialiser"))
+            .label(call.span, "not allowed here")
+            .hint("initialisers stand only after a `param`");
         self.fail(problem)
     }
 
@@ -382,6 +378,7 @@ impl Elaborator<'_, '_> {
             Meaning::Progress => return Some(self.progress(scope, span)),
             Meaning::Sg => Kind::Sg,
             Meaning::OverTime(over) => Kind::OverTime(over),
+            Meaning::Random(draw) => Kind::Random(draw),
             Meaning::TimeAxis(ref kind) => kind.clone(),
             Meaning::Transpose => Kind::Transpose,
             Meaning::Prev => {

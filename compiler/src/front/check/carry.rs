@@ -100,7 +100,8 @@ impl Emitter<'_, '_> {
         flag
     }
 
-    fn state(&mut self, path: &str, elem: Elem, dims: &[Dim]) -> NodeId {
+    /// A state that starts from zeros.
+    pub fn state(&mut self, path: &str, elem: Elem, dims: &[Dim]) -> NodeId {
         let params = &mut self.builder.graph_mut().params;
         params.push(Param {
             path: path.into(),

@@ -46,6 +46,10 @@ impl Dtypes<'_> {
                 self.require(args[0], Elem::F32)?;
                 self.result(Elem::F32)
             }
+            Kind::Random(_) => {
+                self.require(args[0], Elem::F32)?;
+                self.result(Elem::F32)
+            }
             Kind::Typed { elem, .. } => self.require(args[0], *elem),
             Kind::Alike => self.same(args, Some(id)),
             Kind::OverTime(_) | Kind::MatMul | Kind::Cumsum(_) => self.numbers(args),
@@ -104,7 +108,7 @@ impl Dtypes<'_> {
                 self.require(args[0], Elem::Bool)?;
                 self.same(&args[1..], Some(self.id))
             }
-            Signature::ToFloat => self.result(Elem::F32),
+            Signature::ToFloat | Signature::Bits => self.result(Elem::F32),
             Signature::ToInteger => self.result(Elem::I32),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::carry::Carry;
 use super::derived;
 use super::infer::Typed;
+use super::random::Random;
 use super::shape::Rules;
 use super::term::{Kind, OverTime, Program, Reduce, Static, TermId};
 use super::types::elem_name;
@@ -62,6 +63,7 @@ pub fn emit(name: &str, program: &Program, typed: &Typed, carry: bool) -> Result
         nodes: vec![None; program.terms.len()],
         delays: Vec::new(),
         carry: carry.then(Carry::default),
+        random: None,
         places: Vec::new(),
         operands: BTreeMap::new(),
     };
@@ -75,6 +77,7 @@ pub fn emit(name: &str, program: &Program, typed: &Typed, carry: bool) -> Result
         roots.push(Root { name: program.params[*index].path.clone(), role: Role::Next, node });
     }
     emitter.close()?;
+    roots.extend(emitter.next_run());
     roots.extend(emitter.carried());
     let bindings = program.bindings.iter().map(|binding| Binding {
         path: binding.path.clone(),
@@ -102,6 +105,7 @@ pub(super) struct Emitter<'a, 'g> {
     /// The `prev` nodes whose operands are emitted at the end.
     delays: Vec<(NodeId, TermId)>,
     pub carry: Option<Carry>,
+    pub random: Option<Random>,
     /// Of each node.
     places: Vec<Vec<Span>>,
     /// Of the nodes that stretch several operands.
@@ -235,6 +239,7 @@ impl<'a> Emitter<'a, '_> {
                 [taken] => Ok(*taken),
                 _ => self.map(id, Pointwise::Select, args, &ty.dims),
             },
+            Kind::Random(draw) => Ok(self.random(*draw, args[0])),
             Kind::Sg => self.push(id, Op::Sg, args.to_vec()),
             Kind::Forward | Kind::Typed { .. } | Kind::Alike => Ok(args[0]),
             Kind::Prev => self.prev(id, args, ty),

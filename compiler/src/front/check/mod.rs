@@ -19,6 +19,7 @@ mod elaborate;
 mod emit;
 mod infer;
 mod modules;
+mod random;
 mod report;
 mod shape;
 mod signatures;

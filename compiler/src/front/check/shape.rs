@@ -1,7 +1,7 @@
 //! The dimensions of a term from those of its operands, as far as they are known.
 
 use super::report;
-use super::term::{Kind, Reduce, Static, TermId, Terms};
+use super::term::{Draw, Kind, Reduce, Static, TermId, Terms};
 use super::types::{Shape, Types, list, prefix};
 use crate::diagnostic::Diagnostic;
 use crate::ir::graph::{Dim, Pointwise, Symbol};
@@ -83,7 +83,9 @@ impl Rules<'_> {
                 (None, None) => None,
                 (None, Some(_)) => self.broadcast_operands(id)?,
             },
-            Kind::Sg | Kind::OverTime(_) | Kind::TimeReverse => self.types.of(args[0]).clone(),
+            Kind::Sg | Kind::Random(_) | Kind::OverTime(_) | Kind::TimeReverse => {
+                self.types.of(args[0]).clone()
+            }
             Kind::TimeStack => self.types.of(args[0]).clone().map(|mut dims| {
                 dims.insert(0, self.types.steps.clone());
                 dims
@@ -896,6 +898,9 @@ pub fn spelling(kind: &Kind) -> String {
             super::term::OverTime::Mean => "time_mean",
             super::term::OverTime::Max => "time_max",
         },
+        Kind::Random(Draw::Uniform) => "uniform",
+        Kind::Random(Draw::Normal) => "normal",
+        Kind::Random(Draw::Bernoulli) => "bernoulli",
         Kind::TimeStack => "time_stack",
         Kind::TimeUnstack => "time_unstack",
         Kind::TimeReverse => "time_reverse",

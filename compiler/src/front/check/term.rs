@@ -72,6 +72,8 @@ pub enum Kind {
     /// `prev(x)` or, with a second operand, `prev(x, init)`.
     Prev,
     OverTime(OverTime),
+    /// Random numbers of the operand's dimensions.
+    Random(Draw),
     /// The steps of a stream along a new first axis.
     TimeStack,
     /// The first axis as the steps of a stream.
@@ -146,6 +148,17 @@ pub enum OverTime {
     Sum,
     Mean,
     Max,
+}
+
+/// How random numbers are distributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Draw {
+    /// In [0, 1).
+    Uniform,
+    /// With mean 0 and deviation 1.
+    Normal,
+    /// 1 with the probability that the operand is, else 0.
+    Bernoulli,
 }
 
 /// The reductions of the language.

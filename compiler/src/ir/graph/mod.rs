@@ -219,6 +219,11 @@ impl Param {
     }
 }
 
+/// The state of a program with random numbers that holds the seed, an i32 scalar.
+pub const RANDOM_SEED: &str = "random.seed";
+/// The state of a program with random numbers that counts its runs, an i32 scalar.
+pub const RANDOM_RUN: &str = "random.run";
+
 /// How a parameter starts. Fans are those of PyTorch: for `[K, N]`, K in and N out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

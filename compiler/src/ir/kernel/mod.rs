@@ -388,7 +388,7 @@ impl Stage {
             Inst::Bool(_) => Elem::Bool,
             Inst::Load(buffer, _) => program.buffer(*buffer).elem,
             Inst::Map(op, args) => match op.row().signature {
-                Signature::Float | Signature::ToFloat => Elem::F32,
+                Signature::Float | Signature::ToFloat | Signature::Bits => Elem::F32,
                 Signature::Integer | Signature::ToInteger => Elem::I32,
                 Signature::Compare | Signature::Logic => Elem::Bool,
                 Signature::Numeric => self.elem(args[0], program),

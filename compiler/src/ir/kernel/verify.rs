@@ -306,7 +306,7 @@ fn result(op: Pointwise, args: &[Elem]) -> Option<Elem> {
         (Signature::Compare, [first, ..]) if all(*first) => Bool,
         (Signature::Logic, _) if all(Bool) => Bool,
         (Signature::Choice, [Bool, yes, no]) if yes == no => *yes,
-        (Signature::ToFloat, [I32 | Bool]) => F32,
+        (Signature::ToFloat, [I32 | Bool]) | (Signature::Bits, [I32]) => F32,
         (Signature::ToInteger, [F32]) => I32,
         _ => return None,
     };

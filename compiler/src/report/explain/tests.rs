@@ -18,11 +18,13 @@ fn programs() -> Vec<Checked> {
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         for graph in heads("program.fgi", &text, &NoFiles).graphs {
-            let mut options = Options { graph: Some(graph.name), ..Options::default() };
+            let mut options = Options { graph: Some(graph.name.clone()), ..Options::default() };
             let mut checked = check("program.fgi", &text, &NoFiles, &options);
             if checked.graph.is_none() {
-                // A parameter has a row for each step.
-                options.dims.insert("T".into(), 4);
+                // A parameter has a row for each step, or a choice is made on a size.
+                let sizes =
+                    [("T", 4), ("K", 3)].into_iter().filter(|(name, _)| graph.has_dim(name));
+                options.dims.extend(sizes.map(|(name, size)| (name.to_string(), size)));
                 checked = check("program.fgi", &text, &NoFiles, &options);
             }
             programs.push(checked);

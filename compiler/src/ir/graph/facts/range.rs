@@ -121,6 +121,10 @@ pub fn wave(x: &[Fact]) -> Fact {
     Fact { not_nan: x[0].is_finite(), ..Fact::within(-1.0 - SINE, 1.0 + SINE) }
 }
 
+pub fn unit(_: &[Fact]) -> Fact {
+    Fact::within(0.0, 1.0 - f64::from(f32::EPSILON) / 2.0)
+}
+
 pub fn unknown(_: &[Fact]) -> Fact {
     Fact::UNKNOWN
 }

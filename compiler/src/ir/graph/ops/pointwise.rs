@@ -94,6 +94,7 @@ fn elem(signature: Signature, args: &[&Type]) -> Result<Elem, TypeError> {
             expect_elem(2, args[2], args[1].elem)?;
             Ok(args[1].elem)
         }
+        Signature::Bits => all(Elem::I32).map(|()| Elem::F32),
         Signature::ToFloat if first == Elem::F32 => other("i32 or bool"),
         Signature::ToFloat => Ok(Elem::F32),
         Signature::ToInteger => all(Elem::F32).map(|()| Elem::I32),

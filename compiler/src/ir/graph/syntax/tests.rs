@@ -24,8 +24,10 @@ fn programs() -> Vec<(String, Graph)> {
             let mut options = Options { graph: Some(graph.name.clone()), ..Options::default() };
             let mut open = check("program.fgi", &text, &NoFiles, &options).graph;
             if open.is_none() {
-                // A parameter has a row for each step.
-                options.dims.insert("T".into(), 4);
+                // A parameter has a row for each step, or a choice is made on a size.
+                let sizes =
+                    [("T", 4), ("K", 3)].into_iter().filter(|(name, _)| graph.has_dim(name));
+                options.dims.extend(sizes.map(|(name, size)| (name.to_string(), size)));
                 open = check("program.fgi", &text, &NoFiles, &options).graph;
             }
             let open = open.unwrap();

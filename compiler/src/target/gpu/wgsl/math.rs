@@ -69,6 +69,38 @@ fn fgi_divisor(a: i32, b: i32) -> i32 {
         &[],
     ),
     (
+        "fgi_high",
+        "// The upper 32 bits of a product.
+fn fgi_high(a: u32, b: u32) -> u32 {
+    let low = (a & 0xffffu) * (b & 0xffffu);
+    let cross = (a >> 16u) * (b & 0xffffu);
+    let other = (a & 0xffffu) * (b >> 16u);
+    let middle = (low >> 16u) + (cross & 0xffffu) + (other & 0xffffu);
+    return (a >> 16u) * (b >> 16u) + (cross >> 16u) + (other >> 16u) + (middle >> 16u);
+}
+",
+        &[],
+    ),
+    (
+        "fgi_philox",
+        "// A word of Philox 4x32-10.
+fn fgi_philox(key: i32, first: i32, second: i32) -> i32 {
+    var k = vec2<u32>(u32(key), 0u);
+    var w = vec4<u32>(u32(first), u32(second), 0u, 0u);
+    for (var round = 0; round < 10; round += 1) {
+        let a = 0xd2511f53u * w.x;
+        let b = 0xcd9e8d57u * w.z;
+        let high_a = fgi_high(0xd2511f53u, w.x);
+        let high_b = fgi_high(0xcd9e8d57u, w.z);
+        w = vec4<u32>(high_b ^ w.y ^ k.x, b, high_a ^ w.w ^ k.y, a);
+        k += vec2<u32>(0x9e3779b9u, 0xbb67ae85u);
+    }
+    return i32(w.x);
+}
+",
+        &["fgi_high"],
+    ),
+    (
         "fgi_quotient",
         "// By 0 it is 0, of the least number by -1 itself.
 fn fgi_quotient(a: i32, b: i32) -> i32 {
