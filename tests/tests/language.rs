@@ -248,6 +248,27 @@ fn kinks_have_the_derivatives_of_the_language() {
     }
 }
 
+/// More numbers than one kernel stores, read in order and out of it.
+#[test]
+fn a_long_list_is_a_tensor() {
+    let numbers: Vec<_> = (0..300).map(|i| f64::from(i * i % 101) - 50.0).collect();
+    let text = format!(
+        "graph g(x: [2, 3], i: i32[2], s: [T; B]) -> (sum, some) {{
+            let list = {numbers:?};
+            let sum = sum(list * iota(300)) + sum(x);
+            let some = gather(list, 149 * i + 1);
+        }}"
+    );
+    let compiled = compiled(&text, &Options::default());
+    let sum = numbers.iter().zip(0..).map(|(number, i)| number * f64::from(i)).sum::<f64>() + 1.5;
+    for engine in ENGINES {
+        let found = run(engine, &compiled, &inputs()).unwrap();
+        let sum = (found["sum"].to_f64()[0] - sum).abs() / sum.abs();
+        assert!(sum < 1e-5, "{engine:?}: {sum}");
+        assert_eq!(found["some"].to_f64(), [numbers[299], numbers[1]], "{engine:?}");
+    }
+}
+
 /// A product of one step, which is known when compiling, is large enough for tiles.
 #[test]
 fn one_step_is_like_any_other() {

@@ -13,7 +13,9 @@ use std::ops::Range;
 use super::schedule::{Schedule, Unit, sets_param};
 use crate::ir::graph::op::Number;
 use crate::ir::graph::ops::{Class, Coordinate, IndexMap};
-use crate::ir::graph::{Dim, Elem, Graph, NodeId, Op, Pointwise, Reduction, Role, Root};
+use crate::ir::graph::{
+    Clock, Dim, Elem, Graph, NodeId, Op, Pointwise, Reduction, Role, Root, Type,
+};
 use crate::ir::kernel::*;
 use crate::source::Span;
 
@@ -34,15 +36,19 @@ pub fn lower(schedule: &Schedule) -> Program {
     };
     lowering.declare_buffers();
     for unit in &schedule.units {
-        let kernel = lowering.kernel(unit);
+        let kernels = lowering.kernels(unit);
         match unit.pass {
-            Pass::Forward => lowering.program.forward.push(kernel),
-            Pass::Backward => lowering.program.backward.push(kernel),
-            Pass::Update => lowering.program.update.push(kernel),
+            Pass::Forward => lowering.program.forward.extend(kernels),
+            Pass::Backward => lowering.program.backward.extend(kernels),
+            Pass::Update => lowering.program.update.extend(kernels),
         }
     }
     lowering.program
 }
+
+/// A kernel stores at most so many numbers of an array: what drivers take to compile one grows with the
+/// square.
+const MOST_NUMBERS: usize = 128;
 
 struct Lowering<'s> {
     schedule: &'s Schedule,
@@ -143,6 +149,42 @@ impl Lowering<'_> {
         name
     }
 
+    fn kernels(&mut self, unit: &Unit) -> Vec<Kernel> {
+        let graph = &self.schedule.graph;
+        let id = unit.stages[0][0];
+        match &graph.node(id).op {
+            Op::Array { elem, data, .. } if !unit.updates => {
+                let parts = data.chunks(MOST_NUMBERS).enumerate();
+                let part =
+                    |(number, part)| self.numbers(unit, id, number * MOST_NUMBERS, *elem, part);
+                parts.map(part).collect()
+            }
+            _ => vec![self.kernel(unit)],
+        }
+    }
+
+    /// Stores numbers of an array from one on, all of them at one point.
+    fn numbers(
+        &mut self,
+        unit: &Unit,
+        id: NodeId,
+        start: usize,
+        elem: Elem,
+        numbers: &[Number],
+    ) -> Kernel {
+        let buffer = self.buffer_of[&id];
+        let mut body = BodyBuilder::new(self, unit, &[], &[]);
+        for (at, number) in (start..).zip(numbers) {
+            let value = body.literal(*number, elem);
+            let at = Affine { terms: vec![], constant: Dim::constant(at as i64) };
+            body.stage.stores.push(Store { buffer, at, value });
+        }
+        let stages = vec![body.stage];
+        let name = self.unique(&format!("kernel_{}", self.program.buffer(buffer).name));
+        let span = self.schedule.graph.node(id).span;
+        Kernel { name, recurrence: None, local_axes: 0, stages, span }
+    }
+
     fn kernel(&mut self, unit: &Unit) -> Kernel {
         let graph = &self.schedule.graph;
         let members: Vec<NodeId> = unit.stages.iter().flatten().copied().collect();
@@ -232,17 +274,16 @@ impl<'b, 's> BodyBuilder<'b, 's> {
         like: &[NodeId],
     ) -> Self {
         let graph = &lowering.schedule.graph;
-        let ty = graph.ty(like[0]);
-        // One point stores every number of an array.
-        let is_array = matches!(graph.node(like[0]).op, Op::Array { .. });
-        let dims = if is_array { &[][..] } else { &ty.dims };
+        // The index space is that of the nodes; of none there is one point.
+        let scalar = Type::new(Elem::F32, vec![], Clock::Static);
+        let ty = like.first().map_or(&scalar, |first| graph.ty(*first));
         let mut body = BodyBuilder {
             lowering,
             graph,
             members,
             is_recurrence: unit.recurrence.is_some(),
             updates: unit.updates,
-            stage: Stage { axes: dims.to_vec(), timed: ty.is_stream(), ..Stage::default() },
+            stage: Stage { axes: ty.dims.clone(), timed: ty.is_stream(), ..Stage::default() },
             axes: Vec::new(),
             time: None,
             span: None,
@@ -251,19 +292,14 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             pulled: HashMap::new(),
             computed: BTreeMap::new(),
             inner_steps: BTreeSet::new(),
-            local_axes: if is_array { 0 } else { usize::MAX },
+            local_axes: usize::MAX,
         };
-        body.axes = (0..dims.len()).map(|axis| body.inst(Inst::Axis(axis))).collect();
+        body.axes = (0..ty.dims.len()).map(|axis| body.inst(Inst::Axis(axis))).collect();
         body.time = ty.is_stream().then(|| body.inst(Inst::Time));
         body
     }
 
     fn store_all(&mut self, nodes: &[NodeId]) {
-        if let [id] = nodes
-            && let Op::Array { elem, data, .. } = &self.graph.node(*id).op
-        {
-            return self.store_numbers(*id, *elem, data);
-        }
         let axes = self.axes.clone();
         let mut stores = Vec::new();
         for &id in nodes {
@@ -283,15 +319,6 @@ impl<'b, 's> BodyBuilder<'b, 's> {
         }
         stores.dedup_by_key(|store| store.buffer);
         self.stage.stores = stores;
-    }
-
-    fn store_numbers(&mut self, id: NodeId, elem: Elem, data: &[Number]) {
-        let buffer = self.lowering.buffer_of[&id];
-        for (at, number) in data.iter().enumerate() {
-            let value = self.literal(*number, elem);
-            let at = Affine { terms: vec![], constant: Dim::constant(at as i64) };
-            self.stage.stores.push(Store { buffer, at, value });
-        }
     }
 
     /// The buffers that a node's value goes to.
