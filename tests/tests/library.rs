@@ -3,9 +3,10 @@
 
 use fgi::Array;
 use fgi::npz::Arrays;
+use fgi_compiler::Gradients;
 use fgi_compiler::front::check::{self, ArgumentHead, FunctionHead, check};
 use fgi_compiler::ir::graph::Bindings;
-use fgi_compiler::ir::graph::interpret::{Tensor, Values, interpret};
+use fgi_compiler::ir::graph::interpret::{Tensor, Values, interpret, interpret_dual};
 use fgi_compiler::source::NoFiles;
 use fgi_tests::{Engine, program::Case, workspace};
 
@@ -41,6 +42,8 @@ const FORMULAS: &[(&str, Formula)] = &[
     ("exp_unnormed(x)", |x| (-x.abs()).exp()),
     ("exp_graded(x)", |x| x.min(0.0).exp()),
     ("erf(x)", |x| 2.0 / PI.sqrt() * (-4.0 * x * x).exp()),
+    ("heavi_erfc(x)", |x| 2.0 / PI.sqrt() * (-x * x).exp()),
+    ("heavi_erfc(x, 3)", |x| 2.0 / PI.sqrt() * (-9.0 * x * x).exp()),
     ("gaussian(x)", |x| bell(x, 1.0)),
     ("gaussian_density(x)", |x| density(x, 0.5)),
     ("multi_gaussian(x)", |x| {
@@ -106,6 +109,97 @@ fn surrogates_are_those_of_the_frameworks() {
                 (found - expected).abs() <= 1e-12 * expected.abs().max(1.0),
                 "{call} at {x}: {found}, not {expected}"
             );
+        }
+    }
+}
+
+/// The functions of one variable x in a module of the library, but for helpers that take numbers.
+fn functions(module: &str) -> Vec<String> {
+    let path = workspace().join(format!("compiler/std/{module}.fgi"));
+    let heads = check::heads(module, &std::fs::read_to_string(path).unwrap(), &NoFiles);
+    let names = heads.functions.into_iter().map(|head| head.name);
+    names.filter(|name| name != "harmonic").collect()
+}
+
+#[test]
+fn spikes_have_the_derivative_of_their_surrogate() {
+    let surrogates = functions("surrogate");
+    let x: Vec<f64> = (-60..=60).map(|i| f64::from(i) * 0.0371 + 0.001).collect();
+    let mut count = 0;
+    for name in functions("spike").iter().filter(|name| surrogates.contains(name)) {
+        // The spike's default is that of the paper, the surrogate's that of its listing.
+        let sigma = if name == "gaussian" { ", sigma = 0.5" } else { "" };
+        let text = format!(
+            "graph g(x: [N]) -> (z, d) {{ let z = spike::{name}(x); let d = surrogate::{name}(x{sigma}) + 0 * x; }}"
+        );
+        let graph = check("spike.fgi", &text, &NoFiles, &check::Options::default()).graph.unwrap();
+        let tensor = |data: Vec<f64>| Tensor::new([x.len()], data);
+        let values = Values::from([("x".to_owned(), tensor(x.clone()))]);
+        let ones = Values::from([("x".to_owned(), tensor(vec![1.0; x.len()]))]);
+        let bindings = Bindings::from([("N".into(), x.len() as i64)]);
+        let (values, slopes) = interpret_dual(&graph, &bindings, &values, &ones).unwrap();
+        let (expected, found) = (values.output("d").unwrap(), slopes.output("z").unwrap());
+        for ((x, expected), found) in x.iter().zip(&expected.data).zip(&found.data) {
+            assert!((found - expected).abs() <= 1e-9, "{name} at {x}: {found}, not {expected}");
+        }
+        count += 1;
+    }
+    assert!(count > 30, "{count}");
+}
+
+#[test]
+fn a_width_that_is_a_parameter_learns_through_bypass() {
+    let x = [-2.5, -0.7, -0.2, 0.3, 0.9, 2.0];
+    let tensor = |data: Vec<f64>| Tensor::new([data.len()], data);
+    for (name, width) in
+        [("atan", "a"), ("fast_sigmoid", "k"), ("gaussian", "sigma"), ("rect", "w")]
+    {
+        let text = format!(
+            "graph g(x: [N], w: [N]) -> (z, g) {{
+                let z = bypass(step(x), surrogate::{name}_integral(x, {width} = w));
+                let g = surrogate::{name}_integral(x, {width} = w);
+            }}"
+        );
+        let graph = check("width.fgi", &text, &NoFiles, &check::Options::default()).graph.unwrap();
+        let bindings = Bindings::from([("N".into(), x.len() as i64)]);
+        let at = |w: f64| {
+            let inputs = [("x", x.to_vec()), ("w", vec![w; x.len()])];
+            Values::from(inputs.map(|(name, data)| (name.to_owned(), tensor(data))))
+        };
+        let still = [("x", 0.0), ("w", 1.0)].map(|(n, d)| (n.to_owned(), tensor(vec![d; x.len()])));
+        let (_, slopes) =
+            interpret_dual(&graph, &bindings, &at(1.5), &Values::from(still)).unwrap();
+        let g = |w| interpret(&graph, &bindings, &at(w)).unwrap().output("g").unwrap().data.clone();
+        let (above, below) = (g(1.5 + 1e-5), g(1.5 - 1e-5));
+        let found = &slopes.output("z").unwrap().data;
+        for ((above, below), found) in above.iter().zip(&below).zip(found) {
+            let expected = (above - below) / 2e-5;
+            assert!((found - expected).abs() <= 1e-6, "{name}: {found}, not {expected}");
+        }
+        assert!(found.iter().any(|slope| *slope != 0.0), "{name}");
+    }
+}
+
+/// In f32, from 0 to a million on both sides.
+#[test]
+fn far_from_the_threshold_values_and_gradients_are_finite() {
+    let sizes = (-6..=6).map(|e| 10f32.powi(e)).flat_map(|x| [x, -x]);
+    let x: Vec<f32> = sizes.chain([0.0, 0.5, -0.5, 2.0, -2.0, 4.0]).collect();
+    let values = Arrays::from([("x".to_owned(), Array::new([x.len()], x.clone()))]);
+    for module in ["surrogate", "spike"] {
+        for name in functions(module) {
+            let text = format!(
+                "graph g(x: [N]) -> (loss, y) {{ let y = {module}::{name}(x) + 0 * x; let loss = sum(y); }}"
+            );
+            let gradients = Some(Gradients { output: "loss".into(), wrt: Some(vec!["x".into()]) });
+            let options = fgi_compiler::Options { gradients, ..Default::default() };
+            let compiled = fgi_tests::compiled(&text, &options);
+            let found = fgi_tests::run(Engine::Cpu, &compiled, &values).unwrap();
+            for what in ["y", "grad/x"] {
+                for (x, value) in x.iter().zip(found[what].to_f64()) {
+                    assert!(value.is_finite(), "{what} of {module}::{name} at {x}: {value}");
+                }
+            }
         }
     }
 }
