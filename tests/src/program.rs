@@ -7,7 +7,7 @@ use std::path::Path;
 use fgi::Array;
 use fgi::npz::Arrays;
 use fgi_compiler::front::check::{self, check};
-use fgi_compiler::ir::graph::{Elem, Graph, Input};
+use fgi_compiler::ir::graph::{Elem, Graph, Input, ParamKind};
 use fgi_compiler::report::gradcheck::{Precision, Row, Verdict, gradcheck};
 use fgi_compiler::source::NoFiles;
 use fgi_compiler::{Compiled, Gradients, Options};
@@ -45,7 +45,8 @@ impl Case {
         let graph =
             checked.graph.unwrap_or_else(|| panic!("{}: {:#?}", self.name, checked.diagnostics));
         let inputs = graph.inputs.iter().filter(|input| input.ty.elem == Elem::F32);
-        let params = graph.params.iter().map(|param| param.path.clone());
+        let params = graph.params.iter().filter(|param| param.kind == ParamKind::Trained);
+        let params = params.map(|param| param.path.clone());
         let wrt = inputs.map(|input| input.name.clone()).chain(params).collect();
         let gradients = Some(Gradients { output: "loss".into(), wrt: Some(wrt) });
         compiled(&self.text, &Options { gradients, ..Options::default() })

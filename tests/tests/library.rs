@@ -1,12 +1,16 @@
 //! The standard library: surrogates against the formulas of the frameworks, neurons and layers against loops by hand,
 //! and every function and layer on every engine, with its gradients.
 
-use fgi::Array;
+use std::sync::Arc;
+
 use fgi::npz::Arrays;
+use fgi::{Array, Device, Session};
 use fgi_compiler::Gradients;
 use fgi_compiler::front::check::{self, ArgumentHead, FunctionHead, check};
 use fgi_compiler::ir::graph::Bindings;
 use fgi_compiler::ir::graph::interpret::{Tensor, Values, interpret, interpret_dual};
+use fgi_compiler::ir::kernel::Pass;
+use fgi_compiler::middle::optimizer::{LEARNING_RATE, Optimizer};
 use fgi_compiler::source::NoFiles;
 use fgi_tests::{Engine, program::Case, workspace};
 
@@ -213,21 +217,29 @@ fn calls(module: &str) -> Vec<String> {
         let dims: Vec<_> = head.dims.iter().filter(|d| d.default.is_none()).map(|_| "3").collect();
         let dims = if dims.is_empty() { String::new() } else { format!("[{}]", dims.join(", ")) };
         let required = head.arguments.iter().filter(|argument| !argument.has_default);
-        let takes_integers = |a: &ArgumentHead| a.is_i32 || a.name == "label";
-        let required = required.map(|a| if takes_integers(a) { "label" } else { "x" });
-        let required = required.collect::<Vec<_>>().join(", ");
+        let value = |argument: &ArgumentHead| match argument.name.as_str() {
+            _ if argument.is_i32 => "label",
+            "x" if head.name.ends_with("2d") => "reshape(x, [B, 3, 1, 1])",
+            "label" => "label",
+            "weight" => "[1, 0.5, 2]",
+            "mask" => "sigmoid(mean(x, axis = -1))",
+            "f" => "neuron::li",
+            "others" => "0",
+            _ => "x",
+        };
+        let required = required.map(value).collect::<Vec<_>>().join(", ");
         format!("{module}::{}{dims}({required})", head.name)
     };
-    // `gate` takes numbers, and is in every gated layer.
-    let functions = heads.functions.iter().filter(|head| head.name != "gate");
-    let calls = functions.chain(&heads.layers).map(call);
-    calls.collect()
+    // They take numbers, variances, or tensors of a shape of their own, and are in layers that are called.
+    let inner = ["gate", "height", "standard", "s4d_mode"];
+    let heads = heads.functions.iter().chain(&heads.layers);
+    heads.filter(|head| !inner.contains(&head.name.as_str())).map(call).collect()
 }
 
 /// A binding of what a call gives, and a term of a loss that all of it takes part in.
 fn equations(number: usize, call: &str) -> (String, String) {
     let part = |name: &str| format!("{name} * {name} + {name}");
-    for size in 1..=3 {
+    for size in 1..=4 {
         let names: Vec<_> = (0..size).map(|i| format!("y{number}_{i}")).collect();
         let pattern = if size == 1 { names[0].clone() } else { format!("({})", names.join(", ")) };
         let binding = format!("let {pattern} = {call};\n");
@@ -272,6 +284,7 @@ fn spikes_losses_and_encoders_agree() {
     agrees("spike", 12);
     agrees("loss", 12);
     agrees("encode", 12);
+    agrees("quant", 12);
 }
 
 #[test]
@@ -353,4 +366,388 @@ fn neurons_spike_when_those_of_the_frameworks_do() {
         });
         assert_eq!(spikes("let z = neuron::lif_spyx(i);", current), spyx);
     }
+}
+
+/// Spikes and gradients of the frameworks themselves, in f64 (`tests/frameworks/neurons.txt`).
+#[test]
+fn neurons_spike_and_learn_as_those_of_the_frameworks_do() {
+    let path = workspace().join("tests/frameworks/neurons.txt");
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let numbers = |line: &str| -> Vec<f64> {
+        line.split(' ').filter_map(|number| number.parse().ok()).collect()
+    };
+    let shape = [14, 1, 4];
+    let scaled = |line: &str, unit: f64| {
+        let numbers = numbers(line).into_iter().map(|number| (number / unit) as f32);
+        Array::new(shape, numbers.collect::<Vec<_>>())
+    };
+    let values = Arrays::from([
+        ("x".to_owned(), scaled(lines[0], 64.0)),
+        ("c".to_owned(), scaled(lines[1], 8.0)),
+    ]);
+    let several = [
+        "leaky",
+        "rleaky",
+        "lapicque",
+        "alpha",
+        "lif_norse",
+        "lif_refrac_norse",
+        "adex_norse",
+        "lsnn_norse",
+    ];
+    for neuron in lines[2..].chunks(3) {
+        let name = neuron[0].split('(').next().unwrap();
+        let pattern = match name {
+            "synaptic" | "rsynaptic" => "(z, syn, mem)",
+            _ if several.contains(&name) => "(z, v)",
+            _ => "z",
+        };
+        let text = format!(
+            "use neuron::{{ZERO, SUBTRACT, NONE}};
+            graph g(x: [T; B, 4], c: [T; B, 4]) -> (loss, o) {{
+                let {pattern} = neuron::{};
+                let o    = z;
+                let loss = time_sum(sum(c * z));
+            }}",
+            neuron[0]
+        );
+        let gradients = Some(Gradients { output: "loss".into(), wrt: Some(vec!["x".into()]) });
+        let options = fgi_compiler::Options { gradients, ..Default::default() };
+        let compiled = fgi_tests::compiled(&text, &options);
+        let found = fgi_tests::run(Engine::Reference, &compiled, &values).unwrap();
+        assert_eq!(found["o"].to_f64(), numbers(neuron[1]), "{}", neuron[0]);
+        let expected = numbers(neuron[2]);
+        let largest = expected.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+        for (found, expected) in found["grad/x"].to_f64().iter().zip(&expected) {
+            // The frameworks keep some constants in f32.
+            assert!(
+                (found - expected).abs() <= 1e-5 * largest,
+                "{}: {found}, not {expected}",
+                neuron[0]
+            );
+        }
+    }
+}
+
+/// The spikes of a neuron with given parameters for a current that changes.
+fn spikes_with(neuron: &str, params: &[(&str, f64)], current: &[f64]) -> Vec<f64> {
+    let text = format!(
+        "use neuron::{{ZERO, SUBTRACT, NONE}};
+        graph g(i: [T; 1, 1]) -> (z) {{ let n = neuron::{neuron}; let z = n; }}"
+    );
+    let compiled = fgi_tests::compiled(&text, &fgi_compiler::Options::default());
+    let given = compiled.graphs[0].1.params.iter().map(|param| {
+        let name = param.path.strip_prefix("n.").unwrap();
+        let value = params.iter().find(|(given, _)| *given == name).unwrap().1;
+        (param.path.clone(), Array::new(vec![1; param.ty().dims.len()], vec![value; 1]))
+    });
+    let i = Array::new([current.len(), 1, 1], current.to_vec());
+    let values: Arrays = given.chain([("i".to_owned(), i)]).collect();
+    fgi_tests::run(Engine::Reference, &compiled, &values).unwrap()["z"].to_f64()
+}
+
+/// Every neuron without a framework against its equations in a loop.
+#[test]
+fn neurons_follow_their_equations() {
+    let spike = |v: f64| f64::from(u8::from(v > 0.0));
+    let current: Vec<f64> = (0..60).map(|t| 1.3 + 1.9 * (f64::from(t) * 0.61).sin()).collect();
+    let check = |neuron: &str, params: &[(&str, f64)], step: &mut dyn FnMut(f64) -> f64| {
+        let expected: Vec<f64> = current.iter().map(|x| step(*x)).collect();
+        assert_eq!(spikes_with(neuron, params, &current), expected, "{neuron}");
+        let active = expected.iter().filter(|z| **z != 0.0).count();
+        assert!((2..58).contains(&active), "{neuron}: {active} spikes");
+    };
+    for (reset, hard, soft) in [("SUBTRACT", 0.0, 1.0), ("ZERO", 1.0, 0.0), ("NONE", 0.0, 0.0)] {
+        let alpha = (-1.0f64 / 3.0).exp();
+        let (mut u, mut z) = (0.0, 0.0);
+        check(&format!("lif(i, reset = {reset})"), &[("tau", 3.0)], &mut |x| {
+            u = alpha * u * (1.0 - hard * z) + (1.0 - alpha) * x - soft * z;
+            z = spike(u - 1.0);
+            z
+        });
+        let (mut u, mut z) = (0.0, 0.0);
+        check(&format!("lif_decay(i, beta = 0.7, theta = 2, reset = {reset})"), &[], &mut |x| {
+            u = 0.7 * u * (1.0 - hard * z) + x - 2.0 * soft * z;
+            z = spike(u - 2.0);
+            z
+        });
+        let (mut u, mut z, mut i) = (0.0, 0.0, 0.0);
+        let beta = (-1.0f64 / 2.0).exp();
+        let params = [("tau_syn", 2.0), ("tau_mem", 3.0)];
+        check(&format!("cuba_lif(i, theta = 2, reset = {reset})"), &params, &mut |x| {
+            i = beta * i + x;
+            u = alpha * u * (1.0 - hard * z) + (1.0 - alpha) * i - 2.0 * soft * z;
+            z = spike(u - 2.0);
+            z
+        });
+        let mut u = 0.0;
+        check(&format!("lif_tau(i, tau = 4, reset = {reset})"), &[], &mut |x| {
+            u += (x - u) / 4.0;
+            let z = spike(u - 1.0);
+            u = u * (1.0 - hard * z) - soft * z;
+            z
+        });
+    }
+    let (mut u, mut wait) = (0.0, 0.0);
+    let alpha = (-1.0f64 / 3.0).exp();
+    check("lif_refractory(i, steps = 3)", &[("tau", 3.0)], &mut |x| {
+        if wait > 0.0 {
+            wait -= 1.0;
+            return 0.0;
+        }
+        u = alpha * u + (1.0 - alpha) * x;
+        let z = spike(u - 1.0);
+        if z > 0.0 {
+            (u, wait) = (0.0, 3.0);
+        }
+        z
+    });
+    let (mut u, mut a) = (0.0, 0.0);
+    check("alif_code(i)", &[("alpha", 1.0), ("rho", 2.0)], &mut |x| {
+        let theta = 0.1 + 0.8 * a;
+        u = logistic(1.0) * u + (1.0 - logistic(1.0)) * x;
+        let z = spike(u - theta);
+        u -= z * theta;
+        a = logistic(2.0) * a + (1.0 - logistic(2.0)) * z;
+        z
+    });
+    let (mut u, mut w, mut z) = (0.0, 0.0, 0.0);
+    let params = [("alpha", 0.85), ("beta", 0.97), ("a", 0.1), ("b", 0.5)];
+    check("adlif(i, theta = 0.3)", &params, &mut |x| {
+        w = 0.97 * w + 0.1 * u + 0.5 * z;
+        u = 0.85 * (u - z) + 0.15 * (x - w);
+        z = spike(u - 0.3);
+        z
+    });
+    let (mut u, mut w) = (0.0, 0.0);
+    let params = [("tau_u", 5.0), ("tau_w", 60.0), ("a", 0.2), ("b", 0.3)];
+    let (alpha, beta) = ((-1.0f64 / 5.0).exp(), (-1.0f64 / 60.0).exp());
+    check("adlif_se(i, theta = 0.3)", &params, &mut |x| {
+        u = alpha * u + (1.0 - alpha) * (x - w);
+        let z = spike(u - 0.3);
+        u *= 1.0 - z;
+        w = beta * w + (1.0 - beta) * 120.0 * (0.2 * u + 0.3 * z);
+        z
+    });
+    let at_least = |v: f64| f64::from(u8::from(v >= 0.0));
+    let (mut d, mut s) = (0.0, 0.0);
+    check("tc_lif(i)", &[("c1", 0.3), ("c2", -1.0)], &mut |x| {
+        d = d - logistic(0.3) * s + x;
+        s += logistic(-1.0) * d;
+        let z = at_least(s - 1.0);
+        (d, s) = (d - 0.7 * z, s - z);
+        z
+    });
+    let (mut u, mut z) = (0.0, 0.0);
+    let names = ["alpha", "beta", "gamma", "leak", "linear", "theta", "drop", "conduct"];
+    let values = [0.4, -0.3, 0.2, -1.0, -3.0, 0.5, 0.1, -0.6];
+    let params: Vec<_> = names.into_iter().zip(values).collect();
+    check("glif(i)", &params, &mut |x| {
+        let [a, b, c, leak, linear, theta, drop, conduct] = values.map(logistic);
+        let fade = 1.0 - a * (1.0 - leak);
+        u = fade * u * (1.0 - c * z) - (1.0 - a) * linear + x * (1.0 - b * (1.0 - conduct))
+            - (1.0 - c) * drop * z;
+        z = at_least(u - theta);
+        z
+    });
+    let (mut u, mut v, mut q) = (0.0, 0.0, 0.0);
+    check("brf(i, theta = 0.1)", &[("omega", 50.0), ("decay", 1.0)], &mut |x| {
+        let b = ((1.0f64 - 0.25).sqrt() - 1.0) / 0.01 - 1.0 - q;
+        (u, v) = (u + 0.01 * (b * u - 50.0 * v + x), v + 0.01 * (50.0 * u + b * v));
+        let z = spike(u - 0.1 - q);
+        q = 0.9 * q + z;
+        z
+    });
+    let (mut u, mut v) = (0.0, 0.0);
+    check("resonate_fire(i, theta = 0.1)", &[("omega", 50.0), ("decay", 1.0)], &mut |x| {
+        (u, v) = (u + 0.01 * (-u - 50.0 * v + x), v + 0.01 * (50.0 * u - v));
+        spike(u - 0.1)
+    });
+    let mut u = 0.0f64;
+    check("multi_spike(i)", &[], &mut |x| {
+        u = 0.9 * u + x;
+        let z = u.clamp(0.0, 4.0).round_ties_even();
+        u -= z;
+        z
+    });
+    let mut u = 0.0;
+    check("graded(i, theta = 2)", &[], &mut |x| {
+        u = 0.9 * u + x;
+        if u < 2.0 {
+            return 0.0;
+        }
+        std::mem::take(&mut u)
+    });
+    let (mut s, mut sent) = (0.0f64, 0.0);
+    check("sigma_delta(i, theta = 2)", &[], &mut |x| {
+        s += x;
+        let change = s.max(0.0) - sent;
+        let z = if change.abs() >= 2.0 { change } else { 0.0 };
+        sent += z;
+        z
+    });
+    let (mut v, mut t) = (0.0, 0.0);
+    check("alif_spyx(i)", &[], &mut |x| {
+        let theta = 1.0 + t;
+        let z = spike(v - theta);
+        v = 0.5 * v + x - z * theta;
+        t = 0.5 * t + 0.5 * z;
+        z
+    });
+    let (mut v, mut i) = (0.0, 0.0);
+    check("cuba_spyx(i, theta = 4)", &[], &mut |x| {
+        let z = spike(v - 4.0);
+        v -= 4.0 * z;
+        i = 0.5 * i + x;
+        v = 0.5 * v + i;
+        z
+    });
+}
+
+fn outputs(text: &str, values: &Arrays) -> Arrays {
+    let compiled = fgi_tests::compiled(text, &fgi_compiler::Options::default());
+    fgi_tests::run(Engine::Reference, &compiled, values).unwrap()
+}
+
+#[track_caller]
+fn close(found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(
+            (found - expected).abs() <= 1e-5 * expected.abs().max(1.0),
+            "{found}, not {expected}"
+        );
+    }
+}
+
+/// In training by the statistics of the run, which move the running ones as PyTorch's.
+#[test]
+fn batch_norm_keeps_statistics() {
+    let text = "graph g(x: [T; B, 2]) -> (loss, y) {
+        let h    = layer::batch_norm(x);
+        let y    = time_stack(h);
+        let loss = time_mean(mean(h^2));
+    }";
+    let data = [1.0f32, 10.0, 2.0, 30.0, 3.0, 20.0, 6.0, 60.0];
+    let x = Array::new([2, 2, 2], data.to_vec());
+    let gradients = Some(Gradients { output: "loss".into(), wrt: None });
+    let optimizer = Some(Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 });
+    let trained = fgi_compiler::Options { gradients, optimizer, ..Default::default() };
+    let rate = Array::new([], vec![0.0f32]);
+    let standard = |mean: [f64; 2], variance: [f64; 2]| {
+        let at =
+            |(i, x): (usize, &f32)| (f64::from(*x) - mean[i % 2]) / (variance[i % 2] + 1e-5).sqrt();
+        data.iter().enumerate().map(at).collect::<Vec<_>>()
+    };
+    for device in [Device::cpu(), Device::cpu_in_order(), fgi_tests::gpu()] {
+        let program = Arc::new(fgi_tests::compiled(text, &trained).program);
+        let mut session = Session::new(program, &device).unwrap();
+        session.set_inputs([("x", &x), (LEARNING_RATE, &rate)]).unwrap();
+        session.run_gradients().unwrap();
+        close(&session.output("y").unwrap().to_f64(), &standard([3.0, 30.0], [3.5, 350.0]));
+        session.run(Pass::Update).unwrap();
+        let (mean, variance) = ([0.3, 3.0], [0.9 + 1.4 / 3.0, 0.9 + 140.0 / 3.0]);
+        close(&session.param("h.running_mean").unwrap().to_f64(), &mean);
+        close(&session.param("h.running_var").unwrap().to_f64(), &variance);
+        let plain = fgi_tests::compiled(text, &fgi_compiler::Options::default());
+        let mut later = Session::new(Arc::new(plain.program), &device).unwrap();
+        for path in ["h.running_mean", "h.running_var"] {
+            later.set_param(path, &session.param(path).unwrap()).unwrap();
+        }
+        later.set_inputs([("x", &x)]).unwrap();
+        later.run(Pass::Forward).unwrap();
+        close(&later.output("y").unwrap().to_f64(), &standard(mean, variance));
+        close(&later.param("h.running_mean").unwrap().to_f64(), &mean);
+    }
+}
+
+#[test]
+fn quantisers_round_to_their_grids() {
+    let x = vec![-1.3, -0.4, -0.1, 0.3, 0.6, 1.7];
+    let values = Arrays::from([("x".to_owned(), Array::new([6], x.clone()))]);
+    let text = "graph g(x: [6]) -> (b, t, c, f, d, p, l, w, m) {
+        let b = quant::binary(x);
+        let t = quant::ternary(x);
+        let c = quant::clipped(x, k = 2);
+        let f = quant::fixed_point(x, k = 3, fraction = 1);
+        let d = quant::dorefa(x, k = 2);
+        let p = quant::pact(x, bound = 1.5, k = 2);
+        let l = quant::lsq(x, step = 0.5, k = 2);
+        let w = quant::ternary_weights(x);
+        let m = quant::per_channel(reshape(x, [3, 2]), k = 3);
+    }";
+    let found = outputs(text, &values);
+    let third = 1.0 / 3.0;
+    close(&found["b"].to_f64(), &[-1.0, -1.0, -1.0, 1.0, 1.0, 1.0]);
+    close(&found["t"].to_f64(), &[-1.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
+    close(&found["c"].to_f64(), &[-1.0, -third, -third, third, third, 1.0]);
+    close(&found["f"].to_f64(), &[-1.5, -0.5, 0.0, 0.5, 0.5, 1.5]);
+    close(&found["d"].to_f64(), &[0.0, 0.0, 0.0, third, 2.0 * third, 1.0]);
+    close(&found["p"].to_f64(), &[0.0, 0.0, 0.0, 0.5, 0.5, 1.5]);
+    close(&found["l"].to_f64(), &[-1.0, -0.5, 0.0, 0.5, 0.5, 0.5]);
+    // The mean size is 4.4 / 6, 0.7 of it 0.513: the others' mean size is 1.2.
+    close(&found["w"].to_f64(), &[-1.2, 0.0, 0.0, 0.0, 1.2, 1.2]);
+    let (a, b) = (1.3 / 3.0, 1.7 / 3.0);
+    close(&found["m"].to_f64(), &[-3.0 * a, -b, 0.0, b, a, 3.0 * b]);
+}
+
+/// As PyTorch and snnTorch define them, by hand.
+#[test]
+fn losses_are_those_of_the_frameworks() {
+    let logits = [[1.0f64, -0.5, 0.25], [0.1, 0.9, -1.0]];
+    let label = [2usize, 0];
+    let z = vec![0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0];
+    let values = Arrays::from([
+        ("u".to_owned(), Array::new([2, 3], logits.as_flattened().to_vec())),
+        ("z".to_owned(), Array::new([2, 2, 3], z)),
+        ("label".to_owned(), Array::new([2], vec![2i32, 0])),
+        ("length".to_owned(), Array::new([2], vec![2i32, 1])),
+    ]);
+    let text =
+        "graph g(z: [T; 2, 3], u: [2, 3], label: i32[2], length: i32[2]) -> (s, w, m, c, f, t, r) {
+        let s = loss::smoothed_cross_entropy(u, label, 0.1);
+        let w = loss::weighted_cross_entropy(u, label, [1, 2, 3]);
+        let m = loss::masked_cross_entropy(u, label, [1, 0]);
+        let c = loss::mse_count(z, label);
+        let f = loss::first_spike(z);
+        let t = loss::mse_temporal(z, label);
+        let r = loss::mean_until(z, length);
+    }";
+    let found = outputs(text, &values);
+    let log_p = logits.map(|row| {
+        let all = row.map(f64::exp).iter().sum::<f64>().ln();
+        row.map(|u| u - all)
+    });
+    let nll = [-log_p[0][label[0]], -log_p[1][label[1]]];
+    let spread = log_p.map(|row| -row.iter().sum::<f64>() / 3.0);
+    let smoothed = (0..2).map(|b| 0.9 * nll[b] + 0.1 * spread[b]).sum::<f64>() / 2.0;
+    close(&found["s"].to_f64(), &[smoothed]);
+    close(&found["w"].to_f64(), &[(3.0 * nll[0] + nll[1]) / 4.0]);
+    close(&found["m"].to_f64(), &[nll[0]]);
+    // Counts 1 2 0 and 0 0 1, targets 0 0 2 and 2 0 0, over T = 2.
+    close(&found["c"].to_f64(), &[(1.0 + 4.0 + 4.0 + 4.0 + 0.0 + 1.0) / 6.0 / 2.0]);
+    close(&found["f"].to_f64(), &[1.0, 0.0, 1.0, 1.0, 1.0, 0.0]);
+    // Targets 1 1 0 and 0 1 1, over T = 2.
+    close(&found["t"].to_f64(), &[(0.0 + 1.0 + 1.0 + 1.0 + 0.0 + 1.0) / 4.0 / 6.0]);
+    close(&found["r"].to_f64(), &[0.5, 1.0, 0.0, 0.0, 0.0, 1.0]);
+}
+
+/// A population's currents stand at even distances.
+#[test]
+fn encoders_give_their_codes() {
+    let values = Arrays::from([
+        ("x".to_owned(), Array::new([2], vec![0.0, 1.0])),
+        ("t".to_owned(), Array::new([5, 1], vec![0.0; 5])),
+    ]);
+    let text = "graph g(x: [2], t: [T; 1]) -> (p, l, n) {
+        let p = encode::population(x, 3, sigma = 0.5);
+        let l = time_sum(encode::latency_log(x) * (time_index() + 1));
+        let n = time_sum(encode::population_spikes(x, 3, sigma = 0.5) + 0 * t);
+    }";
+    let found = outputs(text, &values);
+    let (half, none) = ((-0.5f64).exp(), (-2.0f64).exp());
+    close(&found["p"].to_f64(), &[1.0, half, none, none, half, 1.0]);
+    close(&found["l"].to_f64(), &[5.0, 1.0]);
+    close(&found["n"].to_f64(), &[5.0, 3.0, 0.0, 0.0, 3.0, 5.0]);
 }

@@ -17,6 +17,7 @@ const STD: &[(&str, &str)] = &[
     ("loss", include_str!("../../../std/loss.fgi")),
     ("neuron", include_str!("../../../std/neuron.fgi")),
     ("optim", include_str!("../../../std/optim.fgi")),
+    ("quant", include_str!("../../../std/quant.fgi")),
     ("spike", include_str!("../../../std/spike.fgi")),
     ("surrogate", include_str!("../../../std/surrogate.fgi")),
 ];

@@ -108,7 +108,7 @@ fn the_paper() {
 }
 
 /// A call of each function and layer of a module of the standard library, by name. Its required
-/// arguments are `label` where they are integers, else `x`.
+/// arguments are `label` where they are integers, else `x` or what their names ask for.
 fn library(module: &str) -> Vec<(String, String)> {
     let path = format!("{}/std/{module}.fgi", env!("CARGO_MANIFEST_DIR"));
     let (ast, problems) = parse(&std::fs::read_to_string(path).unwrap(), Default::default());
@@ -117,19 +117,26 @@ fn library(module: &str) -> Vec<(String, String)> {
         let dims: Vec<_> = dims.iter().filter(|dim| dim.default.is_none()).map(|_| "6").collect();
         let dims = if dims.is_empty() { String::new() } else { format!("[{}]", dims.join(", ")) };
         let required = arguments.iter().filter(|argument| argument.default.is_none());
-        let is_label = |argument: &Argument| {
-            argument.name.text == "label"
-                || argument.ty.as_ref().is_some_and(|ty| ty.elem.is_some())
+        let value = |argument: &Argument| match argument.name.text.as_str() {
+            _ if argument.ty.as_ref().is_some_and(|ty| ty.elem.is_some()) => "label",
+            "label" => "label",
+            "x" if name.ends_with("2d") => "reshape(x, [B, 5, 1, 1])",
+            "weight" => "[1, 1, 2, 2, 3]",
+            "mask" => "mean(x, axis = -1)",
+            "f" => "neuron::li",
+            "others" => "0",
+            _ => "x",
         };
-        let required = required.map(|argument| if is_label(argument) { "label" } else { "x" });
+        let required = required.map(value);
         (
             name.to_string(),
             format!("{module}::{name}{dims}({})", required.collect::<Vec<_>>().join(", ")),
         )
     };
     let calls = ast.items.iter().filter_map(|item| match &item.kind {
-        // It takes numbers, and is in every gated layer.
+        // They take numbers, or a scalar, and are in layers that are called.
         ItemKind::Fn(item) if item.name.text == "gate" => None,
+        ItemKind::Layer(item) if item.name.text == "s4d_mode" => None,
         ItemKind::Fn(item) if item.name.text == "eye" => Some(("eye".into(), "eye(5)".into())),
         ItemKind::Fn(item) => Some(call(&item.name.text, &[], &item.arguments)),
         ItemKind::Layer(item) => Some(call(&item.name.text, &item.dims, &item.arguments)),
@@ -140,7 +147,7 @@ fn library(module: &str) -> Vec<(String, String)> {
 
 #[test]
 fn the_library_checks() {
-    for module in ["encode", "layer", "loss", "neuron", "prelude", "spike", "surrogate"] {
+    for module in ["encode", "layer", "loss", "neuron", "prelude", "quant", "spike", "surrogate"] {
         for (_, call) in library(module) {
             graph(&format!(
                 "graph g(x: [T; B, 5], label: i32[B]) -> n {{ let y = {call}; let n = time_index(); }}"
