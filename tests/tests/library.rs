@@ -751,3 +751,17 @@ fn encoders_give_their_codes() {
     close(&found["l"].to_f64(), &[5.0, 1.0]);
     close(&found["n"].to_f64(), &[5.0, 3.0, 0.0, 0.0, 3.0, 5.0]);
 }
+
+#[test]
+fn the_book_lists_the_library() {
+    let page = std::fs::read_to_string(workspace().join("book/src/library.md")).unwrap();
+    let words: Vec<_> = page.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    for module in ["encode", "layer", "loss", "neuron", "optim", "quant", "spike", "surrogate"] {
+        let path = workspace().join(format!("compiler/std/{module}.fgi"));
+        let heads = check::heads(module, &std::fs::read_to_string(path).unwrap(), &NoFiles);
+        for head in heads.functions.iter().chain(&heads.layers) {
+            let name = head.name.strip_suffix("_integral").unwrap_or(&head.name);
+            assert!(words.contains(&name), "{module}::{}", head.name);
+        }
+    }
+}
