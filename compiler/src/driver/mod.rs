@@ -112,7 +112,7 @@ pub fn check(name: &str, text: &str, loader: &dyn Loader, options: &Options) -> 
     check::check(name, text, loader, &options)
 }
 
-/// [`compile`] from what [`check`] has found.
+/// [`compile`] from what [`check`](check()) has found.
 pub fn compile_checked(
     checked: &Checked,
     options: &Options,
