@@ -79,14 +79,19 @@ fn rate(graph: &mut Graph, spikes: &[NodeId]) -> Option<NodeId> {
     Some(builder.div(ones?, elements?))
 }
 
-/// The streams that are a choice between 0 and 1, in each element.
+/// The streams that are a choice between 0 and 1, in each element, made on numbers that are no places.
 fn spikes(graph: &Graph) -> Vec<NodeId> {
     let facts = Facts::of(graph);
     let is_choice = |op: &Op| matches!(op, Op::Map(Pointwise::Select | Pointwise::ToF32));
     let is_spike = |id: &NodeId| {
         let node = graph.node(*id);
         let is_stream_of_numbers = (node.ty.elem, node.ty.clock) == (Elem::F32, Clock::Stream);
-        is_choice(&node.op) && is_stream_of_numbers && facts.at(*id).is_binary()
+        // One that compares integers says where something is, as the mask of a maximum does.
+        let is_place = node.args.first().is_some_and(|condition| {
+            let condition = graph.node(*condition);
+            condition.args.first().is_some_and(|x| graph.ty(*x).elem == Elem::I32)
+        });
+        is_choice(&node.op) && is_stream_of_numbers && !is_place && facts.at(*id).is_binary()
     };
     graph.ids().filter(is_spike).collect()
 }
@@ -96,6 +101,20 @@ mod tests {
     use super::*;
     use crate::front::check::{self, check};
     use crate::source::NoFiles;
+
+    #[test]
+    fn the_place_of_a_maximum_is_no_spike() {
+        let text = "graph g(x: [T; B, 8]) -> (y) {
+            param w: [8, 6] = ones();
+            let u = prev(u) + x @ w;
+            let z = bypass(step(u - 1), u);
+            let y = max_pool1d(z, 2) + one_hot(argmax(u), 3);
+        }";
+        let checked = check("test.fgi", text, &NoFiles, &check::Options::default());
+        let (_, bindings) = spike_rates(&checked.graph.unwrap(), &checked.places).unwrap();
+        let paths: Vec<_> = bindings.iter().map(|binding| binding.path.as_str()).collect();
+        assert_eq!(paths, ["z"]);
+    }
 
     #[test]
     fn spikes_are_named_by_their_bindings() {
