@@ -344,19 +344,36 @@ impl Session {
         self.backend.write(id, &array.to_device())
     }
 
-    /// All parameters, those of the optimiser too, by path.
+    /// All parameters and states, those of the optimiser too, by path. States of open sizes are among them
+    /// once these are bound.
     pub fn params(&mut self) -> Result<Arrays, Error> {
         let program = self.program.clone();
-        program.params.iter().map(|p| Ok((p.path.clone(), self.param(&p.path)?))).collect()
+        let is_bound = self.bindings.is_some();
+        let sized = program.params.iter().filter(|param| is_bound || !init::is_open(param));
+        sized.map(|p| Ok((p.path.clone(), self.param(&p.path)?))).collect()
     }
 
-    /// Sets all parameters; none may be missing, and none unknown.
+    /// Sets all parameters; none may be missing, and none unknown. States of open sizes may be missing, or be of
+    /// other sizes than the inputs: then they start again.
     pub fn set_params(&mut self, params: &Arrays) -> Result<(), Error> {
         let program = self.program.clone();
-        if let Some(missing) = program.params.iter().find(|p| !params.contains_key(&p.path)) {
+        let mut sized = program.params.iter().filter(|param| !init::is_open(param));
+        if let Some(missing) = sized.find(|param| !params.contains_key(&param.path)) {
             return Err(Error::Missing { what: "parameter", name: missing.path.clone() });
         }
-        params.iter().try_for_each(|(path, array)| self.set_param(path, array))
+        for (path, array) in params {
+            let param = program.params.iter().find(|param| param.path == *path);
+            let fits = |param: &Param, bindings: &Bindings| {
+                init::shape(param, bindings).is_ok_and(|shape| shape == array.shape)
+            };
+            let starts_again = param
+                .zip(self.bindings.as_ref())
+                .is_some_and(|(param, bindings)| init::is_open(param) && !fits(param, bindings));
+            if !starts_again {
+                self.set_param(path, array)?;
+            }
+        }
+        Ok(())
     }
 
     fn result(&mut self, role: Role, what: &'static str, name: &str) -> Result<Array, Error> {

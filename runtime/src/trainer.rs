@@ -165,11 +165,13 @@ struct Activity {
 }
 
 impl Activity {
-    fn rates(&mut self, batch: &[(String, Array)]) -> Result<BTreeMap<String, f64>, Error> {
+    fn rates(
+        &mut self,
+        batch: &[(String, Array)],
+        own: &[(&'static str, Array)],
+    ) -> Result<BTreeMap<String, f64>, Error> {
         let program = self.session.program().clone();
-        let known = |name: &str| program.inputs.iter().any(|input| input.name == name);
-        let batch = batch.iter().map(|(name, array)| (name.as_str(), array));
-        self.session.set_inputs(batch.filter(|(name, _)| known(name)))?;
+        set_inputs(&mut self.session, batch, own)?;
         self.session.run(Pass::Forward)?;
         let mut rates = BTreeMap::new();
         for (_, name, _) in &program.results {
@@ -307,25 +309,32 @@ impl Trainer {
 
     /// Tests with another program than is trained: the one that the same text is where `training()` is 0.
     pub fn test_with(&mut self, program: Program, device: &Device) -> Result<(), Error> {
-        self.tester = Some(Session::without_values(Arc::new(program), device)?);
+        let mut tester = Session::without_values(Arc::new(program), device)?;
+        // What training does not use stays as it is at first.
+        tester.initialise(self.options.seed)?;
+        self.tester = Some(tester);
         Ok(())
     }
 
     /// Measures the rate of spikes after each epoch with a program whose outputs are that, by layer.
     pub fn watch(&mut self, rates: Program, device: &Device) -> Result<(), Error> {
-        let session = Session::without_values(Arc::new(rates), device)?;
+        let mut session = Session::without_values(Arc::new(rates), device)?;
+        session.initialise(self.options.seed)?;
         self.activity = Some(Activity { session, told: BTreeSet::new() });
         Ok(())
     }
 
     /// The rates for the first batch, and which layers are stuck for all samples.
     fn spikes(&mut self) -> Result<(BTreeMap<String, f64>, Vec<String>), Error> {
+        let own = self.own_inputs();
         let Some(activity) = &mut self.activity else { return Ok(Default::default()) };
         copy_params(&mut self.session, &mut activity.session)?;
         let all: Vec<usize> = (0..self.data.train.len()).collect();
         let mut batches = all.chunks(self.options.batch);
         let mut next = |activity: &mut Activity| match batches.next() {
-            Some(chosen) => activity.rates(&self.feed.batch(&self.data.train, chosen)?).map(Some),
+            Some(chosen) => {
+                activity.rates(&self.feed.batch(&self.data.train, chosen)?, &own).map(Some)
+            }
             None => Ok(None),
         };
         let rates = next(activity)?.unwrap_or_default();
@@ -470,24 +479,28 @@ impl Trainer {
     }
 }
 
-/// Parameters and states as another session has them.
+/// Parameters and states as another session has them, but for states of a batch: they start again.
 fn copy_params(from: &mut Session, to: &mut Session) -> Result<(), Error> {
-    for param in to.program().params.clone() {
+    let known: BTreeSet<String> =
+        from.program().params.iter().map(|param| param.path.clone()).collect();
+    let params = to.program().params.clone().into_iter();
+    for param in params.filter(|param| known.contains(&param.path) && !init::is_open(param)) {
         to.set_param(&param.path, &from.param(&param.path)?)?;
     }
     Ok(())
 }
 
-/// Sets the inputs of a batch, and those of training's own that the program has.
+/// Sets the inputs of a batch and those of training's own that the program has.
 fn set_inputs(
     session: &mut Session,
     batch: &[(String, Array)],
     own: &[(&'static str, Array)],
 ) -> Result<(), Error> {
-    let known = |name: &str| session.program().inputs.iter().any(|input| input.name == name);
-    let own: Vec<_> = own.iter().filter(|(name, _)| known(name)).collect();
-    let own = own.into_iter().map(|(name, array)| (*name, array));
-    session.set_inputs(batch.iter().map(|(name, array)| (name.as_str(), array)).chain(own))
+    let inputs = &session.program().inputs;
+    let names: BTreeSet<String> = inputs.iter().map(|input| input.name.clone()).collect();
+    let batch = batch.iter().map(|(name, array)| (name.as_str(), array));
+    let all = batch.chain(own.iter().map(|(name, array)| (*name, array)));
+    session.set_inputs(all.filter(|(name, _)| names.contains(*name)))
 }
 
 /// The loss of a batch and how many of its samples were classified right.

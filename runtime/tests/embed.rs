@@ -236,6 +236,26 @@ fn a_program_without_gradients_has_no_backward_pass() {
     assert_eq!(*outputs.y, [2.0, 4.0]);
 }
 
+mod scheduled {
+    fgi::program! {
+        graph net(x: [2]) -> (loss) {
+            param w: [2] = ones();
+            let loss = progress() * sum(w * x);
+        }
+    }
+}
+
+#[test]
+fn a_model_is_told_how_far_training_has_come() {
+    use scheduled::net::{Inputs, Model};
+    let mut model = Model::new(&Device::cpu()).unwrap();
+    let inputs = Inputs { x: &[1.0, 2.0] };
+    assert_eq!(model.forward(&inputs).unwrap().loss, 3.0);
+    model.set_progress(0.5);
+    assert_eq!(model.forward(&inputs).unwrap().loss, 1.5);
+    assert_eq!(*model.backward().unwrap().w, [0.5, 1.0]);
+}
+
 mod stepwise {
     fgi::program! {
         #![carry]
@@ -252,6 +272,11 @@ mod stepwise {
 fn memories_go_on_from_run_to_run() {
     use stepwise::net::{Inputs, Model};
     let mut model = Model::new(&Device::cpu()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("net.safetensors");
+    // Before the first run there is no batch, and nothing of it to save.
+    model.save(&file).unwrap();
+    model.load(&file).unwrap();
     let mut step = |x: [f32; 2]| {
         let outputs = model.forward(&Inputs { x: &x, T: 1, B: 1 }).unwrap();
         (outputs.y, outputs.runs)
@@ -259,8 +284,6 @@ fn memories_go_on_from_run_to_run() {
     assert_eq!(step([1.0, 2.0]), (vec![3.0, 4.0], 1));
     assert_eq!(step([0.0, 1.0]), (vec![1.5, 3.0], 2));
     assert_eq!(step([0.0, 0.0]), (vec![0.75, 1.5], 3));
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("net.safetensors");
     model.save(&file).unwrap();
     let mut again = Model::new(&Device::cpu()).unwrap();
     again.load(&file).unwrap();

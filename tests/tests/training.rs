@@ -5,19 +5,28 @@ use std::sync::Arc;
 use fgi::data::{DataSource, Dataset};
 use fgi::{Device, Schedule, Step, TrainOptions, Trainer, Whose};
 use fgi_compiler::middle::optimizer::Optimizer;
-use fgi_compiler::{Gradients, Options};
+use fgi_compiler::report::activity::spike_rates;
+use fgi_compiler::source::NoFiles;
+use fgi_compiler::{Gradients, Options, compile_graph};
 use fgi_tests::{compiled, workspace};
 
 /// The benchmark's example with few neurons, on the digits.
 fn trainer(device: &Device) -> Trainer {
     let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist.fgi")).unwrap();
-    let options = Options {
-        dims: [("T", 8), ("K", 8), ("N", 32)].map(|(name, size)| (name.into(), size)).into(),
+    trainer_of(&text, &trained(&[("T", 8), ("K", 8), ("N", 32)]), device)
+}
+
+fn trained(dims: &[(&str, i64)]) -> Options {
+    Options {
+        dims: dims.iter().map(|(name, size)| (name.to_string(), *size)).collect(),
         gradients: Some(Gradients { output: "loss".into(), wrt: None }),
         optimizer: Some(Optimizer::ADAM),
         clip: Some(1.0),
         ..Options::default()
-    };
+    }
+}
+
+fn trainer_of(text: &str, options: &Options, device: &Device) -> Trainer {
     let train = TrainOptions {
         epochs: 1,
         batch: 200,
@@ -28,7 +37,7 @@ fn trainer(device: &Device) -> Trainer {
         optimizer: "adam".into(),
         binds: Vec::new(),
     };
-    let program = Arc::new(compiled(&text, &options).program);
+    let program = Arc::new(compiled(text, options).program);
     let data = Dataset::load(&DataSource::Digits).unwrap();
     Trainer::new(program, device, data, train).unwrap()
 }
@@ -64,4 +73,62 @@ fn a_trainer_that_resumes_goes_on_to_the_bit() {
     assert_eq!(resumed.checkpoint().unwrap(), whole.checkpoint().unwrap());
     while !matches!(whole.step().unwrap(), Step::Epoch(_)) {}
     assert_eq!(whole.step().unwrap(), Step::Done);
+}
+
+/// Memory that is carried, a state, random numbers, a schedule, spikes that are measured, and a parameter that only
+/// the tests have.
+const STATEFUL: &str = "
+graph g[T = 8; K = 64 / T](pixels: [T; B, K], label: i32[B]) -> (loss, logits) {
+    param v: [K, 32]    = kaiming_uniform();
+    param w: [32, 10]   = kaiming_uniform();
+    param scale: [10]   = ones();
+    state seen: [B, 32] = zeros();
+    state runs: i32[]   = zeros();
+    let keep   = if training() == 1 then bernoulli(0.9 + 0 * pixels) else 1;
+    let u      = 0.8 * prev(u, init = 0.1 * seen) + (keep * pixels) @ v - prev(z);
+    let z      = bypass(step(u - 0.5 - 0.1 * progress()), sigmoid(4 * (u - 0.5)));
+    let logits = time_sum(z) @ w * (if training() == 1 then 1 else scale);
+    let loss   = cross_entropy(logits, label);
+    next seen = last(u);
+    next runs = runs + 1;
+}";
+
+#[test]
+fn states_and_schedules_are_trained_tested_and_resumed() {
+    let text = format!("use loss::cross_entropy;{}", STATEFUL);
+    let options = trained(&[]);
+    for device in [Device::cpu(), Device::gpu()] {
+        let made = || {
+            let mut trainer = trainer_of(&text, &options, &device);
+            let tested = compiled(&text, &Options::default()).program;
+            trainer.test_with(tested, &device).unwrap();
+            let checked = fgi_compiler::check("program.fgi", &text, &NoFiles, &options);
+            let (graph, _) = spike_rates(&checked.graph.unwrap(), &checked.places).unwrap();
+            let rates = compile_graph(graph, &Options::default(), &mut |_| {}).unwrap().program;
+            trainer.watch(rates, &device).unwrap();
+            trainer
+        };
+        let mut whole = made();
+        let mut steps = Vec::new();
+        loop {
+            match whole.step().unwrap() {
+                Step::Batch(report) => steps.push(report.loss),
+                Step::Epoch(report) => {
+                    assert!(report.test_loss.is_finite());
+                    assert!(report.spike_rates["z"] > 0.0, "{report:?}");
+                }
+                Step::Done => break,
+            }
+        }
+        let all = whole.checkpoint().unwrap();
+        assert_eq!(all.params["runs"].to_f64(), [steps.len() as f64]);
+        assert_eq!(all.params["random.run"].to_f64(), [steps.len() as f64]);
+        let mut stopped = made();
+        losses(&mut stopped, 3);
+        let checkpoint = stopped.checkpoint().unwrap();
+        let mut resumed = made();
+        resumed.resume(&checkpoint, Whose::Own).unwrap();
+        assert_eq!(losses(&mut resumed, steps.len() - 3), steps[3..]);
+        assert_eq!(resumed.checkpoint().unwrap().params, all.params);
+    }
 }

@@ -269,6 +269,16 @@ impl Module<'_> {
                 }
             }
         });
+        let asks_progress = self.program.inputs.iter().any(|input| input.name == PROGRESS);
+        let progress = asks_progress.then(|| {
+            quote! {
+                /// Says how far training has come, from 0 to 1, which is what `progress()` is from now on. It
+                /// is 1 at first.
+                pub fn set_progress(&mut self, progress: f32) {
+                    self.0.set_progress(progress);
+                }
+            }
+        });
         quote! {
             /// The program on a device, with its parameters.
             #[derive(Debug)]
@@ -297,6 +307,8 @@ impl Module<'_> {
                 #backward
 
                 #step
+
+                #progress
 
                 /// The parameters as they are.
                 pub fn params(&mut self) -> ::core::result::Result<Params, ::fgi::Error> {

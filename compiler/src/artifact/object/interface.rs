@@ -93,7 +93,8 @@ impl<'p> Interface<'p> {
     pub fn passes(&self) -> Vec<Pass> {
         let has_gradients = !self.gradients.is_empty();
         let backward = has_gradients.then_some(Pass::Backward);
-        let update = (!self.program.update.is_empty()).then_some(Pass::Update);
+        let is_updated = self.has_input(LEARNING_RATE) || self.program.state().is_some();
+        let update = is_updated.then_some(Pass::Update);
         [Some(Pass::Forward), backward, update].into_iter().flatten().collect()
     }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 use fgi::bench::{self, Parts, Runs, Spread};
 use fgi::npz::{self, Arrays};
 use fgi::{Array, Device, Session};
+use fgi_compiler::front::check::PROGRESS;
 use fgi_compiler::front::check::{self, GraphHead, InputHead};
 use fgi_compiler::ir::graph::{Bindings, Dim, Graph};
 use fgi_compiler::ir::kernel::Pass;
@@ -257,7 +258,7 @@ fn arrays(args: &Args, compiled: &Compiled, given: Option<Arrays>) -> Result<Arr
         (given, _) => given.unwrap_or_default(),
     };
     // A rate of 0, so that updates change no parameter: other spikes would take another time.
-    for (name, value) in [(LEARNING_RATE, 0.0), (STEP, 1.0)] {
+    for (name, value) in [(LEARNING_RATE, 0.0), (STEP, 1.0), (PROGRESS, 1.0)] {
         arrays.insert(name.into(), Array::new([], vec![value]));
     }
     Ok(arrays)
