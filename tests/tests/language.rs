@@ -82,6 +82,16 @@ const VALUES: &[(&str, &[f64])] = &[
     ("if gather(x > 0.7, i - 1, axis = 1) then 1 else 2", &[2.0, 1.0, 2.0, 2.0]),
     ("gather(x, argmax(x) - 3, axis = 1)", &[3.0, 1.0, -1.0, 0.5]),
     ("one_hot(i - 3, 3)", &[0.0; 6]),
+    // Time as an axis, and what is the same at every step
+    ("time_stack(s)", &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]),
+    ("time_reverse(s)", &[7.0, 8.0, 5.0, 6.0, 3.0, 4.0, 1.0, 2.0]),
+    ("time_unstack(time_stack(s > 2.5))", &[0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
+    ("time_stack(prev(i32(s), init = 9))", &[9.0, 9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+    ("prev(i, init = 5)", &[5.0, 5.0, 2.0, 0.0, 2.0, 0.0, 2.0, 0.0]),
+    ("time_reverse(prev(i > 1))", &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0]),
+    ("time_sum(i) + last(i) + time_max(i) + first(i)", &[14.0, 0.0]),
+    ("time_stack(i > 1)", &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]),
+    ("time_mean(x) - last(x)", &[0.0; 6]),
     // Windows
     ("windows(x, 2)", &[1.0, -2.0, -2.0, 3.0, 0.5, 0.0, 0.0, -1.0]),
     ("windows(x, 2, stride = 2, pad = 1)", &[0.0, 1.0, -2.0, 3.0, 0.0, 0.5, 0.0, -1.0]),

@@ -8,8 +8,9 @@ use fgi_compiler::middle::optimizer::{LEARNING_RATE, Optimizer};
 use fgi_compiler::{Gradients, Options};
 use fgi_tests::{compiled, gpu};
 
-fn devices() -> [Device; 3] {
-    [Device::cpu(), Device::cpu_in_order(), gpu()]
+/// One of them has room for a part of the steps only.
+fn devices() -> [Device; 4] {
+    [Device::cpu(), Device::cpu().memory_limit(10_000), Device::cpu_in_order(), gpu()]
 }
 
 fn session(text: &str, options: &Options, device: &Device) -> Session {
