@@ -188,9 +188,9 @@ export class Session {
    * `update` does it.
    */
   advance() {
-    const { optimizer, params } = this.program.manifest;
+    const { optimizer, passes } = this.program.manifest;
     if (optimizer) throw new FgiError("the program has an optimiser: its update sets the states");
-    if (params.some((p) => p.state)) this.run("update");
+    if (passes.update.length > 0) this.run("update");
   }
 
   /** Runs a pass. It is only submitted: `read` waits for it. */

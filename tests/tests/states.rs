@@ -224,7 +224,9 @@ fn random_numbers_are_the_same_everywhere() {
     let reference = |seed| fgi::evaluate_reference(graph, &given, seed).unwrap();
     let expected = reference(7);
     assert_ne!(expected["u"], reference(8)["u"]);
-    for device in [Device::cpu(), Device::cpu().threads(2), Device::cpu_in_order(), gpu()] {
+    let limited = Device::cpu().memory_limit(10_000);
+    for device in [Device::cpu(), Device::cpu().threads(2), limited, Device::cpu_in_order(), gpu()]
+    {
         let mut whole = session(RANDOM, &Options::default(), &device);
         whole.initialise(7).unwrap();
         whole.set_inputs([("x", &x), ("w", &w)]).unwrap();
@@ -257,6 +259,29 @@ fn random_numbers_are_the_same_everywhere() {
         }
         assert_eq!((u, y), (first, numbers(&mut whole, "y")), "{device}");
     }
+}
+
+/// A branch that is left out, and another output, change no numbers.
+#[test]
+fn a_draw_has_a_place_in_the_text() {
+    let text = |condition: &str, outputs: &str| {
+        format!(
+            "graph g(x: [4]) -> ({outputs}) {{
+                let a = if {condition} then uniform(x) else x;
+                let c = uniform(x);
+                let b = uniform(x) + 0 * c;
+            }}"
+        )
+    };
+    let b = |text: &str| {
+        let mut session = session(text, &Options::default(), &Device::cpu());
+        session.set_inputs([("x", &array(&[4], 1.0))]).unwrap();
+        session.run(Pass::Forward).unwrap();
+        numbers(&mut session, "b")
+    };
+    let expected = b(&text("1 > 0", "a, c, b"));
+    assert_eq!(b(&text("1 > 2", "a, c, b")), expected);
+    assert_eq!(b(&text("1 > 2", "b")), expected);
 }
 
 #[test]

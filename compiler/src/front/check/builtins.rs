@@ -378,7 +378,10 @@ impl Elaborator<'_, '_> {
             Meaning::Progress => return Some(self.progress(scope, span)),
             Meaning::Sg => Kind::Sg,
             Meaning::OverTime(over) => Kind::OverTime(over),
-            Meaning::Random(draw) => Kind::Random(draw),
+            Meaning::Random(draw) => {
+                self.draws += 1;
+                Kind::Random(draw, self.draws)
+            }
             Meaning::TimeAxis(ref kind) => kind.clone(),
             Meaning::Transpose => Kind::Transpose,
             Meaning::Prev => {

@@ -46,7 +46,7 @@ impl Dtypes<'_> {
                 self.require(args[0], Elem::F32)?;
                 self.result(Elem::F32)
             }
-            Kind::Random(_) => {
+            Kind::Random(..) => {
                 self.require(args[0], Elem::F32)?;
                 self.result(Elem::F32)
             }

@@ -122,6 +122,8 @@ pub struct Elaborator<'m, 'l> {
     pub used: std::collections::HashSet<DefId>,
     pub depth: usize,
     is_full: bool,
+    /// How many draws of random numbers there are so far, also in branches that are left out.
+    pub draws: i32,
     /// It is a step of training.
     training: bool,
     /// Whether the program asks that.
@@ -139,6 +141,7 @@ impl<'m, 'l> Elaborator<'m, 'l> {
             used: Default::default(),
             depth: 0,
             is_full: false,
+            draws: 0,
             training,
             asks_training: false,
         }

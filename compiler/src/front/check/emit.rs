@@ -239,7 +239,7 @@ impl<'a> Emitter<'a, '_> {
                 [taken] => Ok(*taken),
                 _ => self.map(id, Pointwise::Select, args, &ty.dims),
             },
-            Kind::Random(draw) => Ok(self.random(*draw, args[0])),
+            Kind::Random(draw, number) => Ok(self.random(*draw, *number, args[0])),
             Kind::Sg => self.push(id, Op::Sg, args.to_vec()),
             Kind::Forward | Kind::Typed { .. } | Kind::Alike => Ok(args[0]),
             Kind::Prev => self.prev(id, args, ty),

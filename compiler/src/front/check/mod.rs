@@ -4,7 +4,7 @@
 //! 2. `elaborate` (with `calls`, `builtins` and `causality`) inlines functions and instantiates layers, into a
 //!    list of untyped operations, the terms of `term`.
 //! 3. `infer` carries dimensions and clocks from operands to users until nothing changes (`shape` has
-//!    the rule of each operation), `elements` unifies element types; then everything is checked.
+//!    the rule of each operation), `dtypes` unifies element types; then everything is checked.
 //! 4. `emit` writes the graph.
 //!
 //! An error leaves a term behind that is silent, so that one mistake is one report.

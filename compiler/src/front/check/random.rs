@@ -4,7 +4,7 @@
 use super::emit::Emitter;
 use super::term::Draw;
 use crate::ir::graph::{
-    Dim, Elem, NodeId, Op, Pointwise, RANDOM_RUN, RANDOM_SEED, Role, Root, Type,
+    Dim, Elem, NodeId, Number, Op, Pointwise, RANDOM_RUN, RANDOM_SEED, Role, Root, Type,
 };
 
 /// The seed and the number of the run.
@@ -12,24 +12,23 @@ use crate::ir::graph::{
 pub struct Random {
     seed: NodeId,
     run: NodeId,
-    /// How many words the program has asked for.
-    words: i32,
 }
 
 impl Emitter<'_, '_> {
-    /// Numbers of the dimensions of an operand, without a derivative to it.
-    pub fn random(&mut self, draw: Draw, like: NodeId) -> NodeId {
+    /// Numbers of the dimensions of an operand, without a derivative to it. A draw has two places of its own.
+    pub fn random(&mut self, draw: Draw, number: i32, like: NodeId) -> NodeId {
         let ty = self.builder.ty(like).clone();
+        let places = [2 * number, 2 * number + 1];
         match draw {
-            Draw::Uniform => self.uniform(&ty),
+            Draw::Uniform => self.uniform(&ty, places[0]),
             Draw::Bernoulli => {
-                let uniform = self.uniform(&ty);
+                let uniform = self.uniform(&ty, places[0]);
                 let is_below = self.builder.binary(Pointwise::Lt, uniform, like);
                 self.builder.unary(Pointwise::ToF32, is_below)
             }
             // Box and Muller 1958.
             Draw::Normal => {
-                let [radius, angle] = [(); 2].map(|()| self.uniform(&ty));
+                let [radius, angle] = places.map(|place| self.uniform(&ty, place));
                 let b = &mut self.builder;
                 // In (0, 1].
                 let radius = b.one_minus(radius);
@@ -43,15 +42,13 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn uniform(&mut self, ty: &Type) -> NodeId {
-        let mut random = self.random_state();
-        random.words += 1;
+    fn uniform(&mut self, ty: &Type, place: i32) -> NodeId {
+        let random = self.random_state();
         let number = |this: &mut Self, value: i32| {
-            let op = Op::Const(crate::ir::graph::Number(f64::from(value)), Elem::I32);
+            let op = Op::Const(Number(f64::from(value)), Elem::I32);
             this.builder.push(op, vec![])
         };
-        let place = number(self, random.words);
-        self.random = Some(random);
+        let place = number(self, place);
         let key = self.builder.map(Pointwise::Philox, &[random.seed, random.run, place]);
         let step = match ty.is_stream() {
             true => {
@@ -91,7 +88,7 @@ impl Emitter<'_, '_> {
         }
         let seed = self.state(RANDOM_SEED, Elem::I32, &[]);
         let run = self.state(RANDOM_RUN, Elem::I32, &[]);
-        Random { seed, run, words: 0 }
+        *self.random.insert(Random { seed, run })
     }
 
     /// The number of the next run. What is carried goes on with the numbers of one run.

@@ -83,7 +83,7 @@ impl Rules<'_> {
                 (None, None) => None,
                 (None, Some(_)) => self.broadcast_operands(id)?,
             },
-            Kind::Sg | Kind::Random(_) | Kind::OverTime(_) | Kind::TimeReverse => {
+            Kind::Sg | Kind::Random(..) | Kind::OverTime(_) | Kind::TimeReverse => {
                 self.types.of(args[0]).clone()
             }
             Kind::TimeStack => self.types.of(args[0]).clone().map(|mut dims| {
@@ -898,9 +898,9 @@ pub fn spelling(kind: &Kind) -> String {
             super::term::OverTime::Mean => "time_mean",
             super::term::OverTime::Max => "time_max",
         },
-        Kind::Random(Draw::Uniform) => "uniform",
-        Kind::Random(Draw::Normal) => "normal",
-        Kind::Random(Draw::Bernoulli) => "bernoulli",
+        Kind::Random(Draw::Uniform, _) => "uniform",
+        Kind::Random(Draw::Normal, _) => "normal",
+        Kind::Random(Draw::Bernoulli, _) => "bernoulli",
         Kind::TimeStack => "time_stack",
         Kind::TimeUnstack => "time_unstack",
         Kind::TimeReverse => "time_reverse",

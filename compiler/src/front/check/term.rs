@@ -72,8 +72,8 @@ pub enum Kind {
     /// `prev(x)` or, with a second operand, `prev(x, init)`.
     Prev,
     OverTime(OverTime),
-    /// Random numbers of the operand's dimensions.
-    Random(Draw),
+    /// Random numbers of the operand's dimensions, the draw of this number in the program.
+    Random(Draw, i32),
     /// The steps of a stream along a new first axis.
     TimeStack,
     /// The first axis as the steps of a stream.

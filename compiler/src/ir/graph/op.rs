@@ -5,7 +5,7 @@
 //! interpreter's dual numbers) and as graph expressions (for reverse mode), WGSL spelling, cost, range.
 //!
 //! To add a pointwise operation: add the variant and its row here; the compiler then points at the
-//! one exhaustive `match` left, the native lowering in `emit/clif/pointwise.rs`.
+//! one exhaustive `match` left, the native lowering in `target/cpu/native/pointwise.rs`.
 
 use std::fmt;
 
