@@ -182,13 +182,13 @@ const INITIALISERS: &[(&str, &[&str])] = &[
     ("orthogonal", &["gain"]),
 ];
 
-/// The pointwise operations that are written as functions.
+/// The pointwise operations that are written as functions: neither operators nor parts of random numbers.
 fn pointwise(name: &str) -> Option<Pointwise> {
     use Pointwise::*;
     let row = TABLE.iter().find(|row| row.name == name)?;
-    let is_operator = matches!(row.signature, Signature::Compare | Signature::Logic)
-        || matches!(row.op, Neg | Add | Sub | Mul | Div | Rem | Pow | Select);
-    (!is_operator).then_some(row.op)
+    let is_other = matches!(row.signature, Signature::Compare | Signature::Logic | Signature::Bits)
+        || matches!(row.op, Neg | Add | Sub | Mul | Div | Rem | Pow | Select | Philox);
+    (!is_other).then_some(row.op)
 }
 
 fn formals(op: Pointwise) -> &'static [&'static str] {

@@ -15,34 +15,30 @@ pub struct Random {
 }
 
 impl Emitter<'_, '_> {
-    /// Numbers of the dimensions of an operand, without a derivative to it. A draw has two places of its own.
-    pub fn random(&mut self, draw: Draw, number: i32, like: NodeId) -> NodeId {
+    /// Numbers of the dimensions of an operand, without a derivative to it. `place` is the draw's in the text.
+    pub fn random(&mut self, draw: Draw, place: i32, like: NodeId) -> NodeId {
         let ty = self.builder.ty(like).clone();
-        let places = [2 * number, 2 * number + 1];
         match draw {
-            Draw::Uniform => self.uniform(&ty, places[0]),
+            Draw::Uniform => self.uniform(&ty, place),
             Draw::Bernoulli => {
-                let uniform = self.uniform(&ty, places[0]);
+                let uniform = self.uniform(&ty, place);
                 let is_below = self.builder.binary(Pointwise::Lt, uniform, like);
                 self.builder.unary(Pointwise::ToF32, is_below)
             }
-            // Box and Muller 1958.
             Draw::Normal => {
-                let [radius, angle] = places.map(|place| self.uniform(&ty, place));
-                let b = &mut self.builder;
-                // In (0, 1].
-                let radius = b.one_minus(radius);
-                let log = b.unary(Pointwise::Log, radius);
-                let square = b.scale(log, -2.0);
-                let radius = b.unary(Pointwise::Sqrt, square);
-                let angle = b.scale(angle, std::f64::consts::TAU);
-                let cosine = b.unary(Pointwise::Cos, angle);
-                b.mul(radius, cosine)
+                let word = self.word(&ty, place);
+                self.builder.unary(Pointwise::Normal, word)
             }
         }
     }
 
     fn uniform(&mut self, ty: &Type, place: i32) -> NodeId {
+        let word = self.word(ty, place);
+        self.builder.unary(Pointwise::Unit, word)
+    }
+
+    /// Random bits for each element and step.
+    fn word(&mut self, ty: &Type, place: i32) -> NodeId {
         let random = self.random_state();
         let number = |this: &mut Self, value: i32| {
             let op = Op::Const(Number(f64::from(value)), Elem::I32);
@@ -60,8 +56,7 @@ impl Emitter<'_, '_> {
         };
         let index = self.element(&ty.dims);
         let [key, step] = [key, step].map(|x| self.builder.broadcast(x, &ty.dims));
-        let word = self.builder.map(Pointwise::Philox, &[key, step, index]);
-        self.builder.unary(Pointwise::Unit, word)
+        self.builder.map(Pointwise::Philox, &[key, step, index])
     }
 
     /// The number of each element of a tensor, row by row.

@@ -18,6 +18,7 @@ pub mod op;
 mod operations;
 pub(crate) mod ops;
 mod print;
+pub(crate) mod random;
 pub(crate) mod syntax;
 mod verify;
 

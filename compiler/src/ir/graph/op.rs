@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Builder;
 use super::facts::{Fact, range};
-use super::{Dim, Elem, NodeId};
+use super::{Dim, Elem, NodeId, random};
 
 /// A literal; compared and hashed by its bits.
 #[derive(Clone, Copy)]
@@ -266,6 +266,8 @@ pub enum Pointwise {
     Philox,
     /// The upper 24 bits of a word, as a number in [0, 1).
     Unit,
+    /// The normal number of a word: the quantile of the probability that its bits are.
+    Normal,
     /// x to the power of y.
     Pow,
     /// The angle of the point (y, x), in radians.
@@ -426,31 +428,13 @@ fn on_integers(op: Pointwise, a: i32, b: i32) -> Option<i32> {
     })
 }
 
-/// The multipliers of Philox's two halves, and what is added to the key after each round.
-pub(crate) const PHILOX: [u32; 4] = [0xd251_1f53, 0xcd9e_8d57, 0x9e37_79b9, 0xbb67_ae85];
-/// The rounds of Philox.
-pub(crate) const PHILOX_ROUNDS: usize = 10;
-
-/// The first word that Philox 4x32-10 makes of a key and two counters; the other key and counters are 0.
-fn philox(key: i32, first: i32, second: i32) -> i32 {
-    let (mut key, mut word) = ([key as u32, 0], [first as u32, second as u32, 0, 0]);
-    for _ in 0..PHILOX_ROUNDS {
-        let [a, b] = [(PHILOX[0], word[0]), (PHILOX[1], word[2])]
-            .map(|(factor, word)| u64::from(factor) * u64::from(word));
-        let high = |product: u64| (product >> 32) as u32;
-        word = [high(b) ^ word[1] ^ key[0], b as u32, high(a) ^ word[3] ^ key[1], a as u32];
-        key = [key[0].wrapping_add(PHILOX[2]), key[1].wrapping_add(PHILOX[3])];
-    }
-    word[0] as i32
-}
-
 fn truth(condition: bool) -> f64 {
     f64::from(u8::from(condition))
 }
 
 /// One row for each pointwise operation, in the order of the enum.
 #[rustfmt::skip]
-pub static TABLE: [Row; 47] = {
+pub static TABLE: [Row; 48] = {
     use Pointwise::*;
     use Signature::*;
     [
@@ -549,10 +533,11 @@ pub static TABLE: [Row; 47] = {
             vec![Some(da), Some(db)]
         }), "{0} / {1}", 6, range::div),
     row(Rem, "rem", 2, Integer, |x| x[0] - x[1] * (x[0] / x[1]).floor(), D0, None, "{0} % {1}", 6, range::unknown),
-    row(Philox, "philox", 3, Integer, |x| f64::from(philox(x[0] as i32, x[1] as i32, x[2] as i32)), D0, None,
+    row(Philox, "philox", 3, Integer, |x| f64::from(random::philox(x[0] as i32, x[1] as i32, x[2] as i32)), D0, None,
         "fgi_philox({0}, {1}, {2})", 100, range::unknown),
     row(Unit, "unit", 1, Bits, |x| f64::from((x[0] as i32 as u32) >> 8) / f64::from(1 << 24), D0, None,
         "f32(u32({0}) >> 8u) * 5.9604644775390625e-8", 2, range::unit),
+    row(Normal, "normal", 1, Bits, |x| random::normal(x[0] as i32), D0, None, "fgi_normal({0})", 100, range::normal),
     row(Pow, "pow", 2, Float, |x| x[0].powf(x[1]), |x, y| [
             if x[1] == 0.0 { 0.0 } else { x[1] * x[0].powf(x[1] - 1.0) },
             if x[0] == 0.0 && x[1] >= 0.0 { 0.0 } else { y * x[0].ln() },
@@ -687,11 +672,8 @@ mod tests {
         }
     }
 
-    /// Random123's test vector for zeros, and one by its rounds.
     #[test]
-    fn philox_is_that_of_its_paper() {
-        assert_eq!(philox(0, 0, 0) as u32, 0x6627_e8d5);
-        assert_ne!(philox(1, 0, 0), philox(0, 1, 0));
+    fn a_unit_is_the_upper_bits() {
         let unit = Pointwise::Unit.row().value;
         assert_eq!(
             [unit(&[-1.0]), unit(&[255.0]), unit(&[256.0])],

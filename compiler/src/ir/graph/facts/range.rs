@@ -125,6 +125,10 @@ pub fn unit(_: &[Fact]) -> Fact {
     Fact::within(0.0, 1.0 - f64::from(f32::EPSILON) / 2.0)
 }
 
+pub fn normal(_: &[Fact]) -> Fact {
+    Fact::within(-6.5, 6.5)
+}
+
 pub fn unknown(_: &[Fact]) -> Fact {
     Fact::UNKNOWN
 }

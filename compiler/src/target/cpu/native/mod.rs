@@ -16,6 +16,7 @@ mod fetch;
 mod math;
 mod pointwise;
 mod product;
+mod random;
 mod reduce;
 mod simd;
 mod values;

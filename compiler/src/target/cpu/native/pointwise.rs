@@ -4,7 +4,6 @@ use cranelift::prelude::*;
 
 use super::Emitter;
 use super::math::Mask;
-use crate::ir::graph::op::{PHILOX, PHILOX_ROUNDS};
 use crate::ir::graph::{Elem, Pointwise};
 
 impl Emitter<'_, '_> {
@@ -28,6 +27,7 @@ impl Emitter<'_, '_> {
                 });
             }
             (Philox, _) => return self.philox([args[0], args[1], args[2]]),
+            (Normal, _) => return self.normal(args[0]),
             (Unit, _) => {
                 let upper = self.code().ins().ushr_imm_u(args[0], 8);
                 let number = self.code().ins().fcvt_from_sint(types::F32X4, upper);
@@ -116,41 +116,9 @@ impl Emitter<'_, '_> {
             Eq => compare(FloatCC::Equal),
             Ne => compare(FloatCC::NotEqual),
             // Done above.
-            Not | ToF32 | ToI32 | And | Or | Select | Rem | Philox | Unit => x(0),
+            Not | ToF32 | ToI32 | And | Or | Select | Rem | Philox | Unit | Normal => x(0),
         };
         result.value
-    }
-
-    /// Ten rounds on two counters, as in the table of operations.
-    fn philox(&self, [key, first, second]: [Value; 3]) -> Value {
-        let number = |value: u32| self.ints([value as i32; 4]);
-        let (add, xor) = (|a, b| self.code().ins().iadd(a, b), |a, b| self.code().ins().bxor(a, b));
-        let (mut key, mut other) = (key, number(0));
-        let mut word = [first, second, number(0), number(0)];
-        for _ in 0..PHILOX_ROUNDS {
-            let [high_a, low_a] = self.wide_product(word[0], PHILOX[0]);
-            let [high_b, low_b] = self.wide_product(word[2], PHILOX[1]);
-            let (one, two) = (xor(high_b, word[1]), xor(high_a, word[3]));
-            word = [xor(one, key), low_b, xor(two, other), low_a];
-            (key, other) = (add(key, number(PHILOX[2])), add(other, number(PHILOX[3])));
-        }
-        word[0]
-    }
-
-    /// The upper and the lower 32 bits of a product without sign, by halves of 16.
-    fn wide_product(&self, x: Value, factor: u32) -> [Value; 2] {
-        let number = |value: u32| self.ints([value as i32; 4]);
-        let (low, high) = (number(factor & 0xffff), number(factor >> 16));
-        let mul = |a, b| self.code().ins().imul(a, b);
-        let add = |a, b| self.code().ins().iadd(a, b);
-        let upper = |a| self.code().ins().ushr_imm_u(a, 16);
-        let mask = number(0xffff);
-        let lower = |a| self.code().ins().band(a, mask);
-        let (x_low, x_high) = (lower(x), upper(x));
-        let (low_high, high_low) = (mul(x_low, high), mul(x_high, low));
-        let middle = add(add(upper(mul(x_low, low)), lower(low_high)), lower(high_low));
-        let sum = add(add(mul(x_high, high), upper(low_high)), add(upper(high_low), upper(middle)));
-        [sum, mul(x, number(factor))]
     }
 
     /// Lane by lane: there is no vector instruction for it. What the machine's would stop at is divided

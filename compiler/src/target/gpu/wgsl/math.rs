@@ -101,6 +101,50 @@ fn fgi_philox(key: i32, first: i32, second: i32) -> i32 {
         &["fgi_high"],
     ),
     (
+        "fgi_tail",
+        "// The coefficient for the tail in which a probability is, by its leading zeros.
+fn fgi_tail(zeros: u32, a: u32, b: u32, c: u32, d: u32, e: u32) -> u32 {
+    return select(select(select(select(a, b, zeros >= 1u), c, zeros >= 3u), d, zeros >= 7u), e, zeros >= 15u);
+}
+",
+        &[],
+    ),
+    (
+        "fgi_normal",
+        "// The normal number of a word, in integers so that it is the same everywhere: the quantile of a
+// probability that is odd times 2^-33, by its logarithm; the sign is the upper bit.
+fn fgi_normal(word: i32) -> f32 {
+    let odd = max((u32(word) << 1u) | 1u, 3u);
+    let zeros = countLeadingZeros(odd);
+    let f = (odd << zeros) << 1u;
+    var p = 0x00f85a66u;
+    p = 0x0576c610u - fgi_high(f, p);
+    p = 0x0e787cb7u - fgi_high(f, p);
+    p = 0x1940a44fu - fgi_high(f, p);
+    p = 0x234ac829u - fgi_high(f, p);
+    p = 0x2de0fc1au - fgi_high(f, p);
+    p = 0x3d876de8u - fgi_high(f, p);
+    p = 0x5c54e141u - fgi_high(f, p);
+    p = 0xb8aa3a6eu - fgi_high(f, p);
+    let log = fgi_high(f, p) << 1u;
+    let k = firstLeadingBit(zeros + 1u);
+    let g = ~(((((2u << k) - 2u - zeros) << (31u - k)) << 1u) + (log >> k));
+    p = fgi_tail(zeros, 0x00178d86u, 0x001a7f78u, 0x001e6588u, 0x0023b809u, 0x002b36b3u);
+    p = fgi_tail(zeros, 0x00865ef3u, 0x00975945u, 0x00adde84u, 0x00ccae09u, 0x00f825a8u) - fgi_high(g, p);
+    p = fgi_tail(zeros, 0x016be8e0u, 0x019ab849u, 0x01d907bfu, 0x022e97c1u, 0x02a7aae5u) - fgi_high(g, p);
+    p = fgi_tail(zeros, 0x0294f67cu, 0x02ecb08cu, 0x0362301fu, 0x04048b24u, 0x04eb62b8u) - fgi_high(g, p);
+    p = fgi_tail(zeros, 0x03df9974u, 0x046a723cu, 0x05265ca9u, 0x062c9680u, 0x07a3f5d8u) - fgi_high(g, p);
+    p = fgi_tail(zeros, 0x05b25cc1u, 0x06916c22u, 0x07c43f71u, 0x097634d0u, 0x0be82150u) - fgi_high(g, p);
+    p = fgi_tail(zeros, 0x09a1d6adu, 0x0b5a0a0au, 0x0dc56bb8u, 0x113e448eu, 0x164699ffu) - fgi_high(g, p);
+    p = fgi_tail(zeros, 0x1bcc9fcfu, 0x22e65676u, 0x2d16a959u, 0x3bc3939cu, 0x50e2f583u) - fgi_high(g, p);
+    p = fgi_tail(zeros, 0x00000008u, 0x15956b91u, 0x31178402u, 0x551f45dcu, 0x856d1cb4u) + fgi_high(g, p);
+    let size = f32((p + 128u) >> 8u) * 4.76837158203125e-7;
+    return select(size, -size, word < 0);
+}
+",
+        &["fgi_high", "fgi_tail"],
+    ),
+    (
         "fgi_quotient",
         "// By 0 it is 0, of the least number by -1 itself.
 fn fgi_quotient(a: i32, b: i32) -> i32 {
