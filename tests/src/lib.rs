@@ -170,7 +170,7 @@ pub fn values(
     });
     let params = program.params.iter().map(|param| {
         let shape: Vec<_> = param.dims.iter().map(size).collect();
-        (&param.path, false, shape)
+        (&param.path, param.elem == Elem::I32, shape)
     });
     let mut arrays = Arrays::new();
     for (name, is_label, shape) in inputs.chain(params) {

@@ -11,10 +11,13 @@
 
 mod elements;
 mod places;
+mod structure;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+
+use structure::{AROUND, Instance};
 
 /// A random program, and the sizes it runs with.
 #[derive(Clone, Debug)]
@@ -101,7 +104,7 @@ pub fn recipe() -> impl Strategy<Value = Recipe> {
 impl Recipe {
     pub fn program(&self) -> String {
         let timed = self.steps > 0;
-        let mut text = String::new();
+        let mut text = AROUND.to_string();
         let mut known = Vec::new();
         for (number, layer) in self.layers.iter().enumerate() {
             text += &layer.text(number, timed, &known);
@@ -111,7 +114,7 @@ impl Recipe {
     }
 
     fn graph(&self, timed: bool, layers: &[u8]) -> String {
-        let mut body = Body::new(&self.lines, layers);
+        let mut body = Body::new(&self.lines, layers, timed);
         let features = self.features.to_string();
         body.know("x", &["B", &features], timed, 2.0);
         body.know("y", &["B", &features], false, 2.0);
@@ -148,7 +151,7 @@ impl Recipe {
 
 impl Layer {
     fn text(&self, number: usize, timed: bool, layers: &[u8]) -> String {
-        let mut body = Body::new(&self.lines, layers);
+        let mut body = Body::new(&self.lines, layers, timed);
         body.know("x", &["B", "K"], timed, LARGE);
         body.params.push("param w_in: [K, N] = xavier_uniform();".into());
         body.define("x @ w_in".into(), &["B", "N"], timed, 4.0);
@@ -228,19 +231,43 @@ struct Body<'a> {
     layers: &'a [u8],
     /// Whether `label: i32[B]` is in scope.
     labels: bool,
+    /// Whether there are steps: then a layer has memory.
+    has_time: bool,
+    instances: Vec<Instance>,
+    /// What states become.
+    nexts: Vec<String>,
 }
 
 impl<'a> Body<'a> {
-    fn new(lines: &[Line], layers: &'a [u8]) -> Body<'a> {
+    fn new(lines: &[Line], layers: &'a [u8], has_time: bool) -> Body<'a> {
         let (values, lets) = (Vec::new(), Vec::with_capacity(lines.len()));
         let (params, names) = (Vec::new(), Vec::new());
         let (integers, conditions) = (Vec::new(), Vec::new());
-        Body { values, integers, conditions, params, lets, names, layers, labels: false }
+        let (instances, nexts) = (Vec::new(), Vec::new());
+        let labels = false;
+        Body {
+            values,
+            integers,
+            conditions,
+            params,
+            lets,
+            names,
+            layers,
+            labels,
+            has_time,
+            instances,
+            nexts,
+        }
     }
 
-    /// Parameters, then bindings, a line each.
+    /// Parameters and states, bindings, what states become: a line each.
     fn text(&self) -> String {
-        self.params.iter().chain(&self.lets).map(|line| format!("    {line}\n")).collect()
+        self.params
+            .iter()
+            .chain(&self.lets)
+            .chain(&self.nexts)
+            .map(|line| format!("    {line}\n"))
+            .collect()
     }
 
     /// A value that needs no binding.
@@ -295,6 +322,11 @@ impl<'a> Body<'a> {
             Body::converted,
             Body::placed,
             Body::placed,
+            Body::structured_call,
+            Body::structured_call,
+            Body::state,
+            Body::draw,
+            Body::time_axis,
         ];
         operations[usize::from(line.operation) % operations.len()](self, line);
     }
@@ -395,7 +427,7 @@ impl<'a> Body<'a> {
         };
         let to = if self.labels { "3" } else { "N" };
         // A parameter's dimensions are fixed.
-        let is_fixed = !a.dims[1].contains('B');
+        let is_fixed = !a.dims[1].contains(['B', 'T']);
         match line.option % 6 {
             0 => {
                 let fits = |b: &Value| matrix(b) && b.dims[1] == a.dims[1];
@@ -592,22 +624,22 @@ impl<'a> Body<'a> {
     }
 
     fn call(&mut self, layer: usize, returns: u8, operand: u8, width: u8) {
-        let timed = self.values[0].stream;
-        // The layer's weights have the dimension a.dims[1], so it is fixed.
-        let fits = |a: &Value| {
-            a.dims.len() == 2 && a.dims[0] == "B" && !a.dims[1].contains('B') && a.stream == timed
-        };
-        let Some(a) = self.pick(operand, fits) else { return };
+        let Some(a) = self.pick(operand, Self::is_batch) else { return };
         let width = width.to_string();
-        let call = format!("layer_{layer}[{width}]({})", a.text);
+        self.called(format!("layer_{layer}[{width}]({})", a.text), returns, &a, &width);
+    }
+
+    /// Binds what the call of a layer returns.
+    fn called(&mut self, call: String, returns: u8, a: &Value, width: &str) {
+        let stream = a.stream || self.has_time;
         if returns < 2 {
-            return self.define(call, &["B", &width], timed, 3.0);
+            return self.define(call, &["B", width], stream, 3.0);
         }
         let number = self.names.len();
         let names = [format!("v{number}"), format!("v{}", number + 1)];
         self.lets.push(format!("let ({}, {}) = {call};", names[0], names[1]));
         for name in names {
-            self.know(&name, &["B", &width], timed, 3.0);
+            self.know(&name, &["B", width], stream, 3.0);
             self.names.push(name);
         }
     }
