@@ -1,6 +1,7 @@
 //! Numbers with a shape, as they come from files and callers and go back to them.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use fgi_compiler::ir::graph::Elem;
 
@@ -81,6 +82,16 @@ impl Array {
         }
     }
 
+    /// A part of the first axis, which has at least so many: steps of a stream, or samples.
+    ///
+    /// # Panics
+    /// If the range is not within the axis.
+    pub fn rows(&self, range: Range<usize>) -> Array {
+        let row = self.shape[1..].iter().product::<usize>();
+        let shape = [&[range.len()], &self.shape[1..]].concat();
+        Array { shape, data: self.data.part(range.start * row..range.end * row) }
+    }
+
     /// As a device stores it: 4 bytes an element, little-endian, booleans as 0 and 1.
     /// Big-endian machines are not supported.
     pub(crate) fn to_device(&self) -> Cow<'_, [u8]> {
@@ -123,6 +134,17 @@ impl Data {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn part(&self, range: Range<usize>) -> Data {
+        match self {
+            Data::F32(values) => Data::F32(values[range].to_vec()),
+            Data::F64(values) => Data::F64(values[range].to_vec()),
+            Data::I32(values) => Data::I32(values[range].to_vec()),
+            Data::I64(values) => Data::I64(values[range].to_vec()),
+            Data::U8(values) => Data::U8(values[range].to_vec()),
+            Data::Bool(values) => Data::Bool(values[range].to_vec()),
+        }
     }
 
     /// Every element as an f64; booleans as 0 and 1.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 #[cfg(feature = "gpu")]
 use fgi_compiler::artifact::Artifact;
-use fgi_compiler::ir::graph::{Bindings, Elem, Param, Role, Type};
+use fgi_compiler::front::check::CARRIED;
+use fgi_compiler::ir::graph::{Bindings, Elem, Param, ParamKind, RANDOM_RUN, Role, Type};
 use fgi_compiler::ir::kernel::{
     Buffer, BufferId, BufferSource, Pass, Program, Violation, verify, verify_sizes,
 };
@@ -14,7 +15,7 @@ use crate::backend::{Backend, Footprint};
 use crate::bench::Tuning;
 use crate::device::{Device, Opened};
 use crate::npz::Arrays;
-use crate::{Array, Error, init, memory, shapes};
+use crate::{Array, Data, Error, init, memory, shapes};
 
 /// A compiled program with its buffers on a device.
 ///
@@ -141,6 +142,30 @@ impl Session {
                 None => &Bindings::new(),
             };
             self.set_param(&param.path, &init::initial(param, bindings, seed)?)?;
+        }
+        Ok(())
+    }
+
+    /// Has the next run of a program with `carry` start a sequence: memories as written, steps from 0, and with random
+    /// numbers of another run. Other states stay.
+    pub fn start_sequence(&mut self) -> Result<(), Error> {
+        let program = self.program.clone();
+        let bindings = self.bindings.clone().unwrap_or_default();
+        let (mut carries, is_bound) = (false, self.bindings.is_some());
+        let carried = program.params.iter().filter(|param| param.path.starts_with(CARRIED));
+        for param in carried.filter(|param| param.kind == ParamKind::State) {
+            carries = true;
+            if is_bound || !init::is_open(param) {
+                self.set_param(&param.path, &init::initial(param, &bindings, self.seed)?)?;
+            }
+        }
+        let draws = program.params.iter().any(|param| param.path == RANDOM_RUN);
+        if carries
+            && draws
+            && let Data::I32(runs) = self.param(RANDOM_RUN)?.data
+        {
+            let next: Vec<i32> = runs.iter().map(|run| run.wrapping_add(1)).collect();
+            self.set_param(RANDOM_RUN, &Array::new([], next))?;
         }
         Ok(())
     }

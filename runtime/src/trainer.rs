@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fgi_compiler::front::check::PROGRESS;
-use fgi_compiler::ir::graph::{Clock, Elem, Indexed, Role};
+use fgi_compiler::ir::graph::{Clock, Dim, Elem, Indexed, Role};
 use fgi_compiler::ir::kernel::{Pass, Program};
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, STEP};
 
@@ -88,6 +88,8 @@ pub struct Trainer {
     tester: Option<Session>,
     /// Measures the rate of spikes.
     activity: Option<Activity>,
+    /// So many steps are trained at once, where that is not the whole sequence.
+    chunk: Option<Chunks>,
     progress: Progress,
     /// The order of the current epoch's samples.
     order: Vec<usize>,
@@ -157,6 +159,31 @@ pub struct EpochReport {
     pub stuck: Vec<String>,
 }
 
+/// How sequences are cut for training.
+#[derive(Clone, Debug)]
+struct Chunks {
+    /// Steps of a chunk.
+    steps: usize,
+    /// Chunks of a sequence.
+    count: usize,
+    /// The inputs that are cut.
+    streams: BTreeSet<String>,
+}
+
+impl Chunks {
+    /// The inputs of a chunk.
+    fn chunk(&self, batch: &[(String, Array)], number: usize) -> Vec<(String, Array)> {
+        let cut = batch.iter().map(|(name, array)| {
+            let array = match self.streams.contains(name) {
+                true => array.rows(number * self.steps..(number + 1) * self.steps),
+                false => array.clone(),
+            };
+            (name.clone(), array)
+        });
+        cut.collect()
+    }
+}
+
 /// A program whose outputs are rates of spikes by layer, with the inputs and parameters of the trained one.
 struct Activity {
     session: Session,
@@ -223,7 +250,7 @@ impl Trainer {
         session.initialise(options.seed)?;
         let clock = Clockwork::start();
         let order = Vec::new();
-        let (tester, activity) = (None, None);
+        let (tester, activity, chunk) = (None, None, None);
         Ok(Trainer {
             session,
             data,
@@ -232,6 +259,7 @@ impl Trainer {
             label,
             tester,
             activity,
+            chunk,
             progress,
             order,
             clock,
@@ -316,6 +344,35 @@ impl Trainer {
         Ok(())
     }
 
+    /// Trains by backpropagation through time that is truncated (Williams and Peng 1990): `program`, compiled with
+    /// `carry` for as many steps as a chunk has, is run and updated chunk by chunk; memories go on, gradients end at
+    /// the border. The program that the trainer was made with runs the tests.
+    pub fn train_in_chunks(&mut self, program: Program, device: &Device) -> Result<(), Error> {
+        let whole = self.session.program();
+        let steps = |time: Option<&Dim>| {
+            let steps = time.and_then(|time| time.eval(&self.feed.bindings).ok());
+            steps.filter(|steps| *steps > 0).map(|steps| steps as usize)
+        };
+        let (Some(all), Some(steps)) = (steps(whole.time.as_ref()), steps(program.time.as_ref()))
+        else {
+            return Err(Error::Data("only sequences are trained in chunks".into()));
+        };
+        if all % steps != 0 {
+            return Err(Error::Data(format!(
+                "a sequence of {all} steps cannot be cut into chunks of {steps}"
+            )));
+        }
+        let inputs = program.inputs.iter().filter(|input| input.ty.is_stream());
+        let streams = inputs.map(|input| input.name.clone()).collect();
+        self.chunk = Some(Chunks { steps, count: all / steps, streams });
+        self.progress.program = Some(program.fingerprint);
+        let mut session = Session::without_values(Arc::new(program), device)?;
+        session.initialise(self.options.seed)?;
+        let whole = std::mem::replace(&mut self.session, session);
+        self.tester.get_or_insert(whole);
+        Ok(())
+    }
+
     /// Measures the rate of spikes after each epoch with a program whose outputs are that, by layer.
     pub fn watch(&mut self, rates: Program, device: &Device) -> Result<(), Error> {
         let mut session = Session::without_values(Arc::new(rates), device)?;
@@ -355,7 +412,10 @@ impl Trainer {
     /// [`Session::tune`] with the first samples, as many as a batch has.
     pub fn tune(&mut self) -> Result<Tuning, Error> {
         let samples: Vec<usize> = (0..self.options.batch.min(self.data.train.len())).collect();
-        let batch = self.feed.batch(&self.data.train, &samples)?;
+        let mut batch = self.feed.batch(&self.data.train, &samples)?;
+        if let Some(chunks) = &self.chunk {
+            batch = chunks.chunk(&batch, 0);
+        }
         let own = self.own_inputs();
         set_inputs(&mut self.session, &batch, &own)?;
         self.session.tune()
@@ -414,11 +474,24 @@ impl Trainer {
     fn train(&mut self, start: usize, end: usize) -> Result<(f32, usize), Error> {
         let samples: &Samples = &self.data.train;
         let batch = self.feed.batch(samples, &self.order[start..end])?;
+        let Some(chunks) = self.chunk.clone() else { return self.update(&batch) };
+        let (mut sum, mut correct) = (0.0, 0);
+        for number in 0..chunks.count {
+            let (loss, right) = self.update(&chunks.chunk(&batch, number))?;
+            // The classes are read off at the end.
+            (sum, correct) = (sum + loss, right);
+        }
+        self.session.start_sequence()?;
+        Ok((sum / chunks.count as f32, correct))
+    }
+
+    /// A step of the optimiser, with the loss before it.
+    fn update(&mut self, batch: &[(String, Array)]) -> Result<(f32, usize), Error> {
         self.progress.step += 1;
         let own = self.own_inputs();
-        set_inputs(&mut self.session, &batch, &own)?;
+        set_inputs(&mut self.session, batch, &own)?;
         self.session.run_gradients()?;
-        let (loss, correct) = outcome(&mut self.session, &batch, self.label.as_ref())?;
+        let (loss, correct) = outcome(&mut self.session, batch, self.label.as_ref())?;
         if !loss.is_finite() {
             let advice = match self.progress.step {
                 1 => "the data are finite, so the program makes it of its initial parameters",
@@ -445,7 +518,8 @@ impl Trainer {
 
     /// The inputs that training has by itself, for the next update.
     fn own_inputs(&self) -> [(&'static str, Array); 3] {
-        let steps = self.data.train.len().div_ceil(self.options.batch) as u64;
+        let chunks = self.chunk.as_ref().map_or(1, |chunks| chunks.count);
+        let steps = (self.data.train.len().div_ceil(self.options.batch) * chunks) as u64;
         let (step, all) = (self.progress.step, self.options.epochs * steps);
         let done = step.saturating_sub(1) as f32 / all.saturating_sub(1).max(1) as f32;
         let rate = self.options.rate(step, steps);

@@ -24,13 +24,6 @@ fn array(shape: &[usize], scale: f32) -> Array {
 }
 
 /// The steps `range` of a stream.
-fn chunk(whole: &Array, range: std::ops::Range<usize>) -> Array {
-    let step = whole.shape[1..].iter().product::<usize>();
-    let values: Vec<f32> = whole.to_f64().into_iter().map(|value| value as f32).collect();
-    let shape = [&[range.len()], &whole.shape[1..]].concat();
-    Array::new(shape, values[range.start * step..range.end * step].to_vec())
-}
-
 fn numbers(session: &mut Session, name: &str) -> Vec<f64> {
     session.output(name).unwrap().to_f64()
 }
@@ -70,7 +63,7 @@ fn a_sequence_in_chunks_has_the_bits_of_the_whole() {
             let names = ["z", "u", "n", "late"];
             let mut found = vec![Vec::new(); names.len()];
             for size in sizes {
-                chunked.set_inputs([("x", &chunk(&x, start..start + size))]).unwrap();
+                chunked.set_inputs([("x", &x.rows(start..start + size))]).unwrap();
                 chunked.run(Pass::Forward).unwrap();
                 for (found, name) in found.iter_mut().zip(names) {
                     found.extend(numbers(&mut chunked, name));
@@ -247,7 +240,7 @@ fn random_numbers_are_the_same_everywhere() {
         chunked.initialise(7).unwrap();
         let (mut u, mut y) = (Vec::new(), Vec::new());
         for range in [0..1, 1..4, 4..6] {
-            chunked.set_inputs([("x", &chunk(&x, range)), ("w", &w)]).unwrap();
+            chunked.set_inputs([("x", &x.rows(range)), ("w", &w)]).unwrap();
             chunked.run(Pass::Forward).unwrap();
             u.extend(numbers(&mut chunked, "u"));
             y.extend(numbers(&mut chunked, "y"));

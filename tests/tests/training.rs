@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use fgi::data::{DataSource, Dataset};
-use fgi::{Device, Schedule, Step, TrainOptions, Trainer, Whose};
-use fgi_compiler::middle::optimizer::Optimizer;
+use fgi::data::{DataSource, Dataset, Feed};
+use fgi::{Array, Device, Schedule, Session, Step, TrainOptions, Trainer, Whose};
+use fgi_compiler::ir::graph::Dim;
+use fgi_compiler::ir::kernel::Pass;
+use fgi_compiler::middle::optimizer::{LEARNING_RATE, Optimizer, STEP};
 use fgi_compiler::report::activity::spike_rates;
 use fgi_compiler::source::NoFiles;
 use fgi_compiler::{Gradients, Options, compile_graph};
@@ -27,7 +29,13 @@ fn trained(dims: &[(&str, i64)]) -> Options {
 }
 
 fn trainer_of(text: &str, options: &Options, device: &Device) -> Trainer {
-    let train = TrainOptions {
+    let program = Arc::new(compiled(text, options).program);
+    let data = Dataset::load(&DataSource::Digits).unwrap();
+    Trainer::new(program, device, data, train_options()).unwrap()
+}
+
+fn train_options() -> TrainOptions {
+    TrainOptions {
         epochs: 1,
         batch: 200,
         learning_rate: 0.01,
@@ -36,10 +44,7 @@ fn trainer_of(text: &str, options: &Options, device: &Device) -> Trainer {
         seed: 3,
         optimizer: "adam".into(),
         binds: Vec::new(),
-    };
-    let program = Arc::new(compiled(text, options).program);
-    let data = Dataset::load(&DataSource::Digits).unwrap();
-    Trainer::new(program, device, data, train).unwrap()
+    }
 }
 
 /// The losses of so many batches.
@@ -130,5 +135,90 @@ fn states_and_schedules_are_trained_tested_and_resumed() {
         resumed.resume(&checkpoint, Whose::Own).unwrap();
         assert_eq!(losses(&mut resumed, steps.len() - 3), steps[3..]);
         assert_eq!(resumed.checkpoint().unwrap().params, all.params);
+    }
+}
+
+/// One chunk is the whole; several are runs and updates one after the other, and then a sequence starts.
+#[test]
+fn sequences_are_trained_in_chunks() {
+    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist.fgi")).unwrap();
+    let sizes = |steps| trained(&[("T", steps), ("K", 8), ("N", 16)]);
+    let whole = Options { gradients: None, optimizer: None, clip: None, ..sizes(8) };
+    let whole = Arc::new(compiled(&text, &whole).program);
+    let in_chunks = |steps| compiled(&text, &Options { carry: true, ..sizes(steps) }).program;
+    // An epoch is a batch.
+    let data = Dataset::load(&DataSource::Digits).unwrap();
+    let options = TrainOptions {
+        epochs: 3,
+        batch: data.train.len(),
+        schedule: Schedule::Constant,
+        warmup: 0,
+        ..train_options()
+    };
+    for device in [Device::cpu(), Device::gpu()] {
+        let losses = |steps| {
+            let program = whole.clone();
+            let mut trainer =
+                Trainer::new(program, &device, data.clone(), options.clone()).unwrap();
+            trainer.train_in_chunks(in_chunks(steps), &device).unwrap();
+            let (mut losses, mut tests) = (Vec::new(), Vec::new());
+            loop {
+                match trainer.step().unwrap() {
+                    Step::Batch(report) => losses.push(report.loss),
+                    Step::Epoch(report) => tests.push(report.test_loss),
+                    Step::Done => break,
+                }
+            }
+            assert!(tests[2] < tests[0], "{tests:?}");
+            losses
+        };
+        let by_hand = |steps: usize| {
+            let program = Arc::new(in_chunks(steps as i64));
+            let fed = program.inputs.iter().filter(|input| !input.name.contains('.'));
+            let fed: Vec<_> = fed.cloned().collect();
+            let feed = Feed::new(&fed, Some(&Dim::constant(8)), &data.train, &[]).unwrap();
+            let samples: Vec<usize> = (0..data.train.len()).collect();
+            let batch = feed.batch(&data.train, &samples).unwrap();
+            let mut session = Session::new(program, &device).unwrap();
+            session.initialise(options.seed).unwrap();
+            let (mut step, mut losses) = (0.0, Vec::new());
+            for _ in 0..options.epochs {
+                let mut loss = 0.0;
+                for start in (0..8).step_by(steps) {
+                    step += 1.0;
+                    let own = [(LEARNING_RATE, 0.01), (STEP, step)];
+                    let own = own.map(|(name, value)| (name, Array::new([], vec![value as f32])));
+                    let cut = batch.iter().map(|(name, array)| match name.as_str() {
+                        "pixels" => ("pixels", array.rows(start..start + steps)),
+                        name => (name, array.clone()),
+                    });
+                    let all: Vec<_> = cut.chain(own).collect();
+                    let all = all.iter().map(|(name, array)| (*name, array));
+                    session.set_inputs(all).unwrap();
+                    session.run_gradients().unwrap();
+                    loss += session.output("loss").unwrap().scalar().unwrap();
+                    session.run(Pass::Update).unwrap();
+                }
+                losses.push(loss / (8 / steps) as f32);
+                session.start_sequence().unwrap();
+            }
+            losses
+        };
+        let ordinary = {
+            let program = Arc::new(compiled(&text, &sizes(8)).program);
+            let mut trainer =
+                Trainer::new(program, &device, data.clone(), options.clone()).unwrap();
+            let mut losses = Vec::new();
+            while losses.len() < 3 {
+                if let Step::Batch(report) = trainer.step().unwrap() {
+                    losses.push(report.loss);
+                }
+            }
+            losses
+        };
+        for (found, expected) in [(losses(8), ordinary), (losses(2), by_hand(2))] {
+            let close = found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4);
+            assert!(close && found.len() == 3, "{found:?} instead of {expected:?} on {device}");
+        }
     }
 }

@@ -64,6 +64,10 @@ pub struct Args {
     /// Over so many steps at the start the learning rate rises in a line
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
     warmup: u64,
+    /// Cuts every sequence into chunks of so many steps: memories go on from one to the next, gradients end there, and
+    /// each has an update of its own (truncated backpropagation through time)
+    #[arg(long, value_name = "STEPS", value_parser = numbers::count::<i64>, allow_negative_numbers = true)]
+    chunk: Option<i64>,
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     optimizer: OptimizerName,
     #[command(flatten)]
@@ -138,17 +142,42 @@ pub fn run(args: &Args) -> Outcome {
     let advice = || head.and_then(|head| fitting_dims(head, &data, &args.bind, &options.dims));
     let checked = args.warnings.print(&program, &options);
     let checked = checked.map_err(|error| advise(error, advice()))?;
-    let compiled = fgi_compiler::compile_checked(&checked, &options, &mut |_| {});
-    let compiled = compiled.map_err(|error| advise(error.into(), advice()))?;
+    let compile = |options: &Options| {
+        let compiled =
+            fgi_compiler::compile(&program.name, &program.text, &program, options, &mut |_| {});
+        compiled.map_err(|error| advise(error.into(), advice()))
+    };
+    let test_options = {
+        let (options, groups) = (options.clone(), Groups::default());
+        Options { gradients: None, optimizer: None, clip: None, groups, ..options }
+    };
+    let (whole, chunks, tested) = match args.chunk {
+        Some(steps) => {
+            let chunks = compile(&in_chunks(head, &checked, &options, steps)?)?;
+            (compile(&test_options)?, Some(chunks), None)
+        }
+        None => {
+            let whole = fgi_compiler::compile_checked(&checked, &options, &mut |_| {});
+            let whole = whole.map_err(|error| advise(error.into(), advice()))?;
+            let tested = checked.asks_training.then(|| compile(&test_options));
+            (whole, None, tested.transpose()?)
+        }
+    };
     let device = args.limits.on(&args.device);
     let advice = advice();
-    let graph = compiled.program.name.clone();
+    let graph = whole.program.name.clone();
     let trainer =
-        Trainer::new(Arc::new(compiled.program), &device, data, args.train_options(&options));
+        Trainer::new(Arc::new(whole.program), &device, data, args.train_options(&options));
     let mut trainer = trainer.map_err(|error| match error {
         fgi::Error::Layout { transposed: Some(_), .. } => error.into(),
         _ => advise(error.into(), advice),
     })?;
+    if let Some(chunks) = chunks {
+        trainer.train_in_chunks(chunks.program, &device)?;
+    }
+    if let Some(tested) = tested {
+        trainer.test_with(tested.program, &device)?;
+    }
     render::conversions(&trainer.conversions());
     if trainer.session().is_software_gpu() {
         render::note(&format!("{} runs on the processor", trainer.session().device_name()));
@@ -170,15 +199,30 @@ pub fn run(args: &Args) -> Outcome {
             ));
         }
     }
-    if checked.asks_training {
-        let groups = Groups::default();
-        let options = Options { gradients: None, optimizer: None, clip: None, groups, ..options };
-        let compiled =
-            fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |_| {})?;
-        trainer.test_with(compiled.program, &device)?;
-    }
     let lines = watch(&mut trainer, &checked, &device)?;
     train(&mut trainer, args, &graph, &lines)
+}
+
+/// The program for so many steps at once: all other dimensions are those of the whole sequence.
+fn in_chunks(
+    head: Option<&GraphHead>,
+    checked: &Checked,
+    options: &Options,
+    steps: i64,
+) -> Result<Options, Failure> {
+    let stream = head.and_then(|head| {
+        let input = head.inputs.iter().find(|input| input.is_stream)?;
+        input.dims.first().filter(|time| head.has_dim(time))
+    });
+    let time = stream.ok_or_else(|| {
+        let message = "--chunk needs an input whose steps have a name: `x: [T; B, K]`";
+        Failure::Run(message.into())
+    })?;
+    let known = checked.dims.iter().filter_map(|(name, dim)| Some((name.clone(), dim.as_const()?)));
+    let mut dims: BTreeMap<String, i64> = known.collect();
+    dims.extend(options.dims.clone());
+    dims.insert(time.clone(), steps);
+    Ok(Options { dims, carry: true, ..options.clone() })
 }
 
 /// Has the rate of spikes measured. The place of each layer in the program, `net.fgi:5`, by its path.

@@ -6,8 +6,8 @@ use crate::ir::graph::{
     Dim, Elem, Init, NodeId, Op, Param, ParamKind, Pointwise, Role, Root, Type,
 };
 
-/// Before the paths of the states that are made.
-const PATH: &str = "carry";
+/// How the paths of the states begin that hold memories from run to run.
+pub const CARRIED: &str = "carry.";
 
 /// The states that a program has got so far.
 #[derive(Default)]
@@ -120,8 +120,8 @@ impl Emitter<'_, '_> {
     fn state_path(&self, name: String) -> String {
         let params = &self.builder.graph().params;
         let taken = |path: &String| params.iter().any(|param| param.path == *path);
-        let first = format!("{PATH}.{name}");
-        let others = (2..).map(|number| format!("{PATH}.{name}_{number}"));
+        let first = format!("{CARRIED}{name}");
+        let others = (2..).map(|number| format!("{CARRIED}{name}_{number}"));
         std::iter::once(first.clone()).chain(others).find(|path| !taken(path)).unwrap_or(first)
     }
 

@@ -394,7 +394,10 @@ impl Checker<'_> {
             return Err(Box::new(
                 Diagnostic::error("E063", format!("{name} in a graph without streams"))
                     .label(term.span, "needs time")
-                    .hint("the inputs say what is a stream: `x: [T; B, K]`"),
+                    .hint(
+                        "the inputs say what is a stream, `x: [T; B, K]`, or the graph how many steps it has, \
+                         `graph g[T = 60; N]`",
+                    ),
             ));
         }
         match &term.kind {

@@ -33,6 +33,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::front::syntax::ast::ItemKind;
 use crate::ir::graph::{Dim, Graph, NodeId};
 use crate::source::{Loader, Sources, Span};
+pub use carry::CARRIED;
 use elaborate::Elaborator;
 pub use elaborate::PROGRESS;
 use modules::{DefId, ModuleId, Modules};
