@@ -31,5 +31,5 @@ mod testing;
 
 pub use driver::{
     CompileError, Compiled, CompilerPass, Gradients, Options, PASSES, check, compile,
-    compile_checked, compile_graph, differentiate, target_passes,
+    compile_checked, compile_graph, differentiate, target_passes, verified,
 };

@@ -4,8 +4,9 @@ use crate::front::check;
 use crate::ir::graph::interpret::{Tensor, Values};
 use crate::ir::graph::{
     Bindings, Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Op, Param, ParamKind,
-    Reduction, Role, Root, Type, verify,
+    Reduction, Role, Root, Type,
 };
+use crate::ir::verify;
 use crate::source::NoFiles;
 
 /// The only graph of a program without faults.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use fgi_compiler::artifact::{Artifact, MANIFEST};
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::graph::Bindings;
 use fgi_compiler::ir::kernel::Program;
 
@@ -88,7 +89,7 @@ pub fn add_params(
 /// Adds the program as native code of this machine: an object file and its C header. It holds the
 /// initial parameters, if the artifact has them by now.
 #[cfg(feature = "object")]
-pub fn add_object(artifact: &mut Artifact, program: &Program) -> Result<(), Error> {
+pub fn add_object(artifact: &mut Artifact, program: &Verified<Program>) -> Result<(), Error> {
     use fgi_compiler::artifact::object;
     let values = |array: Array| array.to_f64().into_iter().map(|value| value as f32).collect();
     let initial = initial(artifact)?

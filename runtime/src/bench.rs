@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::kernel::{Pass, Program};
 
 use crate::{Device, Error, Session};
@@ -107,7 +108,10 @@ pub fn median(numbers: &[f64]) -> f64 {
 /// A session as by [`Session::new`], and how long the device took to compile the program's kernels. The
 /// initial values of the parameters, which follow, are not compilation: an orthogonal matrix of 1024
 /// rows alone takes half a second.
-pub fn compiled(program: Arc<Program>, device: &Device) -> Result<(Session, Duration), Error> {
+pub fn compiled(
+    program: Arc<Verified<Program>>,
+    device: &Device,
+) -> Result<(Session, Duration), Error> {
     let start = Instant::now();
     let mut session = Session::without_values(program, device)?;
     let time = start.elapsed();

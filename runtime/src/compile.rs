@@ -1,6 +1,7 @@
 //! Programs compiled at run time.
 
 use fgi_compiler::Options;
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::kernel::Program;
 use fgi_compiler::source::NoFiles;
 
@@ -13,7 +14,7 @@ use crate::Error;
 /// let error = fgi::compile("graph g(x: [3]) -> (y) { let y = x + z; }", &Default::default());
 /// assert!(error.unwrap_err().to_string().contains("the name `z` is not known"));
 /// ```
-pub fn compile(source: &str, options: &Options) -> Result<Program, Error> {
+pub fn compile(source: &str, options: &Options) -> Result<Verified<Program>, Error> {
     let compiled = fgi_compiler::compile("program", source, &NoFiles, options, &mut |_| {});
     Ok(compiled.map_err(|error| Error::Compile(error.to_string()))?.program)
 }

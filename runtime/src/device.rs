@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::kernel::Program;
 #[cfg(feature = "gpu")]
 use fgi_compiler::target::gpu::Shaders;
@@ -82,7 +83,7 @@ impl Device {
         matches!(self.kind, Kind::Gpu(_))
     }
 
-    pub(crate) fn open(&self, program: Arc<Program>) -> Result<Opened, Error> {
+    pub(crate) fn open(&self, program: Arc<Verified<Program>>) -> Result<Opened, Error> {
         match &self.kind {
             Kind::Cpu => self.open_cpu(program, false),
             Kind::CpuInOrder => self.open_cpu(program, true),
@@ -98,7 +99,7 @@ impl Device {
     #[cfg(feature = "gpu")]
     pub(crate) fn open_shaders(
         &self,
-        program: Arc<Program>,
+        program: Arc<Verified<Program>>,
         shaders: Shaders,
         spirv: Option<Vec<Vec<u32>>>,
     ) -> Result<Opened, Error> {
@@ -115,7 +116,7 @@ impl Device {
     }
 
     #[cfg(feature = "cpu")]
-    fn open_cpu(&self, program: Arc<Program>, in_order: bool) -> Result<Opened, Error> {
+    fn open_cpu(&self, program: Arc<Verified<Program>>, in_order: bool) -> Result<Opened, Error> {
         self.threads.map_or(Ok(()), check_threads)?;
         use fgi_compiler::target::cpu::native::Products;
         let multiplied = if in_order { Products::Inlined } else { Products::Called };
@@ -125,14 +126,14 @@ impl Device {
     }
 
     #[cfg(not(feature = "cpu"))]
-    fn open_cpu(&self, _program: Arc<Program>, _in_order: bool) -> Result<Opened, Error> {
+    fn open_cpu(&self, _program: Arc<Verified<Program>>, _in_order: bool) -> Result<Opened, Error> {
         Err(Error::Device("this build of fgi has no CPU back end (feature `cpu`)".into()))
     }
 
     #[cfg(feature = "gpu")]
     fn open_gpu(
         &self,
-        program: Arc<Program>,
+        program: Arc<Verified<Program>>,
         name: Option<&str>,
         software: bool,
     ) -> Result<Opened, Error> {
@@ -149,7 +150,7 @@ impl Device {
     #[cfg(not(feature = "gpu"))]
     fn open_gpu(
         &self,
-        _program: Arc<Program>,
+        _program: Arc<Verified<Program>>,
         _name: Option<&str>,
         _software: bool,
     ) -> Result<Opened, Error> {

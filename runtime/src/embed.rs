@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use fgi_compiler::artifact::embedded::{Embedded, VERSION};
 use fgi_compiler::front::check::PROGRESS;
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::graph::{Bindings, Input, Param};
 use fgi_compiler::ir::kernel::{Pass, Program};
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, STEP};
@@ -38,7 +39,7 @@ pub enum Slice<'a> {
 
 /// A compiled program on a device, with what training it needs to remember.
 pub struct Model {
-    program: Arc<Program>,
+    program: Arc<Verified<Program>>,
     session: Session,
     /// Updates so far.
     steps: u64,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::graph::interpret::{Results, Tensor, Values, footprint, interpret};
 use fgi_compiler::ir::graph::{Bindings, Dim, Elem, Graph, Input, Param, Role, Symbol};
 use fgi_compiler::ir::kernel::Program;
@@ -14,7 +15,7 @@ use crate::{Array, Data, Device, Error, Session, init, memory, shapes};
 /// Runs a compiled program on a device. Parameters that `arrays` does not have start from their
 /// initialisers with the seed. Results are f32, i32 and bool.
 pub fn evaluate(
-    program: Arc<Program>,
+    program: Arc<Verified<Program>>,
     device: &Device,
     arrays: &Arrays,
     seed: u64,

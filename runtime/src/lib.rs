@@ -89,6 +89,7 @@ pub use cpu::clif_text;
 pub use device::{Device, check_threads};
 pub use error::Error;
 pub use evaluate::{evaluate, evaluate_reference, random_inputs, reference_values};
+pub use fgi_compiler::ir::Verified;
 pub use fgi_compiler::ir::kernel::{Pass, Program};
 pub use fgi_compiler::middle::optimizer::Optimizer;
 pub use fgi_compiler::{Gradients, Options};

@@ -6,10 +6,9 @@ use std::sync::Arc;
 #[cfg(feature = "gpu")]
 use fgi_compiler::artifact::Artifact;
 use fgi_compiler::front::check::CARRIED;
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::graph::{Bindings, Elem, Param, ParamKind, RANDOM_RUN, Role, Type};
-use fgi_compiler::ir::kernel::{
-    Buffer, BufferId, BufferSource, Pass, Program, Violation, verify, verify_sizes,
-};
+use fgi_compiler::ir::kernel::{Buffer, BufferId, BufferSource, Pass, Program, verify_sizes};
 
 use crate::backend::{Backend, Footprint};
 use crate::bench::Tuning;
@@ -22,7 +21,7 @@ use crate::{Array, Data, Error, init, memory, shapes};
 /// Parameters start from their initialisers with seed 0. Open dimensions follow from the shapes of
 /// the inputs, and may change from one call of [`Session::set_inputs`] to the next.
 pub struct Session {
-    program: Arc<Program>,
+    program: Arc<Verified<Program>>,
     backend: Box<dyn Backend>,
     is_software_gpu: bool,
     /// `None` until the first inputs.
@@ -37,17 +36,22 @@ pub struct Session {
 
 impl Session {
     /// Opens the device for a program, which has its kernels compiled there. Without such a device, or
-    /// with one that lacks what the program needs, it is an error, and so is a program that breaks the
-    /// laws of [`verify`].
-    pub fn new(program: impl Into<Arc<Program>>, device: &Device) -> Result<Session, Error> {
+    /// with one that lacks what the program needs, it is an error.
+    pub fn new(
+        program: impl Into<Arc<Verified<Program>>>,
+        device: &Device,
+    ) -> Result<Session, Error> {
         let mut session = Session::without_values(program.into(), device)?;
         session.initialise(0)?;
         Ok(session)
     }
 
     /// A session whose parameters have no values yet.
-    pub(crate) fn without_values(program: Arc<Program>, device: &Device) -> Result<Session, Error> {
-        check(&program)?;
+    pub(crate) fn without_values(
+        program: Arc<Verified<Program>>,
+        device: &Device,
+    ) -> Result<Session, Error> {
+        check_memory(&program)?;
         let opened = device.open(program.clone())?;
         Ok(Session::with(program, opened))
     }
@@ -78,8 +82,8 @@ impl Session {
         spirv: Option<Vec<Vec<u32>>>,
         device: &Device,
     ) -> Result<Session, Error> {
-        let program = Arc::new(artifact.program());
-        check(&program)?;
+        let program = Arc::new(artifact.program().clone());
+        check_memory(&program)?;
         let opened = device.open_shaders(program.clone(), artifact.shaders(), spirv)?;
         let mut session = Session::with(program, opened);
         match crate::artifact::initial(artifact)? {
@@ -93,7 +97,7 @@ impl Session {
         Ok(session)
     }
 
-    fn with(program: Arc<Program>, opened: Opened) -> Session {
+    fn with(program: Arc<Verified<Program>>, opened: Opened) -> Session {
         Session {
             program,
             backend: opened.backend,
@@ -106,7 +110,7 @@ impl Session {
     }
 
     /// What runs.
-    pub fn program(&self) -> &Program {
+    pub fn program(&self) -> &Verified<Program> {
         &self.program
     }
 
@@ -234,7 +238,8 @@ impl Session {
         if self.bindings.as_ref() == Some(&bindings) {
             return Ok(());
         }
-        verify_sizes(&self.program, &bindings).map_err(invalid)?;
+        verify_sizes(&self.program, &bindings)
+            .map_err(|law| Error::Compile(format!("this program cannot run: {law}")))?;
         self.backend.bind(&bindings)?;
         let fixed = |name: &String| {
             let input = self.program.inputs.iter().find(|input| input.name == *name);
@@ -440,16 +445,11 @@ impl Session {
     }
 }
 
-/// The program keeps its laws, and its parameters fit into memory, once here and once on the device.
-fn check(program: &Program) -> Result<(), Error> {
-    verify(program).map_err(invalid)?;
+/// The program's parameters fit into memory, once here and once on the device.
+fn check_memory(program: &Program) -> Result<(), Error> {
     let sized = program.params.iter().filter(|param| !init::is_open(param));
     let shapes = sized.map(|param| init::shape(param, &Bindings::new()));
     let bytes = shapes.map(|shape| Ok::<_, Error>(memory::bytes(&shape?)));
     let bytes = bytes.collect::<Result<Vec<u128>, _>>()?;
     memory::check(bytes.into_iter().fold(0, |sum, bytes| sum.saturating_add(2 * bytes)))
-}
-
-fn invalid(violation: Violation) -> Error {
-    Error::Compile(format!("this program cannot run: {violation}"))
 }

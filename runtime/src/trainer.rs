@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fgi_compiler::front::check::PROGRESS;
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::graph::{Clock, Dim, Elem, Indexed, Role};
 use fgi_compiler::ir::kernel::{Pass, Program};
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, STEP};
@@ -219,7 +220,7 @@ struct Clockwork {
 impl Trainer {
     /// `program` has gradients and updates; see [`fgi_compiler::Options`].
     pub fn new(
-        program: Arc<Program>,
+        program: Arc<Verified<Program>>,
         device: &Device,
         data: Dataset,
         options: TrainOptions,
@@ -336,7 +337,7 @@ impl Trainer {
     }
 
     /// Tests with another program than is trained: the one that the same text is where `training()` is 0.
-    pub fn test_with(&mut self, program: Program, device: &Device) -> Result<(), Error> {
+    pub fn test_with(&mut self, program: Verified<Program>, device: &Device) -> Result<(), Error> {
         let mut tester = Session::without_values(Arc::new(program), device)?;
         // What training does not use stays as it is at first.
         tester.initialise(self.options.seed)?;
@@ -347,7 +348,11 @@ impl Trainer {
     /// Trains by backpropagation through time that is truncated (Williams and Peng 1990): `program`, compiled with
     /// `carry` for as many steps as a chunk has, is run and updated chunk by chunk; memories go on, gradients end at
     /// the border. The program that the trainer was made with runs the tests.
-    pub fn train_in_chunks(&mut self, program: Program, device: &Device) -> Result<(), Error> {
+    pub fn train_in_chunks(
+        &mut self,
+        program: Verified<Program>,
+        device: &Device,
+    ) -> Result<(), Error> {
         let whole = self.session.program();
         let steps = |time: Option<&Dim>| {
             let steps = time.and_then(|time| time.eval(&self.feed.bindings).ok());
@@ -374,7 +379,7 @@ impl Trainer {
     }
 
     /// Measures the rate of spikes after each epoch with a program whose outputs are that, by layer.
-    pub fn watch(&mut self, rates: Program, device: &Device) -> Result<(), Error> {
+    pub fn watch(&mut self, rates: Verified<Program>, device: &Device) -> Result<(), Error> {
         let mut session = Session::without_values(Arc::new(rates), device)?;
         session.initialise(self.options.seed)?;
         self.activity = Some(Activity { session, told: BTreeSet::new() });

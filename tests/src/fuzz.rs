@@ -16,7 +16,6 @@ use fgi::{data, npz};
 use fgi_compiler::artifact::{Artifact, BuildOptions, MANIFEST};
 use fgi_compiler::front::check::{Options, check};
 use fgi_compiler::front::syntax::{format, tree};
-use fgi_compiler::ir::kernel::verify;
 use fgi_compiler::source::{FileId, NoFiles};
 
 use crate::{compiled, options, programs, random, workspace};
@@ -72,7 +71,6 @@ pub fn manifest(input: &[u8]) {
         name => artifact().file(name).map(<[u8]>::to_vec).ok_or(io::ErrorKind::NotFound.into()),
     };
     if let Ok(read) = Artifact::read(&mut { load }) {
-        let _ = verify(&read.program());
         read.shaders();
     }
 }

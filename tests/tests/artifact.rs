@@ -42,7 +42,7 @@ fn losses(session: &mut Session) -> Vec<f32> {
         let counts = session.program().inputs.iter().any(|input| input.name == STEP);
         let number = counts.then_some((STEP, &number));
         session.set_inputs(batch.chain([(LEARNING_RATE, &rate)]).chain(number)).unwrap();
-        for pass in [Pass::Forward, Pass::Backward, Pass::Update] {
+        for pass in Pass::ALL {
             session.run(pass).unwrap();
         }
         session.output("loss").unwrap().scalar().unwrap()

@@ -142,7 +142,7 @@ fn training_goes_as_on_the_cpu() {
         let number = Array::new([], vec![number as f32 + 1.0]);
         let inputs = batch.iter().map(|(name, array)| (name.as_str(), array));
         session.set_inputs(inputs.chain([(LEARNING_RATE, &rate), (STEP, &number)])).unwrap();
-        for pass in [Pass::Forward, Pass::Backward, Pass::Update] {
+        for pass in Pass::ALL {
             session.run(pass).unwrap();
         }
         expected.push(f64::from(session.output("loss").unwrap().scalar().unwrap()));

@@ -2,6 +2,7 @@
 
 use fgi_compiler::ir::graph::{Graph, Operations, Pointwise, Role};
 use fgi_compiler::ir::kernel::{BufferId, Direction, Inst, Kernel, Program, Stage, Val};
+use fgi_compiler::ir::{Verified, verify};
 use fgi_compiler::middle::lower::lower;
 use fgi_compiler::middle::schedule::schedule;
 use fgi_compiler::report::op_counts::OpCounts;
@@ -25,7 +26,7 @@ graph net(x: [T; B, K], target: [B, 10]) -> (loss, rate) {
     let loss = mean((rate - target)^2);
 }";
 
-fn net() -> Program {
+fn net() -> Verified<Program> {
     compiled(NET, &options(None, &[("K", 8)])).program
 }
 
@@ -105,7 +106,7 @@ fn code(mut graph: Graph) -> [String; 3] {
         let node = graph.node_mut(id);
         (node.name, node.span) = (None, None);
     }
-    let program = lower(&schedule(&graph));
+    let program = verify(lower(&schedule(&graph))).unwrap();
     let shaders = gpu::emit(&program, &Limits::default()).unwrap().shaders;
     let texts: Vec<String> = shaders.into_iter().map(|shader| shader.text).collect();
     [program.to_string(), texts.join("\n"), native::text(&program)]
@@ -113,7 +114,7 @@ fn code(mut graph: Graph) -> [String; 3] {
 
 /// After all passes.
 fn last_graph(text: &str, options: &Options) -> Graph {
-    compiled(text, options).graphs.pop().unwrap().1
+    compiled(text, options).graphs.pop().unwrap().1.into_inner()
 }
 
 fn with_gradient_of_x() -> Options {

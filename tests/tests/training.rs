@@ -6,6 +6,7 @@ use fgi::data::{DataSource, Dataset, Feed};
 use fgi::{Array, Device, Schedule, Session, Step, TrainOptions, Trainer, Whose};
 use fgi_compiler::ir::graph::Dim;
 use fgi_compiler::ir::kernel::Pass;
+use fgi_compiler::ir::verify;
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, Optimizer, STEP};
 use fgi_compiler::report::activity::spike_rates;
 use fgi_compiler::source::NoFiles;
@@ -109,6 +110,7 @@ fn states_and_schedules_are_trained_tested_and_resumed() {
             trainer.test_with(tested, &device).unwrap();
             let checked = fgi_compiler::check("program.fgi", &text, &NoFiles, &options);
             let (graph, _) = spike_rates(&checked.graph.unwrap(), &checked.places).unwrap();
+            let graph = verify(graph).unwrap();
             let rates = compile_graph(graph, &Options::default(), &mut |_| {}).unwrap().program;
             trainer.watch(rates, &device).unwrap();
             trainer

@@ -1,19 +1,18 @@
 //! A compiled program as bytes in a binary: what the embedding macro leaves of it, and the runtime
 //! takes up without a look at any source.
 
-use serde::{Deserialize, Serialize};
-
 use crate::ir::kernel::Program;
+use crate::ir::{Verified, verify};
 
 /// The version of the form. Only a runtime of the same version reads it: the form is that of the
 /// compiler's own types, and changes with them.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What is kept of a program. Spans are not: the texts that they refer to are not there.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Embedded {
     /// The kernels, buffers and parameters.
-    pub program: Program,
+    pub program: Verified<Program>,
 }
 
 /// Why bytes are no embedded program.
@@ -33,18 +32,20 @@ pub enum EmbeddedError {
 impl Embedded {
     /// The same program gives the same bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, EmbeddedError> {
-        postcard::to_allocvec(&(VERSION, self))
+        postcard::to_allocvec(&(VERSION, &*self.program))
             .map_err(|error| EmbeddedError::Damaged(error.to_string()))
     }
 
-    /// Reads what [`Embedded::to_bytes`] of this very version made.
+    /// Reads what [`Embedded::to_bytes`] of this very version made, and checks that it keeps its laws.
     pub fn from_bytes(bytes: &[u8]) -> Result<Embedded, EmbeddedError> {
         let damaged = |error: postcard::Error| EmbeddedError::Damaged(error.to_string());
         let (found, rest) = postcard::take_from_bytes::<String>(bytes).map_err(damaged)?;
         if found != VERSION {
             return Err(EmbeddedError::Version { found });
         }
-        postcard::from_bytes(rest).map_err(damaged)
+        let program: Program = postcard::from_bytes(rest).map_err(damaged)?;
+        let program = verify(program).map_err(|law| EmbeddedError::Damaged(law.to_string()))?;
+        Ok(Embedded { program })
     }
 }
 

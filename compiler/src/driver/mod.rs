@@ -5,11 +5,13 @@ mod passes;
 pub use passes::{CompilerPass, PASSES, target_passes};
 
 use std::collections::BTreeMap;
+use std::error::Error;
 
 use crate::diagnostic::Diagnostic;
 use crate::front::check::{self, Checked};
-use crate::ir::graph::{Dim, Graph, Indexed, ParamKind, Violation, verify};
-use crate::ir::{fingerprint, kernel};
+use crate::ir::graph::{Dim, Graph, Indexed, ParamKind};
+use crate::ir::kernel::Program;
+use crate::ir::{Laws, Verified, fingerprint, verify};
 use crate::middle::optimizer::{Groups, Optimizer, OptimizerError};
 use crate::middle::schedule::Schedule;
 use crate::middle::{autodiff, surrogate};
@@ -56,13 +58,13 @@ pub struct Compiled {
     /// The dimensions of the graph by name, open or not.
     pub dims: BTreeMap<String, Dim>,
     /// As checked, and after each of [`PASSES`], by name.
-    pub graphs: Vec<(&'static str, Graph)>,
+    pub graphs: Vec<(&'static str, Verified<Graph>)>,
     /// How far the calculus went, for each pass in which it searched.
     pub reports: Vec<(&'static str, surrogate::Report)>,
     /// Which values are stored, and the order of kernels.
     pub schedule: Schedule,
     /// The kernels.
-    pub program: kernel::Program,
+    pub program: Verified<Program>,
 }
 
 /// Why there is no compiled program.
@@ -82,13 +84,13 @@ pub enum CompileError {
     /// The parameters cannot be updated.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
-    /// A bug: the graph after a pass breaks a law.
-    #[error("compiler bug: the graph after `{pass}` is not valid: {violation}")]
+    /// A bug: what a pass made breaks a law.
+    #[error("compiler bug: what `{pass}` made is not valid: {violation}")]
     Bug {
-        /// The pass that made the graph.
+        /// The pass.
         pass: &'static str,
         /// Where, and which law.
-        violation: Violation,
+        violation: Box<dyn Error + Send + Sync>,
     },
 }
 
@@ -122,28 +124,31 @@ pub fn compile_checked(
     let Some(graph) = checked.graph.clone() else {
         return Err(CompileError::Program { sources, diagnostics });
     };
-    let compiled = compile_graph(graph, options, after)?;
+    let compiled = compile_graph(verified("check", graph)?, options, after)?;
     Ok(Compiled { sources, warnings: diagnostics, dims: checked.dims.clone(), ..compiled })
 }
 
 /// Compiles a checked graph.
 pub fn compile_graph(
-    graph: Graph,
+    graph: Verified<Graph>,
     options: &Options,
     after: &mut dyn FnMut(&'static str),
 ) -> Result<Compiled, CompileError> {
-    let mut forms =
-        Forms { graphs: vec![("check", verified("check", graph)?)], ..Forms::default() };
+    let mut forms = Forms { graphs: vec![("check", graph)], ..Forms::default() };
     after("check");
     for pass in &PASSES {
         forms.run(pass, options)?;
         after(pass.name);
     }
-    let Forms { graphs, reports, schedule, mut program } = forms;
-    program.fast_math = options.fast_math;
+    let Forms { graphs, reports, schedule, program } = forms;
     let (_, written) = &graphs[0];
-    program.fingerprint = fingerprint::of_graph(written);
-    program.indexed = Indexed::inputs(written);
+    let program = Program {
+        fast_math: options.fast_math,
+        fingerprint: fingerprint::of_graph(written),
+        indexed: Indexed::inputs(written),
+        ..program
+    };
+    let program = verified("lower", program)?;
     let (sources, warnings, dims) = (Sources::default(), Vec::new(), BTreeMap::new());
     Ok(Compiled { sources, warnings, dims, graphs, reports, schedule, program })
 }
@@ -151,10 +156,10 @@ pub fn compile_graph(
 /// What has been made on the way so far.
 #[derive(Default)]
 struct Forms {
-    graphs: Vec<(&'static str, Graph)>,
+    graphs: Vec<(&'static str, Verified<Graph>)>,
     reports: Vec<(&'static str, surrogate::Report)>,
     schedule: Schedule,
-    program: kernel::Program,
+    program: Program,
 }
 
 impl Forms {
@@ -174,7 +179,14 @@ impl Forms {
 }
 
 /// The graph with the gradients that are asked for.
-pub fn differentiate(graph: &Graph, options: &Options) -> Result<Graph, CompileError> {
+pub fn differentiate(
+    graph: &Verified<Graph>,
+    options: &Options,
+) -> Result<Verified<Graph>, CompileError> {
+    verified("autodiff", with_gradients(graph, options)?)
+}
+
+fn with_gradients(graph: &Graph, options: &Options) -> Result<Graph, CompileError> {
     let Some(Gradients { output, wrt }) = &options.gradients else { return Ok(graph.clone()) };
     let trained = graph.params.iter().filter(|param| param.kind == ParamKind::Trained);
     let trained: Vec<&str> = trained.map(|param| param.path.as_str()).collect();
@@ -194,7 +206,7 @@ fn errors(sources: &Sources, diagnostics: &[Diagnostic]) -> String {
     errors.map(|error| error.to_text(sources)).collect::<Vec<_>>().join("\n\n")
 }
 
-fn verified(pass: &'static str, graph: Graph) -> Result<Graph, CompileError> {
-    let verified = verify(graph).map_err(|violation| CompileError::Bug { pass, violation })?;
-    Ok(verified.into_inner())
+/// The form that a pass has made, which must keep its laws: else the pass has a bug.
+pub fn verified<T: Laws>(pass: &'static str, form: T) -> Result<Verified<T>, CompileError> {
+    verify(form).map_err(|violation| CompileError::Bug { pass, violation: violation.into() })
 }

@@ -1,6 +1,7 @@
 //! The list of passes, to the end: from the text to kernels, and from kernels to what each target runs.
 
-use super::{CompileError, Options, differentiate};
+use super::{CompileError, Options, with_gradients};
+use crate::ir::Verified;
 use crate::ir::graph::Graph;
 use crate::ir::kernel::Program;
 use crate::middle::schedule::{Schedule, schedule};
@@ -16,10 +17,10 @@ pub struct CompilerPass {
     pub(super) run: Run,
 }
 
-/// What a pass takes and makes. A graph is verified after each.
+/// What a pass takes and makes. Graphs are verified after each, kernels at the end.
 pub(super) enum Run {
-    Graph(fn(&Graph, &Options) -> Result<Passed, CompileError>),
-    Schedule(fn(&Graph) -> Schedule),
+    Graph(fn(&Verified<Graph>, &Options) -> Result<Passed, CompileError>),
+    Schedule(fn(&Verified<Graph>) -> Schedule),
     Kernels(fn(&Schedule) -> Program),
 }
 
@@ -39,12 +40,12 @@ pub const PASSES: [CompilerPass; 7] = [
     CompilerPass {
         name: "autodiff",
         about: "The gradients are appended, with the backward pass through time.",
-        run: Run::Graph(|graph, options| Ok((differentiate(graph, options)?, None))),
+        run: Run::Graph(|graph, options| Ok((with_gradients(graph, options)?, None))),
     },
     CompilerPass {
         name: "erase",
         about: "What only served derivatives is gone; sg(x) is x.",
-        run: Run::Graph(|graph, _| Ok((autodiff::erase(graph.clone()), None))),
+        run: Run::Graph(|graph, _| Ok((autodiff::erase(graph.clone().into_inner()), None))),
     },
     CompilerPass {
         name: "joint",
@@ -67,7 +68,7 @@ pub const PASSES: [CompilerPass; 7] = [
     CompilerPass {
         name: "schedule",
         about: "Which values are stored, and in which order the kernels run.",
-        run: Run::Schedule(schedule),
+        run: Run::Schedule(|graph| schedule(graph)),
     },
     CompilerPass {
         name: "lower",

@@ -3,3 +3,6 @@
 pub mod fingerprint;
 pub mod graph;
 pub mod kernel;
+mod verified;
+
+pub use verified::{Laws, Verified, verify};

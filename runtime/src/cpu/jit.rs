@@ -8,10 +8,11 @@ use cranelift_codegen::settings::{Configurable, Flags, builder};
 use cranelift_codegen::{Context, ir};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError, ModuleReloc, default_libcall_names};
-use fgi_compiler::ir::kernel::{Kernel, Program};
+use fgi_compiler::ir::kernel::Kernel;
 use fgi_compiler::target::cpu::native::{
     Frame, NativeKernel, Product, Products, Size, Target, Vectors, emit, widen,
 };
+use fgi_compiler::target::cpu::plan::Plan;
 use rayon::{ThreadPool, prelude::*};
 
 use crate::Error;
@@ -29,11 +30,10 @@ pub(super) struct Function {
 /// The memory of compiled functions.
 pub(super) struct Code(Option<JITModule>);
 
-/// Compiles all kernels of a program, in the order of [`Program::kernels`], several at once in a pool
+/// Compiles all kernels of a plan, in the order of [`Program::kernels`](fgi_compiler::ir::kernel::Program::kernels), several at once in a pool
 /// of threads; in wide vectors where the machine has them and `is_wide` allows it.
 pub(super) fn compile(
-    program: &Program,
-    windows: &[Option<i64>],
+    plan: &Plan,
     multiplied: Products,
     is_wide: bool,
     pool: Option<&ThreadPool>,
@@ -44,9 +44,9 @@ pub(super) fn compile(
     let Some(module) = &mut code.0 else { return Ok((code, Vec::new())) };
     let shared = Mutex::new(&mut *module);
     let widest = wide_vectors().filter(|_| is_wide);
-    let kernels: Vec<&Kernel> = program.kernels().collect();
+    let kernels: Vec<&Kernel> = plan.program().kernels().collect();
     let compile = |kernel: &&Kernel| {
-        let native = emit(program, kernel, windows, Target::new(&*isa), multiplied);
+        let native = emit(plan, kernel, Target::new(&*isa), multiplied);
         let NativeKernel { function, dims, products, ahead } = native;
         let wide = widest.map(|widest| (widest, ahead.as_slice()));
         let id = define(&shared, &*isa, &kernel.name, function, wide)?;

@@ -19,6 +19,7 @@ mod tiles;
 
 use std::sync::Arc;
 
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::graph::{Bindings, Dim};
 use fgi_compiler::ir::kernel::{BufferId, BufferSource, Pass, Program};
 use fgi_compiler::target::cpu::native::Products;
@@ -77,7 +78,7 @@ enum BoundStep {
 impl CpuBackend {
     /// Compiles a program; `threads` are as many as the machine has, if not given.
     pub fn new(
-        program: Arc<Program>,
+        program: Arc<Verified<Program>>,
         threads: Option<usize>,
         multiplied: Products,
     ) -> Result<CpuBackend, Error> {
@@ -85,8 +86,7 @@ impl CpuBackend {
             Products::Called => &TILED,
             Products::Inlined => &IN_ORDER,
         };
-        let Plan { program, windows } = Plan::new(&program, passes, &mut |_, _| {});
-        let program = Arc::new(program);
+        let plan = Plan::new(&program, passes, &mut |_, _| {});
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.unwrap_or_else(available);
         let pool = match threads {
@@ -97,11 +97,11 @@ impl CpuBackend {
             }
         };
         let is_wide = multiplied == Products::Called;
-        let (code, functions) =
-            jit::compile(&program, &windows, multiplied, is_wide, pool.as_ref())?;
+        let (code, functions) = jit::compile(&plan, multiplied, is_wide, pool.as_ref())?;
+        let (program, windows) = plan.into_parts();
         let buffers = program.buffers.iter().map(|_| Memory::empty()).collect();
         Ok(CpuBackend {
-            program,
+            program: Arc::new(program),
             multiplied,
             windows,
             functions,
@@ -334,7 +334,7 @@ impl Threads {
 }
 
 /// The native code of a program as text.
-pub fn clif_text(program: &Program) -> String {
+pub fn clif_text(program: &Verified<Program>) -> String {
     fgi_compiler::target::cpu::native::text(program)
 }
 

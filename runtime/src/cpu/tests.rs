@@ -7,6 +7,7 @@ use fgi_compiler::ir::graph::{
 };
 use fgi_compiler::ir::kernel::evaluate::evaluate;
 use fgi_compiler::ir::kernel::{Buffer, BufferSource, Direction, Kernel};
+use fgi_compiler::ir::verify;
 use fgi_compiler::middle::autodiff::differentiate;
 use fgi_compiler::middle::lower::lower;
 use fgi_compiler::middle::schedule::schedule;
@@ -14,6 +15,11 @@ use fgi_compiler::target::cpu::plan::batch_tiles::{self, split};
 use fgi_compiler::target::cpu::plan::bit_packing::pack;
 
 use super::*;
+
+/// The kernels of a graph.
+fn kernels(graph: &Graph) -> Verified<Program> {
+    verify(lower(&schedule(graph))).unwrap()
+}
 
 /// Numbers that look random.
 struct Numbers(u64);
@@ -58,7 +64,7 @@ fn sizes(sizes: &[(&str, i64)]) -> Bindings {
 
 /// Runs a program with random inputs on some threads, pass by pass and forward and backward together,
 /// and in order, and compares all buffers that it keeps with the oracle.
-fn check(program: &Program, bindings: &Bindings, threads: usize) -> Vec<Vec<u8>> {
+fn check(program: &Verified<Program>, bindings: &Bindings, threads: usize) -> Vec<Vec<u8>> {
     let apart = [&[Pass::Forward][..], &[Pass::Backward], &[Pass::Update]];
     let together = [&[Pass::Forward, Pass::Backward][..], &[Pass::Update]];
     let run = |multiplied, order| check_order(program, bindings, threads, multiplied, order);
@@ -67,7 +73,7 @@ fn check(program: &Program, bindings: &Bindings, threads: usize) -> Vec<Vec<u8>>
 }
 
 fn check_order(
-    program: &Program,
+    program: &Verified<Program>,
     bindings: &Bindings,
     threads: usize,
     multiplied: Products,
@@ -219,7 +225,7 @@ fn recurrence_with_gradients() {
     let wrt = ["w", "r", "tau", "x"].map(String::from);
     for (k, n) in [(3, 4), (5, 7), (8, 33)] {
         let graph = differentiate(&recurrent_lif(k, n), "loss", &wrt).unwrap();
-        let program = lower(&schedule(&graph));
+        let program = kernels(&graph);
         for (t, b) in [(1, 1), (5, 3), (4, 35)] {
             let bindings = sizes(&[("T", t), ("B", b)]);
             assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
@@ -254,7 +260,7 @@ fn pointwise_operations() {
             }
             vec![("y", g.map(row.op, &args))]
         });
-        let program = lower(&schedule(&graph));
+        let program = kernels(&graph);
         check(&program, &sizes(&[("T", 3), ("B", 5)]), 2);
     }
 }
@@ -280,7 +286,7 @@ fn reductions() {
                         let x = if integers { g.unary(Pointwise::ToI32, numbers) } else { x[0] };
                         vec![("y", g.reduce(reduction, x, &axes))]
                     });
-                    let program = lower(&schedule(&graph));
+                    let program = kernels(&graph);
                     check(&program, &sizes(&[("T", 3), ("B", 6)]), 2);
                 }
             }
@@ -297,7 +303,7 @@ fn reductions_over_time() {
             let y = g.push(op.clone(), vec![x[0]]);
             vec![("y", y), ("total", g.reduce(Reduction::Sum, y, &[0, 1]))]
         });
-        let program = lower(&schedule(&graph));
+        let program = kernels(&graph);
         check(&program, &sizes(&[("T", 5), ("B", 3)]), 2);
     }
 }
@@ -328,7 +334,7 @@ fn rearranging_operations() {
             ("padded", padded),
         ]
     });
-    let program = lower(&schedule(&graph));
+    let program = kernels(&graph);
     check(&program, &sizes(&[("T", 2), ("B", 3)]), 2);
 }
 
@@ -341,7 +347,7 @@ fn gathers() {
         let columns = g.push(Op::Gather { axis: 1 }, vec![nodes[0], nodes[1]]);
         vec![("rows", rows), ("columns", columns)]
     });
-    check(&lower(&schedule(&graph)), &sizes(&[("B", 6)]), 2);
+    check(&kernels(&graph), &sizes(&[("B", 6)]), 2);
 }
 
 #[test]
@@ -376,7 +382,7 @@ fn products() {
                 let y = g.matmul(a, b);
                 vec![("y", g.unary(Pointwise::Tanh, y))]
             });
-            check(&lower(&schedule(&graph)), &sizes(&[("T", 3), ("B", 37)]), 2);
+            check(&kernels(&graph), &sizes(&[("T", 3), ("B", 37)]), 2);
         }
     }
 }
@@ -401,7 +407,7 @@ fn sums_of_products() {
                 });
                 vec![("rows", sums[0]), ("all", sums[1])]
             });
-            check(&lower(&schedule(&graph)), &sizes(&[("T", 3), ("B", 300)]), 2);
+            check(&kernels(&graph), &sizes(&[("T", 3), ("B", 300)]), 2);
         }
     }
 }
@@ -425,7 +431,7 @@ fn products_of_spikes() {
         let kept = g.unary(Pointwise::Abs, spikes);
         vec![("s", kept), ("z", spikes), ("out", out), ("dw", gradient), ("dw_t", mirrored)]
     });
-    let program = lower(&schedule(&graph));
+    let program = kernels(&graph);
     let z = program.result(Role::Output, "z").unwrap();
     assert!(program.buffer(z).binary);
     let bindings = sizes(&[("T", 3), ("B", 45)]);
@@ -436,7 +442,7 @@ fn products_of_spikes() {
 fn the_first_nan_is_the_greatest() {
     let x = tensor(&[Dim::constant(13)]);
     let graph = graph_of(&[("x", x)], |g, x| vec![("y", g.reduce(Reduction::ArgMax, x[0], &[0]))]);
-    let program = Arc::new(lower(&schedule(&graph)));
+    let program = Arc::new(kernels(&graph));
     let y = program.result(Role::Output, "y").unwrap();
     let mut backend = CpuBackend::new(program, None, Products::Called).unwrap();
     backend.bind(&Bindings::new()).unwrap();
@@ -455,7 +461,7 @@ fn impossible_sizes_are_errors() {
     let graph = graph_of(&[("x", tensor(&[Dim::symbol("B"), Dim::constant(3)]))], |g, x| {
         vec![("y", g.unary(Pointwise::Exp, x[0]))]
     });
-    let program = Arc::new(lower(&schedule(&graph)));
+    let program = Arc::new(kernels(&graph));
     let mut backend = CpuBackend::new(program, Some(1), Products::Called).unwrap();
     assert!(backend.run(&[Pass::Forward]).is_err());
     assert!(backend.bind(&Bindings::new()).is_err());
@@ -469,7 +475,7 @@ fn impossible_sizes_are_errors() {
 }
 
 /// The network of the benchmark, without and with its gradients.
-fn smnist(dims: &[(&str, i64)]) -> [Program; 2] {
+fn smnist(dims: &[(&str, i64)]) -> [Verified<Program>; 2] {
     let text = include_str!("../../../dsl-examples/smnist.fgi");
     let dims = dims.iter().map(|(name, size)| (name.to_string(), *size)).collect();
     let options = fgi_compiler::front::check::Options { dims, ..Default::default() };
@@ -479,7 +485,7 @@ fn smnist(dims: &[(&str, i64)]) -> [Program; 2] {
     let (graph, _) = fgi_compiler::middle::surrogate::simplify(&graph);
     let wrt: Vec<String> = graph.params.iter().map(|param| param.path.clone()).collect();
     let joint = differentiate(&graph, "loss", &wrt).unwrap();
-    [graph, joint].map(|graph| lower(&schedule(&graph)))
+    [graph, joint].map(|graph| kernels(&graph))
 }
 
 #[test]

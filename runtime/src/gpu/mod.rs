@@ -14,6 +14,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::graph::Bindings;
 use fgi_compiler::ir::kernel::{BufferId, Pass, Program};
 use fgi_compiler::target::gpu::dispatch::{self, Budget, Plan, UNIFORM_ALIGNMENT, plan};
@@ -28,7 +29,7 @@ use cache::PipelineCache;
 
 /// A program on a GPU.
 pub(crate) struct GpuBackend {
-    program: Arc<Program>,
+    program: Arc<Verified<Program>>,
     /// What the shaders are for; `None` if they are an artifact's.
     limits: Option<Limits>,
     shaders: Shaders,
@@ -77,12 +78,15 @@ const SUBMISSION_ITERATIONS: i64 = 4_000_000;
 
 impl GpuBackend {
     /// Opens a device and compiles the program's kernels for it.
-    pub(crate) fn new(program: Arc<Program>, choice: AdapterChoice) -> Result<Self, Error> {
+    pub(crate) fn new(
+        program: Arc<Verified<Program>>,
+        choice: AdapterChoice,
+    ) -> Result<Self, Error> {
         Self::with_caches(program, choice, cache::directory())
     }
 
     fn with_caches(
-        program: Arc<Program>,
+        program: Arc<Verified<Program>>,
         choice: AdapterChoice,
         caches: Option<PathBuf>,
     ) -> Result<Self, Error> {
@@ -97,7 +101,7 @@ impl GpuBackend {
     /// Opens a device for a program whose kernels are these shaders. SPIR-V goes to the driver
     /// unchecked: it must be a translation of the shaders.
     pub(crate) fn with_shaders(
-        program: Arc<Program>,
+        program: Arc<Verified<Program>>,
         shaders: Shaders,
         spirv: Option<Vec<Vec<u32>>>,
         choice: AdapterChoice,
@@ -107,7 +111,7 @@ impl GpuBackend {
     }
 
     fn open(
-        program: Arc<Program>,
+        program: Arc<Verified<Program>>,
         shaders: Shaders,
         spirv: Option<Vec<Vec<u32>>>,
         (info, adapter): (AdapterInfo, wgpu::Adapter),
@@ -570,7 +574,7 @@ impl Backend for GpuBackend {
     }
 }
 
-fn emitted(program: &Program, limits: Limits) -> Result<Shaders, Error> {
+fn emitted(program: &Verified<Program>, limits: Limits) -> Result<Shaders, Error> {
     emit(program, &limits).map_err(|error| Error::Compile(error.to_string()))
 }
 

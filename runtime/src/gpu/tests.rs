@@ -7,6 +7,7 @@ use fgi_compiler::ir::graph::{
     Reduction, Role, Root, Type,
 };
 use fgi_compiler::ir::kernel::BufferSource;
+use fgi_compiler::ir::verify;
 use fgi_compiler::middle::autodiff::differentiate;
 use fgi_compiler::middle::lower::lower;
 use fgi_compiler::middle::schedule::schedule;
@@ -16,6 +17,11 @@ use super::*;
 
 /// A graph under construction.
 struct Source(Graph);
+
+/// The kernels of a graph.
+fn kernels(graph: &Graph) -> Verified<Program> {
+    verify(lower(&schedule(graph))).unwrap()
+}
 
 impl Source {
     fn new() -> Source {
@@ -68,7 +74,7 @@ impl Source {
     }
 
     fn backend(&self) -> GpuBackend {
-        let program = lower(&schedule(&self.0));
+        let program = kernels(&self.0);
         GpuBackend::new(Arc::new(program), AdapterChoice::Any).unwrap()
     }
 }
@@ -489,7 +495,7 @@ fn parameters_survive_a_change_of_dimensions() {
 
 #[test]
 fn an_unknown_gpu_is_an_error() {
-    let program = Arc::new(Program::default());
+    let program = Arc::new(verify(Program::default()).unwrap());
     let error = GpuBackend::new(program, AdapterChoice::Named("Voodoo".into())).err().unwrap();
     assert!(error.to_string().contains("no GPU is named `Voodoo`"), "{error}");
     assert!(!adapters().is_empty());
@@ -573,7 +579,7 @@ fn assert_gradients(gpu: &mut GpuBackend, expected: &Results) {
 fn gradients_are_those_of_the_interpreter() {
     for (width, budget) in [(5, 1_000_000), (37, 200), (64, 30_000), (130, 30_000)] {
         let graph = trained_network(width);
-        let program = lower(&schedule(&graph));
+        let program = kernels(&graph);
         let mut gpu = GpuBackend::new(Arc::new(program), AdapterChoice::Any).unwrap();
         gpu.budget.dispatch = budget;
         let expected = feed(&mut gpu, &graph, width);
@@ -588,7 +594,7 @@ fn gradients_are_those_of_the_interpreter() {
 fn the_fastest_variant_is_kept_for_the_next_process() {
     let width = 37;
     let graph = trained_network(width);
-    let program = Arc::new(lower(&schedule(&graph)));
+    let program = Arc::new(kernels(&graph));
     let directory = tempfile::tempdir().unwrap();
     let open = || {
         let caches = Some(directory.path().to_path_buf());
@@ -630,7 +636,7 @@ fn pipelines_are_kept_for_the_next_process() {
     let x = source.tensor("x", &[n(3)]);
     let y = source.build().neg(x);
     source.output("y", y);
-    let program = Arc::new(lower(&schedule(&source.0)));
+    let program = Arc::new(kernels(&source.0));
     let run_with = |caches: &Path| {
         let adapter = adapter::choose(&AdapterChoice::Any).unwrap().1;
         let caches = Some(caches.to_path_buf());

@@ -73,6 +73,7 @@ impl EvalDevice {
         arrays: &Arrays,
         seed: u64,
     ) -> Result<Arrays, Failure> {
+        let graph = fgi_compiler::verified("check", graph)?;
         if let EvalDevice::Reference = self {
             let joint = fgi_compiler::differentiate(&graph, options)?;
             return Ok(fgi::evaluate_reference(&joint, arrays, seed)?);

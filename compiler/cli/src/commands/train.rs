@@ -233,6 +233,7 @@ fn watch(
 ) -> Result<BTreeMap<String, String>, Failure> {
     let rates = checked.graph.as_ref().and_then(|graph| spike_rates(graph, &checked.places));
     let Some((graph, bindings)) = rates else { return Ok(BTreeMap::new()) };
+    let graph = fgi_compiler::verified("activity", graph)?;
     let compiled = fgi_compiler::compile_graph(graph, &Options::default(), &mut |_| {})?;
     trainer.watch(compiled.program, device)?;
     let place = |binding: Binding| {

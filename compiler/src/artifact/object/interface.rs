@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::ObjectError;
+use crate::ir::Verified;
 use crate::ir::graph::{Dim, ParamKind, Role, Symbol};
 use crate::ir::kernel::{BufferId, BufferSource, Pass, Program};
 use crate::middle::optimizer::{LEARNING_RATE, STEP};
@@ -57,7 +58,7 @@ impl Member {
 }
 
 impl<'p> Interface<'p> {
-    pub fn new(program: &'p Program) -> Result<Interface<'p>, ObjectError> {
+    pub fn new(program: &'p Verified<Program>) -> Result<Interface<'p>, ObjectError> {
         let types = program.inputs.iter().map(|input| &input.ty.dims);
         let types = types.chain(program.buffers.iter().map(|buffer| &buffer.dims));
         let open = types.flatten().chain(&program.time).flat_map(Dim::symbols);

@@ -14,6 +14,7 @@ use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift::module::{DataDescription, Linkage, Module, ModuleError, default_libcall_names};
 use cranelift::object::{ObjectBuilder, ObjectModule};
 
+use crate::ir::Verified;
 use crate::ir::graph::{Elem, Param};
 use crate::ir::kernel::Program;
 use crate::target::cpu::native::{NativeKernel, Products, Size, Target, emit as emit_kernel};
@@ -57,7 +58,7 @@ impl From<ModuleError> for ObjectError {
 /// The object of a program for a machine. `initial` are values of all its parameters by path, if the
 /// object is to hold some.
 pub fn emit(
-    program: &Program,
+    program: &Verified<Program>,
     isa: OwnedTargetIsa,
     initial: Option<&BTreeMap<String, Vec<f32>>>,
 ) -> Result<Object, ObjectError> {
@@ -89,11 +90,10 @@ struct Entry {
 
 /// Defines all kernels, in the order of [`Program::kernels`].
 fn kernels(module: &mut ObjectModule, plan: &Plan) -> Result<Vec<Entry>, ObjectError> {
-    let Plan { program, windows } = plan;
     let target = Target::new(module.isa());
-    let kernels = program.kernels().map(|kernel| {
+    let kernels = plan.program().kernels().map(|kernel| {
         let NativeKernel { function, dims, .. } =
-            emit_kernel(program, kernel, windows, target, Products::Inlined);
+            emit_kernel(plan, kernel, target, Products::Inlined);
         let id = module.declare_function(&kernel.name, Linkage::Local, &function.signature)?;
         let mut context = cranelift::codegen::Context::for_function(function);
         module.define_function(id, &mut context)?;

@@ -39,7 +39,7 @@ pub(super) fn define(
     let bytes = Writer::new(module, interface, &dims, &[], types::I64).workspace_bytes(lay_out);
     bytes.define(module, &name("workspace_bytes"), Linkage::Export)?;
     let mut first = 0;
-    for pass in [Pass::Forward, Pass::Backward, Pass::Update] {
+    for pass in Pass::ALL {
         let run = interface.program.pass(pass);
         let entries = &kernels[first..first + run.len()];
         first += run.len();
@@ -135,7 +135,7 @@ impl<'a, 'p> Writer<'a, 'p> {
         self.write(|body| {
             let table = body.values[body.values.len() - 1];
             let is_fine = body.sizes_are_fine();
-            let (program, windows) = (body.interface.program, &body.interface.plan.windows);
+            let (program, windows) = (body.interface.program, body.interface.plan.windows());
             let mut offset = body.int(0);
             for id in program.buffer_ids() {
                 if program.buffer(id).source != BufferSource::Kernel {

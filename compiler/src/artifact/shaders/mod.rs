@@ -20,6 +20,7 @@ use super::translate::translate;
 use crate::Compiled;
 use crate::ir::graph::{self, Clock, Dim, ParamKind, Role, Type};
 use crate::ir::kernel::{self, BufferId, BufferSource, Pass, Program};
+use crate::ir::{Verified, verify};
 use crate::middle::optimizer::Optimizer;
 use crate::target::gpu::{
     Chunking, Dispatch, EmitError, FieldValue, Limits, Memory, emit_with_sources,
@@ -69,6 +70,8 @@ impl Default for BuildOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Artifact {
     manifest: Manifest,
+    /// What the manifest says of it.
+    program: Verified<Program>,
     files: BTreeMap<String, Vec<u8>>,
 }
 
@@ -120,7 +123,9 @@ impl Artifact {
         let shaders = emit_with_sources(&compiled.program, limits, &compiled.sources)?;
         let optimizer = options.optimizer.as_ref();
         let manifest = manifest::manifest(compiled, optimizer, &shaders, (profile, limits));
-        let mut artifact = Artifact { manifest, files: BTreeMap::new() };
+        let program = verify(program(&manifest));
+        let program = program.map_err(|law| BuildError::Unreadable(law.to_string()))?;
+        let mut artifact = Artifact { manifest, program, files: BTreeMap::new() };
         for source in compiled.sources.iter() {
             let sha256 = sha256(source.text.as_bytes());
             artifact.manifest.sources.insert(source.name.clone(), sha256);
@@ -182,7 +187,9 @@ impl Artifact {
             files.insert(name.clone(), bytes);
         }
         check(&manifest, &files)?;
-        Ok(Artifact { manifest, files })
+        let program = verify(program(&manifest));
+        let program = program.map_err(|law| Fault::Wrong(law.to_string()))?;
+        Ok(Artifact { manifest, program, files })
     }
 
     /// What is in it, and how to run it.
@@ -205,47 +212,8 @@ impl Artifact {
     }
 
     /// What the program takes, keeps and gives. It has no kernels: those are the shaders.
-    pub fn program(&self) -> Program {
-        let manifest = &self.manifest;
-        let source = |id: usize, role: BufferRole| {
-            let input = manifest.inputs.iter().position(|input| input.buffer == Some(id));
-            let param = manifest.params.iter().position(|param| param.buffer == id);
-            match role {
-                BufferRole::Input => input.map(BufferSource::Input),
-                BufferRole::Param => param.map(BufferSource::Param),
-                BufferRole::Kernel => None,
-            }
-        };
-        let inputs = manifest.inputs.iter().map(|input| {
-            let clock = if input.stream { Clock::Stream } else { Clock::Static };
-            let ty = Type::new(input.elem, input.dims.clone(), clock);
-            graph::Input { name: input.name.clone(), ty, docs: input.docs.clone() }
-        });
-        let buffers = manifest.buffers.iter().enumerate().map(|(id, buffer)| kernel::Buffer {
-            name: buffer.name.clone(),
-            elem: buffer.elem,
-            dims: buffer.dims.clone(),
-            stream: buffer.stream,
-            source: source(id, buffer.role).unwrap_or(BufferSource::Kernel),
-            binary: buffer.binary,
-            bits: false,
-        });
-        let results = manifest.results.iter().map(|result| {
-            let role = match result.role {
-                ResultRole::Output => Role::Output,
-                ResultRole::Gradient => Role::Gradient,
-            };
-            (role, result.name.clone(), BufferId(result.buffer as u32))
-        });
-        Program {
-            name: manifest.name.clone(),
-            time: manifest.time.clone(),
-            inputs: inputs.collect(),
-            params: manifest.params.iter().map(param).collect(),
-            buffers: buffers.collect(),
-            results: results.collect(),
-            ..Program::default()
-        }
+    pub fn program(&self) -> &Verified<Program> {
+        &self.program
     }
 
     /// The shaders, in the order in which the passes run them.
@@ -257,7 +225,7 @@ impl Artifact {
             let members = members.map(|(id, buffer)| (BufferId(id), buffer.offset.clone()));
             Group { name: block.name.clone(), members: members.collect(), size: block.size.clone() }
         });
-        let passes = [Pass::Forward, Pass::Backward, Pass::Update];
+        let passes = Pass::ALL;
         let kernels = passes.map(|pass| manifest.passes.of(pass).iter().map(move |k| (pass, *k)));
         let shaders = kernels.into_iter().flatten().map(|(pass, number)| {
             let kernel = &manifest.kernels[number];
@@ -305,6 +273,49 @@ impl Artifact {
             Ok(_) => Ok(()),
             Err(error) => Err(BuildError::Unreadable(error.to_string())),
         }
+    }
+}
+
+/// The program that a manifest describes, without kernels.
+fn program(manifest: &Manifest) -> Program {
+    let source = |id: usize, role: BufferRole| {
+        let input = manifest.inputs.iter().position(|input| input.buffer == Some(id));
+        let param = manifest.params.iter().position(|param| param.buffer == id);
+        match role {
+            BufferRole::Input => input.map(BufferSource::Input),
+            BufferRole::Param => param.map(BufferSource::Param),
+            BufferRole::Kernel => None,
+        }
+    };
+    let inputs = manifest.inputs.iter().map(|input| {
+        let clock = if input.stream { Clock::Stream } else { Clock::Static };
+        let ty = Type::new(input.elem, input.dims.clone(), clock);
+        graph::Input { name: input.name.clone(), ty, docs: input.docs.clone() }
+    });
+    let buffers = manifest.buffers.iter().enumerate().map(|(id, buffer)| kernel::Buffer {
+        name: buffer.name.clone(),
+        elem: buffer.elem,
+        dims: buffer.dims.clone(),
+        stream: buffer.stream,
+        source: source(id, buffer.role).unwrap_or(BufferSource::Kernel),
+        binary: buffer.binary,
+        bits: false,
+    });
+    let results = manifest.results.iter().map(|result| {
+        let role = match result.role {
+            ResultRole::Output => Role::Output,
+            ResultRole::Gradient => Role::Gradient,
+        };
+        (role, result.name.clone(), BufferId(result.buffer as u32))
+    });
+    Program {
+        name: manifest.name.clone(),
+        time: manifest.time.clone(),
+        inputs: inputs.collect(),
+        params: manifest.params.iter().map(param).collect(),
+        buffers: buffers.collect(),
+        results: results.collect(),
+        ..Program::default()
     }
 }
 

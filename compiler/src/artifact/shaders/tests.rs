@@ -54,7 +54,7 @@ fn what_is_written_reads_back() {
         emit_with_sources(&compiled.program, &Limits::default(), &compiled.sources).unwrap();
     shaders.shaders.iter_mut().for_each(|shader| shader.lines.clear());
     assert_eq!(artifact.shaders(), shaders);
-    let (found, program) = (artifact.program(), compiled.program);
+    let (found, program) = (artifact.program(), compiled.program.into_inner());
     assert_eq!(found.inputs, program.inputs);
     assert_eq!(found.params, program.params);
     assert_eq!(found.buffers, program.buffers);

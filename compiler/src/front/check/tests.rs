@@ -2,7 +2,8 @@ use super::*;
 use crate::front::syntax::ast::{Argument, DimArgument};
 use crate::front::syntax::parse;
 use crate::ir::graph::interpret::{Tensor, Values, interpret, interpret_dual};
-use crate::ir::graph::{Bindings, Init, Op, Role, verify};
+use crate::ir::graph::{Bindings, Init, Op, Role};
+use crate::ir::verify;
 use crate::source::NoFiles;
 use crate::testing::{assert_close, graph};
 

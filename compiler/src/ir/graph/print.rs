@@ -28,7 +28,7 @@ impl Display for Graph {
             writeln!(f, "time {time}")?;
         }
         for input in &self.inputs {
-            writeln!(f, "input {} : {}{}", Name(&input.name), input.ty, Docs(&input.docs))?;
+            writeln!(f, "input {input}")?;
         }
         for param in &self.params {
             writeln!(f, "param {param}")?;
@@ -60,6 +60,12 @@ impl Graph {
             write!(f, " @{span:?}")?;
         }
         writeln!(f)
+    }
+}
+
+impl Display for Input {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} : {}{}", Name(&self.name), self.ty, Docs(&self.docs))
     }
 }
 
@@ -103,6 +109,8 @@ impl Display for Number {
 }
 
 impl Role {
+    pub(crate) const ALL: [Role; 4] = [Role::Output, Role::Gradient, Role::Update, Role::Next];
+
     /// As the text form of a graph writes it.
     pub fn name(self) -> &'static str {
         match self {
@@ -115,7 +123,7 @@ impl Role {
 }
 
 /// As it is, or in quotes where it could be taken for something else.
-struct Name<'a>(&'a str);
+pub(in crate::ir) struct Name<'a>(pub &'a str);
 
 impl Display for Name<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -135,7 +143,7 @@ impl Display for Docs<'_> {
 }
 
 /// A member of one of the graph's lists: by its name, or by its position where that does not tell.
-pub(super) struct Listed<'a>(pub usize, pub Vec<&'a str>);
+pub(in crate::ir) struct Listed<'a>(pub usize, pub Vec<&'a str>);
 
 impl Display for Listed<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -165,31 +173,40 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '.'
 }
 
-/// Why a text is no graph.
+/// Why a text is no graph, or no program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {message}")]
-pub struct ParseGraphError {
+pub struct ParseError {
     /// From 1.
     pub line: usize,
     /// What is wrong there.
     pub message: String,
 }
 
-/// Reads the text form. That the graph keeps the laws is for [`verify`](super::verify()) to say.
-pub fn parse_graph(text: &str) -> Result<Graph, ParseGraphError> {
+/// Reads the text form. That the graph keeps the laws is for [`verify`](crate::ir::verify) to say.
+pub fn parse_graph(text: &str) -> Result<Graph, ParseError> {
     let mut graph = Graph::default();
+    parse_lines(text, |line| line.parse_into(&mut graph))?;
+    Ok(graph)
+}
+
+/// Reads the lines of a text one by one, but for those that are empty or start with `//`.
+pub(in crate::ir) fn parse_lines<'t>(
+    text: &'t str,
+    mut read: impl FnMut(&mut Line<'t>) -> Parsed<()>,
+) -> Result<(), ParseError> {
     for (position, line) in text.lines().enumerate() {
         let mut line = Line { rest: line.trim() };
         if line.rest.is_empty() || line.rest.starts_with("//") {
             continue;
         }
-        let parsed = line.parse_into(&mut graph).and_then(|()| line.end());
-        parsed.map_err(|message| ParseGraphError { line: position + 1, message })?;
+        let parsed = read(&mut line).and_then(|()| line.end());
+        parsed.map_err(|message| ParseError { line: position + 1, message })?;
     }
-    Ok(graph)
+    Ok(())
 }
 
-pub(super) type Parsed<T> = Result<T, String>;
+pub(in crate::ir) type Parsed<T> = Result<T, String>;
 
 /// `2*B*T - N + 1`, as [`Dim`] prints itself.
 impl std::str::FromStr for Dim {
@@ -206,7 +223,7 @@ impl std::str::FromStr for Dim {
 }
 
 /// What is left of a line.
-pub(super) struct Line<'t> {
+pub(in crate::ir) struct Line<'t> {
     rest: &'t str,
 }
 
@@ -223,8 +240,7 @@ impl<'t> Line<'t> {
             "input" => graph.inputs.push(self.input()?),
             "param" => graph.params.push(self.param()?),
             word => {
-                let roles = [Role::Output, Role::Gradient, Role::Update, Role::Next];
-                let role = roles.into_iter().find(|role| role.name() == word);
+                let role = Role::ALL.into_iter().find(|role| role.name() == word);
                 let role = role.ok_or_else(|| format!("unknown item `{word}`"))?;
                 graph.roots.push(self.root(role)?);
             }
@@ -232,13 +248,13 @@ impl<'t> Line<'t> {
         Ok(())
     }
 
-    fn input(&mut self) -> Parsed<Input> {
+    pub(in crate::ir) fn input(&mut self) -> Parsed<Input> {
         let name = self.name()?;
         self.token(":")?;
         Ok(Input { name, ty: self.ty()?, docs: self.docs()? })
     }
 
-    fn param(&mut self) -> Parsed<Param> {
+    pub(in crate::ir) fn param(&mut self) -> Parsed<Param> {
         let path = self.name()?;
         self.token(":")?;
         let Type { elem, dims, .. } = self.ty()?;
@@ -295,16 +311,18 @@ impl<'t> Line<'t> {
         };
         let op = ops::read(self.word()?, self, graph)?;
         let mut args = Vec::new();
-        while self.rest.trim_start().starts_with('%') {
+        while self.starts_with("%") {
             args.push(self.id()?);
         }
         self.token(":")?;
         let ty = self.ty()?;
-        let span = if self.eat("@") { Some(self.span()?) } else { None };
-        Ok(Node { op, args, ty, span, name })
+        Ok(Node { op, args, ty, span: self.place()?, name })
     }
 
-    pub(super) fn listed<'n>(&mut self, mut names: impl Iterator<Item = &'n str>) -> Parsed<usize> {
+    pub(in crate::ir) fn listed<'n>(
+        &mut self,
+        mut names: impl Iterator<Item = &'n str>,
+    ) -> Parsed<usize> {
         if self.eat("#") {
             return self.integer();
         }
@@ -323,30 +341,34 @@ impl<'t> Line<'t> {
         self.integer()
     }
 
-    fn ty(&mut self) -> Parsed<Type> {
-        let is_plain = self.rest.trim_start().starts_with('[');
+    pub(in crate::ir) fn ty(&mut self) -> Parsed<Type> {
+        let is_plain = self.starts_with("[");
         let elem = if is_plain { Elem::F32 } else { self.elem()? };
         self.token("[")?;
         let clock = if self.eat("T;") { Clock::Stream } else { Clock::Static };
         Ok(Type { elem, dims: self.until("]", Line::dim)?, clock })
     }
 
-    pub(super) fn elem(&mut self) -> Parsed<Elem> {
+    pub(in crate::ir) fn elem(&mut self) -> Parsed<Elem> {
         let name = self.word()?;
         let found = [Elem::F32, Elem::I32, Elem::Bool].into_iter().find(|elem| elem.name() == name);
         found.ok_or_else(|| format!("unknown element type `{name}`"))
     }
 
-    fn span(&mut self) -> Parsed<Span> {
+    /// `@0:120..126`, if there is one.
+    pub(in crate::ir) fn place(&mut self) -> Parsed<Option<Span>> {
+        if !self.eat("@") {
+            return Ok(None);
+        }
         let file = FileId(self.integer()?);
         self.token(":")?;
         let start = self.integer()?;
         self.token("..")?;
-        Ok(Span { file, start, end: self.integer()? })
+        Ok(Some(Span { file, start, end: self.integer()? }))
     }
 
     /// `2*B*T - N + 1`
-    pub(super) fn dim(&mut self) -> Parsed<Dim> {
+    pub(in crate::ir) fn dim(&mut self) -> Parsed<Dim> {
         let mut sum = Dim::zero();
         let mut sign = if self.eat("-") { "-" } else { "" };
         loop {
@@ -395,7 +417,11 @@ impl<'t> Line<'t> {
     }
 
     /// Items between commas, up to the closing bracket.
-    fn until<T>(&mut self, close: &str, item: fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+    pub(in crate::ir) fn until<T>(
+        &mut self,
+        close: &str,
+        item: fn(&mut Self) -> Parsed<T>,
+    ) -> Parsed<Vec<T>> {
         let mut items = Vec::new();
         while !self.eat(close) {
             if !items.is_empty() {
@@ -411,13 +437,24 @@ impl<'t> Line<'t> {
         Ok(NodeId(self.integer()?))
     }
 
-    pub(super) fn integer<T: std::str::FromStr>(&mut self) -> Parsed<T> {
+    pub(in crate::ir) fn integer<T: std::str::FromStr>(&mut self) -> Parsed<T> {
         let digits = self.take(|c| c.is_ascii_digit());
         digits.parse().map_err(|_| format!("expected a number, found `{digits}{}`", self.rest))
     }
 
-    pub(super) fn number(&mut self) -> Parsed<f64> {
-        let text = self.take(|c| is_word(c) || c == '+' || c == '-');
+    /// What could be a number, with its sign.
+    pub(in crate::ir) fn number_text(&mut self) -> &'t str {
+        self.take(|c| is_word(c) || c == '+' || c == '-')
+    }
+
+    /// A number or a truth value of a type of its own.
+    pub(in crate::ir) fn parsed<T: std::str::FromStr>(&mut self) -> Parsed<T> {
+        let text = self.number_text();
+        text.parse().map_err(|_| format!("no number: `{text}`"))
+    }
+
+    pub(in crate::ir) fn number(&mut self) -> Parsed<f64> {
+        let text = self.number_text();
         let number = match text.strip_prefix("NaN0x") {
             Some(bits) => u64::from_str_radix(bits, 16).ok().map(f64::from_bits),
             None if text == "NaN" => Some(f64::NAN),
@@ -426,7 +463,7 @@ impl<'t> Line<'t> {
         number.ok_or_else(|| format!("expected a number, found `{text}{}`", self.rest))
     }
 
-    fn name(&mut self) -> Parsed<String> {
+    pub(in crate::ir) fn name(&mut self) -> Parsed<String> {
         match self.string()? {
             Some(name) => Ok(name),
             None => self.word().map(str::to_string),
@@ -453,7 +490,7 @@ impl<'t> Line<'t> {
         }
     }
 
-    fn word(&mut self) -> Parsed<&'t str> {
+    pub(in crate::ir) fn word(&mut self) -> Parsed<&'t str> {
         match self.take(is_word) {
             "" => Err(format!("expected a name, found `{}`", self.rest)),
             word => Ok(word),
@@ -468,7 +505,11 @@ impl<'t> Line<'t> {
         taken
     }
 
-    fn eat(&mut self, token: &str) -> bool {
+    pub(in crate::ir) fn starts_with(&self, token: &str) -> bool {
+        self.rest.trim_start().starts_with(token)
+    }
+
+    pub(in crate::ir) fn eat(&mut self, token: &str) -> bool {
         match self.rest.trim_start().strip_prefix(token) {
             Some(rest) => {
                 self.rest = rest;
@@ -478,7 +519,7 @@ impl<'t> Line<'t> {
         }
     }
 
-    fn token(&mut self, token: &str) -> Parsed<()> {
+    pub(in crate::ir) fn token(&mut self, token: &str) -> Parsed<()> {
         if self.eat(token) {
             return Ok(());
         }

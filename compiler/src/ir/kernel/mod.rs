@@ -18,17 +18,20 @@
 mod count;
 pub mod evaluate;
 mod print;
+mod syntax;
 mod verify;
 
 pub use count::Count;
-pub use verify::{Violation, verify, verify_sizes};
+pub use syntax::parse_program;
+pub use verify::{Violation, verify_sizes};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ir::graph::op::Signature;
 use crate::ir::graph::{
-    Bindings, Dim, DimError, Elem, Indexed, Input, Param, ParamKind, Pointwise, Reduction, Role,
+    Bindings, Clock, Dim, DimError, Elem, Indexed, Input, Param, ParamKind, Pointwise, Reduction,
+    Role, Type,
 };
 use crate::source::Span;
 
@@ -61,6 +64,12 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    /// The type of what it holds.
+    pub fn ty(&self) -> Type {
+        let clock = if self.stream { Clock::Stream } else { Clock::Static };
+        Type::new(self.elem, self.dims.clone(), clock)
+    }
+
     /// The bytes of so many elements, of whole rows.
     pub fn bytes(&self, elements: i64) -> i64 {
         match self.bits {
@@ -83,7 +92,7 @@ pub enum BufferSource {
 
 /// The compiled form of a graph. Open dimensions (the batch) and the number of time steps are given
 /// when it runs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Program {
     /// The name of the program's graph.
     pub name: String,
@@ -122,8 +131,22 @@ pub enum Pass {
     Update,
 }
 
+impl Pass {
+    /// All of them, in their order.
+    pub const ALL: [Pass; 3] = [Pass::Forward, Pass::Backward, Pass::Update];
+
+    /// In one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pass::Forward => "forward",
+            Pass::Backward => "backward",
+            Pass::Update => "update",
+        }
+    }
+}
+
 /// One dispatch, or one call of native code.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kernel {
     /// Unique in the program, an identifier in WGSL and C.
     pub name: String,
@@ -149,8 +172,18 @@ pub enum Direction {
     Backward,
 }
 
+impl Direction {
+    /// In one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Forward => "forward",
+            Direction::Backward => "backward",
+        }
+    }
+}
+
 /// A loop nest with a scalar body.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
     /// The extents of the index axes, outermost first.
     pub axes: Vec<Dim>,
@@ -180,7 +213,7 @@ pub struct Stage {
 pub struct Val(pub u32);
 
 /// A reduction: a loop nest inside the body.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReduceLoop {
     /// How terms are put together.
     pub reduction: Reduction,
@@ -244,7 +277,7 @@ pub struct Affine {
 }
 
 /// Writes a value to a buffer at the flat index `at`. Each element is written by one point.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Store {
     /// Where to.
     pub buffer: BufferId,

@@ -1,103 +1,177 @@
-//! Programs as text, for `--emit kernels`.
+//! The text form of a program, for people and for saving: what is printed reads back as it was.
+//!
+//! ```text
+//! program smnist
+//! time T
+//! input pixels : [T; B, 28] "One row of the image a step."
+//! param h.tau : [16] = normal(20.0, 5.0) in [1.0, inf]
+//! buffer pixels : [T; B, 28] = input pixels
+//! buffer h_z : [T; B, 16] in {0, 1}
+//!
+//! kernel kernel_h_z forward, 1 local, each step forward @0:120..141
+//!   stage [T; B, 16]
+//!     %0 = axis 0
+//!     %1 = axis 1
+//!     %2 = time
+//!     %3 = load pixels[%0*(28) + %2*(28*B) + 0] @0:126..132
+//!     loop 0 [28]
+//!       %4 = loop 0 axis 0
+//!       ...
+//!       sum %9
+//!     %10 = result of loop 0
+//!     store h_z[%0*(16) + %1 + %2*(16*B) + 0] = %10
+//! output loss = loss
+//! ```
+//!
+//! Empty lines and lines that start with `//` are passed over.
 
-use std::fmt;
+use std::fmt::{self, Display, Formatter};
 
 use super::*;
+use crate::ir::graph::print::{Listed, Name};
 
-impl fmt::Display for Program {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "program {}", self.name)?;
-        for buffer in &self.buffers {
-            let from = match buffer.source {
-                BufferSource::Input(_) => " input",
-                BufferSource::Param(_) => " param",
-                BufferSource::Kernel => "",
-            };
-            let time = if buffer.stream { "T; " } else { "" };
-            let bits = if buffer.binary { " in {0, 1}" } else { "" };
-            let (name, elem) = (&buffer.name, buffer.elem.name());
-            writeln!(f, "buffer {name}: {elem}[{time}{}]{from}{bits}", join(&buffer.dims))?;
+impl Display for Program {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "program {}", Name(&self.name))?;
+        if let Some(time) = &self.time {
+            writeln!(f, "time {time}")?;
         }
-        for (title, kernels) in
-            [("forward", &self.forward), ("backward", &self.backward), ("update", &self.update)]
-        {
-            for kernel in kernels {
-                writeln!(f, "\n{title} {}", kernel.name)?;
-                kernel.print(f, self)?;
+        if self.fast_math {
+            writeln!(f, "fast_math")?;
+        }
+        if self.fingerprint != 0 {
+            writeln!(f, "fingerprint {:x}", self.fingerprint)?;
+        }
+        for input in &self.inputs {
+            writeln!(f, "input {input}")?;
+        }
+        for param in &self.params {
+            writeln!(f, "param {param}")?;
+        }
+        for Indexed { input, places, from_end } in &self.indexed {
+            let from_end = if *from_end { " from_end" } else { "" };
+            writeln!(f, "indexed {} : {places}{from_end}", Name(input))?;
+        }
+        for buffer in &self.buffers {
+            self.write_buffer(f, buffer)?;
+        }
+        for pass in Pass::ALL {
+            for kernel in self.pass(pass) {
+                writeln!(f)?;
+                self.write_kernel(f, pass, kernel)?;
             }
         }
         for (role, name, buffer) in &self.results {
-            writeln!(f, "{role:?} {name} = {}", self.buffer(*buffer).name)?;
+            writeln!(f, "{} {} = {}", role.name(), Name(name), self.buffer(*buffer).name)?;
         }
         Ok(())
     }
 }
 
-impl Kernel {
-    fn print(&self, f: &mut fmt::Formatter<'_>, program: &Program) -> fmt::Result {
-        if let Some(direction) = self.recurrence {
-            writeln!(f, "  for each step, {direction:?}; {} local axes", self.local_axes)?;
+impl Program {
+    fn write_buffer(&self, f: &mut Formatter<'_>, buffer: &Buffer) -> fmt::Result {
+        write!(f, "buffer {} : {}", buffer.name, buffer.ty())?;
+        match buffer.source {
+            BufferSource::Input(index) => {
+                let names = self.inputs.iter().map(|input| input.name.as_str());
+                write!(f, " = input {}", Listed(index, names.collect()))?;
+            }
+            BufferSource::Param(index) => {
+                let paths = self.params.iter().map(|param| param.path.as_str());
+                write!(f, " = param {}", Listed(index, paths.collect()))?;
+            }
+            BufferSource::Kernel => {}
         }
-        for stage in &self.stages {
-            let time = if stage.timed { "T; " } else { "" };
-            writeln!(f, "  stage [{time}{}]", join(&stage.axes))?;
-            for val in &stage.body {
-                if let Inst::Reduce(index) = stage.inst(*val) {
-                    let reduce = &stage.loops[*index];
-                    let time = match (reduce.over_time, reduce.without_first, reduce.without_last) {
-                        (false, ..) => "",
-                        (_, false, false) => "T; ",
-                        (_, true, false) => "1..T; ",
-                        (_, false, true) => "..T-1; ",
-                        (_, true, true) => "1..T-1; ",
-                    };
-                    writeln!(f, "    loop {index} [{time}{}]", join(&reduce.axes))?;
-                    for val in &reduce.body {
-                        writeln!(f, "      %{} = {}", val.0, stage.describe(*val, program))?;
-                    }
-                    writeln!(f, "      {} %{}", reduce.reduction.name(), reduce.value.0)?;
-                }
-                writeln!(f, "    %{} = {}", val.0, stage.describe(*val, program))?;
-            }
-            for store in &stage.stores {
-                let name = &program.buffer(store.buffer).name;
-                writeln!(f, "    {name}[{}] = %{}", store.at, store.value.0)?;
-            }
-            for sum in &stage.sums {
-                let name = &program.buffer(sum.buffer).name;
-                writeln!(f, "    {name}[{}] += %{}", sum.at, sum.value.0)?;
-            }
-        }
-        Ok(())
+        let binary = if buffer.binary { " in {0, 1}" } else { "" };
+        let bits = if buffer.bits { " bits" } else { "" };
+        writeln!(f, "{binary}{bits}")
     }
-}
 
-impl Stage {
-    fn describe(&self, val: Val, program: &Program) -> String {
-        match self.inst(val) {
-            Inst::F32(bits) => format!("{:?}", f32::from_bits(*bits)),
-            Inst::I32(value) => format!("{value}i"),
-            Inst::Bool(value) => value.to_string(),
-            Inst::Dim(dim) => dim.to_string(),
-            Inst::Axis(axis) => format!("axis {axis}"),
-            Inst::Time => "time".into(),
-            Inst::LoopAxis(index, axis) => format!("loop {index} axis {axis}"),
-            Inst::LoopTime(index) => format!("loop {index} time"),
-            Inst::Quotient(val, dim) => format!("%{} / ({dim})", val.0),
-            Inst::Remainder(val, dim) => format!("%{} mod ({dim})", val.0),
-            Inst::Affine(affine) => affine.to_string(),
-            Inst::Load(buffer, at) => format!("{}[{at}]", program.buffer(*buffer).name),
+    fn write_kernel(&self, f: &mut Formatter<'_>, pass: Pass, kernel: &Kernel) -> fmt::Result {
+        let Kernel { name, recurrence, local_axes, stages, span } = kernel;
+        write!(f, "kernel {name} {}, {local_axes} local", pass.name())?;
+        if let Some(direction) = recurrence {
+            write!(f, ", each step {}", direction.name())?;
+        }
+        writeln!(f, "{}", At(*span))?;
+        stages.iter().try_for_each(|stage| self.write_stage(f, stage))
+    }
+
+    fn write_stage(&self, f: &mut Formatter<'_>, stage: &Stage) -> fmt::Result {
+        let time = if stage.timed { "T; " } else { "" };
+        writeln!(f, "  stage [{time}{}]", join(&stage.axes))?;
+        for val in &stage.body {
+            if let Inst::Reduce(index) = stage.inst(*val) {
+                self.write_loop(f, stage, *index)?;
+            }
+            self.write_value(f, "    ", stage, *val)?;
+        }
+        let mut write = |stores: &[Store], how: &str| {
+            stores.iter().try_for_each(|Store { buffer, at, value }| {
+                let name = &self.buffer(*buffer).name;
+                writeln!(f, "    store {name}[{at}] {how} %{}", value.0)
+            })
+        };
+        write(&stage.stores, "=")?;
+        write(&stage.sums, "+=")
+    }
+
+    fn write_loop(&self, f: &mut Formatter<'_>, stage: &Stage, index: usize) -> fmt::Result {
+        let reduce = &stage.loops[index];
+        let time = match (reduce.over_time, reduce.without_first, reduce.without_last) {
+            (false, ..) => "",
+            (_, false, false) => "T; ",
+            (_, true, false) => "1..T; ",
+            (_, false, true) => "..T-1; ",
+            (_, true, true) => "1..T-1; ",
+        };
+        writeln!(f, "    loop {index} [{time}{}]", join(&reduce.axes))?;
+        for val in &reduce.body {
+            self.write_value(f, "      ", stage, *val)?;
+        }
+        let elem = match reduce.elem {
+            Elem::F32 => String::new(),
+            elem => format!("{} ", elem.name()),
+        };
+        writeln!(f, "      {} {elem}%{}", reduce.reduction.name(), reduce.value.0)
+    }
+
+    fn write_value(
+        &self,
+        f: &mut Formatter<'_>,
+        indent: &str,
+        stage: &Stage,
+        val: Val,
+    ) -> fmt::Result {
+        write!(f, "{indent}%{} = ", val.0)?;
+        match stage.inst(val) {
+            Inst::F32(bits) if f32::from_bits(*bits).is_nan() => {
+                write!(f, "const f32 NaN0x{bits:x}")
+            }
+            Inst::F32(bits) => write!(f, "const f32 {:?}", f32::from_bits(*bits)),
+            Inst::I32(value) => write!(f, "const i32 {value}"),
+            Inst::Bool(value) => write!(f, "const bool {value}"),
+            Inst::Dim(dim) => write!(f, "dim {dim}"),
+            Inst::Axis(axis) => write!(f, "axis {axis}"),
+            Inst::Time => f.write_str("time"),
+            Inst::LoopAxis(index, axis) => write!(f, "loop {index} axis {axis}"),
+            Inst::LoopTime(index) => write!(f, "loop {index} time"),
+            Inst::Quotient(val, dim) => write!(f, "%{} / ({dim})", val.0),
+            Inst::Remainder(val, dim) => write!(f, "%{} mod ({dim})", val.0),
+            Inst::Affine(affine) => write!(f, "affine {affine}"),
+            Inst::Load(buffer, at) => write!(f, "load {}[{at}]", self.buffer(*buffer).name),
             Inst::Map(op, args) => {
-                let args: Vec<String> = args.iter().map(|arg| format!("%{}", arg.0)).collect();
-                format!("{} {}", op.row().name, args.join(" "))
+                f.write_str(op.row().name)?;
+                args.iter().try_for_each(|arg| write!(f, " %{}", arg.0))
             }
-            Inst::Reduce(index) => format!("result of loop {index}"),
-        }
+            Inst::Reduce(index) => write!(f, "result of loop {index}"),
+        }?;
+        writeln!(f, "{}", At(stage.spans.get(val.0 as usize).copied().flatten()))
     }
 }
 
-impl fmt::Display for Affine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Display for Affine {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for (val, coefficient) in &self.terms {
             match coefficient.is_one() {
                 true => write!(f, "%{} + ", val.0)?,
@@ -105,6 +179,15 @@ impl fmt::Display for Affine {
             }
         }
         write!(f, "{}", self.constant)
+    }
+}
+
+/// A place in the source, where there is one.
+struct At(Option<Span>);
+
+impl Display for At {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |span| write!(f, " @{span:?}"))
     }
 }
 

@@ -1,14 +1,14 @@
 //! The laws of a program in the kernel form. Emitters and devices rely on them: a program that breaks
 //! one could read or write outside of its buffers.
 //!
-//! [`verify`] checks those that hold whatever the sizes:
+//! A [`Verified`] program keeps those that hold whatever the sizes:
 //!
 //! 1. Every number of a buffer, input, parameter, value, loop or axis names one that exists. An input's
 //!    or parameter's buffer has its type.
 //! 2. There are streams, recurrences and loops over time only where the program has a length of time; a
 //!    kernel has one stage, and those of a recurrence run at each step and agree on the local axes.
-//! 3. A value is computed at one place, the body or one loop, and its operands before it: they have
-//!    lower numbers too. What a loop computes is used by that loop alone, and each loop runs once.
+//! 3. Every value is computed at one place, the body or one loop, and its operands before it: they
+//!    have lower numbers too. What a loop computes is used by that loop alone, and each loop runs once.
 //! 4. Operands, what is reduced and what is stored have the types that their use asks for.
 //! 5. Bits and sums of tiles are not made yet.
 //!
@@ -26,6 +26,7 @@ use std::fmt;
 use super::{Affine, BufferId, BufferSource, Inst, Kernel, Program, ReduceLoop, Stage, Val};
 use crate::ir::graph::op::Signature;
 use crate::ir::graph::{Bindings, Dim, DimError, Elem, Pointwise, Reduction};
+use crate::ir::{Laws, Verified};
 
 /// A broken law: where, and which.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub(crate) enum Law {
     NoTime,
     #[error("its stages are not those of a kernel of its kind")]
     Stages,
-    #[error("value {0} is computed at two places, or is used before its place or outside of it")]
+    #[error("value {0} is not computed at one place, or is used before its place or outside of it")]
     Place(u32),
     #[error("loop {0} does not run once")]
     Loop(usize),
@@ -77,18 +78,22 @@ pub(crate) enum Law {
     Division(u32),
 }
 
-/// The first of the laws for all sizes that a program breaks.
-pub fn verify(program: &Program) -> Result<(), Violation> {
-    check_lists(program).map_err(|law| Violation { stage: None, law })?;
-    each_stage(program, |kernel, stage| {
-        check_kernel(program, kernel)?;
-        Places::check(program, stage)?;
-        check_types(program, stage)
-    })
+/// Of the laws for all sizes.
+impl Laws for Program {
+    type Violation = Violation;
+
+    fn check(&self) -> Result<(), Violation> {
+        check_lists(self).map_err(|law| Violation { stage: None, law })?;
+        each_stage(self, |kernel, stage| {
+            check_kernel(self, kernel)?;
+            Places::check(self, stage)?;
+            check_types(self, stage)
+        })
+    }
 }
 
-/// The first of the laws for these sizes that a program breaks, which keeps those of [`verify`].
-pub fn verify_sizes(program: &Program, bindings: &Bindings) -> Result<(), Violation> {
+/// The first of the laws for these sizes that a program breaks.
+pub fn verify_sizes(program: &Verified<Program>, bindings: &Bindings) -> Result<(), Violation> {
     let sizes = Sizes::new(program, bindings).map_err(|law| Violation { stage: None, law })?;
     each_stage(program, |_, stage| sizes.check(stage))
 }
@@ -177,6 +182,9 @@ impl Places<'_> {
             has_run: vec![false; stage.loops.len()],
         };
         stage.body.iter().try_for_each(|val| places.add(*val, Place::Body))?;
+        if let Some(at) = places.of.iter().position(Option::is_none) {
+            return Err(Law::Place(at as u32));
+        }
         if let Some(index) = places.has_run.iter().position(|has_run| !has_run) {
             return Err(Law::Loop(index));
         }

@@ -808,7 +808,7 @@ fn what_only_carries_a_derivative_through_time_is_not_computed_forward() {
     let (_, joint) = with.graphs.last().unwrap();
     let sizes = Bindings::from([("T".into(), 5), ("B".into(), 2)]);
     let mut values = Random(37).values(&{
-        let mut graph = written.clone();
+        let mut graph = written.clone().into_inner();
         let fixed = Dim::constant;
         graph.time = Some(fixed(5));
         graph.inputs[0].ty.dims = vec![fixed(2), fixed(3)];

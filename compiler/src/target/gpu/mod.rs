@@ -38,6 +38,7 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ir::Verified;
 use crate::ir::graph::Dim;
 use crate::ir::kernel::{BufferId, Direction, Kernel, Pass, Program, ReduceLoop, Stage};
 use crate::source::{Sources, Span};
@@ -241,13 +242,13 @@ pub const PASSES: [(&str, &str); 3] = [
 ];
 
 /// Emits a shader for each kernel and validates it.
-pub fn emit(program: &Program, limits: &Limits) -> Result<Shaders, EmitError> {
+pub fn emit(program: &Verified<Program>, limits: &Limits) -> Result<Shaders, EmitError> {
     emit_with_sources(program, limits, &Sources::default())
 }
 
 /// [`emit`], with the source line of each kernel in a comment.
 pub fn emit_with_sources(
-    program: &Program,
+    program: &Verified<Program>,
     limits: &Limits,
     sources: &Sources,
 ) -> Result<Shaders, EmitError> {
@@ -255,7 +256,7 @@ pub fn emit_with_sources(
         limits.storage_buffers - usize::from(is_chunked_reduction(program, kernel))
     });
     let mut shaders = Vec::new();
-    let passes = [Pass::Forward, Pass::Backward, Pass::Update];
+    let passes = Pass::ALL;
     let kernels = passes.map(|pass| program.pass(pass).iter().map(move |kernel| (pass, kernel)));
     for (pass, kernel) in kernels.into_iter().flatten() {
         let shader = wgsl::write(program, (pass, kernel), &groups, limits, sources);

@@ -5,6 +5,7 @@ use crate::ir::graph::{
     Builder, Clock, Elem, Graph, Init, Input, NodeId, Op, Param, ParamKind, Pointwise, Reduction,
     Role, Root, Type,
 };
+use crate::ir::verify;
 use crate::middle::lower::lower;
 use crate::middle::schedule::schedule;
 use crate::source::{FileId, Span};
@@ -31,19 +32,19 @@ fn graph(clock: Clock, inputs: &[(&str, &[Dim])], params: &[(&str, &[Dim])]) -> 
     graph
 }
 
-fn emitted(mut graph: Graph, outputs: &[(&str, NodeId)]) -> (Program, Shaders) {
+fn emitted(mut graph: Graph, outputs: &[(&str, NodeId)]) -> (Verified<Program>, Shaders) {
     for (name, node) in outputs {
         graph.node_mut(*node).name = Some((*name).into());
         let root = Root { name: (*name).into(), role: Role::Output, node: *node };
         graph.roots.push(root);
     }
-    let program = lower(&schedule(&graph));
+    let program = verify(lower(&schedule(&graph))).unwrap();
     let shaders = emit(&program, &Limits::default()).unwrap();
     (program, shaders)
 }
 
 /// The texts, and how each is dispatched.
-fn shown((_, shaders): &(Program, Shaders)) -> String {
+fn shown((_, shaders): &(Verified<Program>, Shaders)) -> String {
     let json = |value| serde_json::to_string(&value).unwrap();
     let mut text = String::new();
     for shader in &shaders.shaders {
@@ -53,7 +54,7 @@ fn shown((_, shaders): &(Program, Shaders)) -> String {
     text
 }
 
-fn layer() -> (Program, Shaders) {
+fn layer() -> (Verified<Program>, Shaders) {
     let (b, n) = (Dim::symbol("B"), Dim::constant(100));
     let dims = [b, n.clone()];
     let mut graph = graph(
@@ -147,11 +148,12 @@ fn a_workgroup_computes_as_many_rows_as_it_is_told() {
 
 #[test]
 fn a_comment_cites_the_source() {
-    let (mut program, _) = layer();
+    let mut program = layer().0.into_inner();
     let mut sources = Sources::default();
     let file = sources.add("net.fgi", "layer l {\n    let u = \u{2028}prev(u);\n}");
     program.forward[0].span = Some(Span::new(FileId(file.0), 18, 21));
-    let shaders = emit_with_sources(&program, &Limits::default(), &sources).unwrap();
+    let shaders =
+        emit_with_sources(&verify(program).unwrap(), &Limits::default(), &sources).unwrap();
     let text = &shaders.shaders[0].text;
     assert!(text.contains("\n// net.fgi:2: let u =  prev(u);\n"), "{text}");
 }

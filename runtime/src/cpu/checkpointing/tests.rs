@@ -6,13 +6,13 @@ use fgi_compiler::source::NoFiles;
 use fgi_compiler::{Gradients, Options};
 
 use crate::npz::Arrays;
-use crate::{Device, Error, Footprint, Pass, Program, Session, evaluate, random_inputs};
+use crate::{Device, Error, Footprint, Pass, Program, Session, Verified, evaluate, random_inputs};
 
 const STEPS: i64 = 150;
 const BATCH: i64 = 13;
 
 /// A program with its gradients, and inputs for it.
-fn program(source: &str, dims: &[(&str, i64)]) -> (Arc<Program>, Arrays) {
+fn program(source: &str, dims: &[(&str, i64)]) -> (Arc<Verified<Program>>, Arrays) {
     let options = Options {
         dims: dims.iter().map(|(name, size)| (name.to_string(), *size)).collect(),
         gradients: Some(Gradients { output: "loss".into(), wrt: None }),
@@ -25,7 +25,7 @@ fn program(source: &str, dims: &[(&str, i64)]) -> (Arc<Program>, Arrays) {
 }
 
 fn run(
-    program: &Arc<Program>,
+    program: &Arc<Verified<Program>>,
     inputs: &Arrays,
     device: &Device,
 ) -> Result<(Arrays, Footprint), Error> {
@@ -66,7 +66,12 @@ fn assert_same(expected: &Arrays, found: &Arrays, segments: usize) {
 }
 
 /// Within the limit the passes give the same one by one.
-fn assert_apart(program: &Arc<Program>, inputs: &Arrays, device: &Device, expected: &Arrays) {
+fn assert_apart(
+    program: &Arc<Verified<Program>>,
+    inputs: &Arrays,
+    device: &Device,
+    expected: &Arrays,
+) {
     let mut session = Session::new(program.clone(), device).unwrap();
     session.initialise(3).unwrap();
     let inputs = inputs.iter().map(|(name, array)| (name.as_str(), array));

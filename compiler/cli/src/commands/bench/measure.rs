@@ -291,7 +291,8 @@ fn tune(args: &Args, session: &mut Session) -> Result<(), Failure> {
 /// The share of a graph's spikes that are 1.
 fn rate(graph: &Graph, args: &Args, arrays: &Arrays) -> Result<Option<f64>, Failure> {
     let Some(graph) = spike_rate(graph) else { return Ok(None) };
-    let mut session = Session::new(Arc::new(lower(&schedule(&graph))), &args.device())?;
+    let kernels = fgi_compiler::verified("lower", lower(&schedule(&graph)))?;
+    let mut session = Session::new(kernels, &args.device())?;
     give(&mut session, arrays, args.seed)?;
     session.run(Pass::Forward)?;
     Ok(session.output(SPIKE_RATE)?.to_f64().first().copied())

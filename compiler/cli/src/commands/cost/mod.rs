@@ -4,6 +4,7 @@ mod report;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::graph::{Bindings, Dim};
 use fgi_compiler::ir::kernel::{Pass, Program};
 use fgi_compiler::report::cost::{Device, KernelCost, costs};
@@ -94,7 +95,7 @@ impl Cost {
         let training = compiled(&options)?;
         let bindings = open(&training, batch);
         let sized = |(name, dim): (&String, &Dim)| Some((name.clone(), dim.eval(&bindings).ok()?));
-        let kernels = |program: &Program| -> Result<_, Failure> {
+        let kernels = |program: &Verified<Program>| -> Result<_, Failure> {
             let shaders = emit(program, &Limits::default()).map_err(run_failure)?;
             costs(program, &shaders, &bindings).map_err(run_failure)
         };

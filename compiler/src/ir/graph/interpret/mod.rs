@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     Bindings, Dim, DimError, Elem, Graph, NodeId, Op, Role, Root, Type, Violation, components,
-    verify,
 };
+use crate::ir::Laws;
 pub(crate) use kernel::{Kernel, Site, Source, around, row_major, strided};
 
 /// Numbers with dimensions, the last one fastest; a stream has time in front. Integers and booleans
@@ -259,7 +259,7 @@ impl<'a> Run<'a> {
         values: &'a Values,
         mode: Mode<'a>,
     ) -> Result<Run<'a>, Fault> {
-        verify::check(graph)?;
+        graph.check()?;
         let mut run = Run {
             graph,
             bindings,

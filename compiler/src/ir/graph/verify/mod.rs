@@ -13,37 +13,18 @@
 //! 7. No dimension is a negative number; an i32 literal is one, a boolean literal 0 or 1; the bounds
 //!    of a parameter are in order.
 //!
-//! [`verify`] alone makes a [`Verified`] graph, the token that passes ask for.
+//! A pass gives a graph, and takes a [`Verified`](crate::ir::Verified) one.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::ops::Deref;
 
 use super::{
     Dim, Elem, Graph, Node, NodeId, Op, Param, Role, Root, Type, TypeError, components, infer,
 };
-
-/// A graph that keeps the laws.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Verified(Graph);
-
-impl Verified {
-    /// The graph itself.
-    pub fn into_inner(self) -> Graph {
-        self.0
-    }
-}
-
-impl Deref for Verified {
-    type Target = Graph;
-
-    fn deref(&self) -> &Graph {
-        &self.0
-    }
-}
+use crate::ir::Laws;
 
 /// A broken law: where, and which.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,27 +82,24 @@ pub enum Law {
     Bounds(String),
 }
 
-/// The graph as a token that it keeps the laws, or the first law that it breaks.
-pub fn verify(graph: Graph) -> Result<Verified, Violation> {
-    check(&graph)?;
-    Ok(Verified(graph))
-}
+impl Laws for Graph {
+    type Violation = Violation;
 
-/// As [`verify`], without the token.
-pub fn check(graph: &Graph) -> Result<(), Violation> {
-    let nowhere = |law| Violation { node: None, law };
-    check_lists(graph).map_err(nowhere)?;
-    for id in graph.ids() {
-        let node = graph.node(id);
-        check_node(graph, id, node)
-            .map_err(|law| Violation { node: Some((id, node.op.name())), law })?;
-    }
-    check_cycles(graph)?;
-    graph.roots.iter().try_for_each(|root| check_root(graph, root)).map_err(nowhere)?;
-    let mut names = HashSet::new();
-    match graph.roots.iter().find(|root| !names.insert((root.role, &root.name))) {
-        Some(root) => Err(nowhere(Law::DuplicateRoot(root.name.clone()))),
-        None => Ok(()),
+    fn check(&self) -> Result<(), Violation> {
+        let nowhere = |law| Violation { node: None, law };
+        check_lists(self).map_err(nowhere)?;
+        for id in self.ids() {
+            let node = self.node(id);
+            check_node(self, id, node)
+                .map_err(|law| Violation { node: Some((id, node.op.name())), law })?;
+        }
+        check_cycles(self)?;
+        self.roots.iter().try_for_each(|root| check_root(self, root)).map_err(nowhere)?;
+        let mut names = HashSet::new();
+        match self.roots.iter().find(|root| !names.insert((root.role, &root.name))) {
+            Some(root) => Err(nowhere(Law::DuplicateRoot(root.name.clone()))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::arbitrary::samples;
 use super::super::parse_graph;
-use super::*;
+use crate::ir::verify;
 
 /// The law that a graph in text form breaks.
 #[track_caller]

@@ -29,10 +29,10 @@ use cranelift::codegen::ir::{BlockArg, Function, UserFuncName};
 use cranelift::codegen::isa::{CallConv, TargetIsa};
 use cranelift::prelude::*;
 
+use crate::ir::Verified;
 use crate::ir::graph::{Dim, Elem};
 use crate::ir::kernel::{BufferId, Direction, Kernel, Program, Stage};
-use crate::target::cpu::plan::batch_tiles;
-use crate::target::cpu::plan::bit_packing::pack;
+use crate::target::cpu::plan::{Plan, TILED};
 use facts::Facts;
 use math::{Code, Vector, vconst};
 pub use simd::{Vectors, widen};
@@ -104,7 +104,7 @@ impl Target {
 /// What the function finds its data by.
 #[repr(C)]
 pub struct Frame {
-    /// The program's buffers, by [`BufferId`]; see also [`batch_tiles::windows`].
+    /// The program's buffers, by [`BufferId`]; see also [`Plan::windows`].
     pub buffers: *const *mut u8,
     /// The values of [`NativeKernel::dims`].
     pub dims: *const i64,
@@ -141,7 +141,7 @@ pub struct Product {
     pub over_steps: bool,
     /// The first of `loops` is time.
     pub time_loop: Option<TimeLoop>,
-    /// How many steps of each operand there is room for; see [`batch_tiles::windows`].
+    /// How many steps of each operand there is room for; see [`Plan::windows`].
     pub windows: (Option<i64>, Option<i64>),
     /// The result is what the kernel stores, and all that it does.
     pub whole_kernel: Option<WholeKernel>,
@@ -160,7 +160,7 @@ pub struct WholeKernel {
     /// The flat indices at which the operands start.
     pub starts: (Dim, Dim),
     /// Where the result belongs, if it has the same order of elements there, and how many steps there
-    /// is room for; see [`batch_tiles::windows`].
+    /// is room for; see [`Plan::windows`].
     pub stored: Option<(BufferId, Option<i64>)>,
 }
 
@@ -186,20 +186,15 @@ pub struct ProductAxis {
     pub right: Dim,
 }
 
-/// The function of a kernel; `windows` are those of the program, [`batch_tiles::windows`].
-pub fn emit(
-    program: &Program,
-    kernel: &Kernel,
-    windows: &[Option<i64>],
-    target: Target,
-    multiplied: Products,
-) -> NativeKernel {
+/// The function of a kernel of the plan.
+pub fn emit(plan: &Plan, kernel: &Kernel, target: Target, multiplied: Products) -> NativeKernel {
     let mut function = Function::with_name_signature(
         UserFuncName::testcase(kernel.name.as_bytes()),
         signature(target.call_conv, 5),
     );
     let mut context = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(&mut function, &mut context);
+    let (program, windows) = (plan.program(), plan.windows());
     let emitter = Emitter::new(program, kernel, windows, builder, target, multiplied);
     emitter.kernel();
     let (dims, products, ahead) = emitter.finish();
@@ -207,12 +202,11 @@ pub fn emit(
 }
 
 /// All functions of a program as text, for a machine that multiplies and adds in two instructions.
-pub fn text(program: &Program) -> String {
-    let program = &pack(&batch_tiles::split(program));
-    let windows = batch_tiles::windows(program);
+pub fn text(program: &Verified<Program>) -> String {
+    let plan = Plan::new(program, &TILED, &mut |_, _| {});
     let target = Target { call_conv: CallConv::SystemV, has_fma: false };
-    let functions = program.kernels().map(|kernel| {
-        let native = emit(program, kernel, &windows, target, Products::Called);
+    let functions = plan.program().kernels().map(|kernel| {
+        let native = emit(&plan, kernel, target, Products::Called);
         let dims = native.dims.iter().enumerate();
         let dims: String = dims.map(|(at, dim)| format!("; dims[{at}] = {}\n", dim.dim)).collect();
         format!("; {}\n{dims}{}", kernel.name, native.function.display())
@@ -236,7 +230,7 @@ struct Emitter<'a, 'f> {
     steps: (Value, Value),
     call_conv: CallConv,
     multiplied: Products,
-    /// See [`batch_tiles::windows`].
+    /// See [`Plan::windows`].
     windows: &'a [Option<i64>],
     dims: RefCell<Vec<Size>>,
     products: RefCell<Vec<Product>>,

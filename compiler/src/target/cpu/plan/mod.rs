@@ -6,15 +6,14 @@ pub mod ring_buffers;
 
 use std::fmt;
 
+use crate::ir::Verified;
 use crate::ir::kernel::Program;
 
-/// A program as a CPU runs it.
+/// A program as a CPU runs it: what follows from a verified one.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The kernels.
-    pub program: Program,
-    /// For each buffer how many steps of it there is room for, all if `None`.
-    pub windows: Vec<Option<i64>>,
+    program: Program,
+    windows: Vec<Option<i64>>,
 }
 
 /// A step of planning.
@@ -56,18 +55,33 @@ pub const IN_ORDER: [PlanPass; 1] = [PlanPass {
 impl Plan {
     /// The plan that these passes make; `after` is given each pass with its result.
     pub fn new(
-        program: &Program,
+        program: &Verified<Program>,
         passes: &[PlanPass],
         after: &mut dyn FnMut(&'static str, &Plan),
     ) -> Plan {
         let whole = vec![None; program.buffers.len()];
-        let mut plan = Plan { program: program.clone(), windows: whole };
+        let mut plan = Plan { program: program.clone().into_inner(), windows: whole };
         for pass in passes {
             plan = (pass.run)(plan);
             plan.windows.resize(plan.program.buffers.len(), None);
             after(pass.name, &plan);
         }
         plan
+    }
+
+    /// The kernels.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// For each buffer how many steps of it there is room for, all if `None`.
+    pub fn windows(&self) -> &[Option<i64>] {
+        &self.windows
+    }
+
+    /// [`Plan::program`] and [`Plan::windows`].
+    pub fn into_parts(self) -> (Program, Vec<Option<i64>>) {
+        (self.program, self.windows)
     }
 }
 

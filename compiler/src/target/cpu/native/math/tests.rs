@@ -11,7 +11,9 @@ use crate::ir::graph::{Clock, Dim, Elem, Input, Pointwise, Type};
 use crate::ir::kernel::{
     Affine, Buffer, BufferId, BufferSource, Inst, Kernel, Program, Stage, Store, Val,
 };
+use crate::ir::verify;
 use crate::target::cpu::native::{Frame, Products, Target, Vectors, emit, widen};
+use crate::target::cpu::plan::Plan;
 
 /// The operation on arrays of one length.
 fn program(op: Pointwise) -> Program {
@@ -102,8 +104,8 @@ fn run(program: &Program, inputs: &[Vec<f32>], allowed: Allowed) -> (Vec<f32>, u
     let mut module = JITModule::new(builder);
     let mut target = Target::new(module.isa());
     target.has_fma &= allowed.fma;
-    let windows = vec![None; program.buffers.len()];
-    let mut native = emit(program, &program.forward[0], &windows, target, Products::Called);
+    let plan = Plan::new(&verify(program.clone()).unwrap(), &[], &mut |_, _| {});
+    let mut native = emit(&plan, &program.forward[0], target, Products::Called);
     assert!(native.dims.is_empty() && native.products.is_empty());
     let mut loops = 0;
     if let Some(vectors) = allowed.wide {

@@ -412,7 +412,7 @@ pub fn in_order(program: &Program, passes: &[Pass]) -> Vec<Step> {
 }
 
 fn numbered(program: &Program) -> impl Iterator<Item = (usize, Pass, &Kernel)> {
-    [Pass::Forward, Pass::Backward, Pass::Update]
+    Pass::ALL
         .into_iter()
         .flat_map(|pass| program.pass(pass).iter().map(move |kernel| (pass, kernel)))
         .enumerate()
