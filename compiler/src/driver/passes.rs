@@ -88,6 +88,8 @@ pub fn target_passes() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)>
     };
     let targets = [("cpu", cpu(&plan::TILED)), ("cpu-in-order", cpu(&plan::IN_ORDER))].into_iter();
     #[cfg(feature = "wgsl")]
-    let targets = targets.chain([("gpu", target::gpu::PASSES.to_vec())]);
+    let shaders = target::gpu::PASSES.iter().map(|pass| (pass.name, pass.about));
+    #[cfg(feature = "wgsl")]
+    let targets = targets.chain([("gpu", shaders.collect())]);
     targets.collect()
 }

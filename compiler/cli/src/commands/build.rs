@@ -1,3 +1,4 @@
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -16,7 +17,7 @@ use fgi_compiler::source::FileId;
 use fgi_compiler::target::cpu::native;
 use fgi_compiler::target::cpu::plan::batch_tiles::Order;
 use fgi_compiler::target::cpu::plan::{IN_ORDER, Plan, TILED};
-use fgi_compiler::target::gpu::{self, Limits, Shaders};
+use fgi_compiler::target::gpu::{self, Limits};
 use fgi_compiler::{
     CompileError, Compiled, Gradients, Options, PASSES, compile_checked, target_passes,
 };
@@ -91,7 +92,7 @@ enum Target {
     Object,
 }
 
-/// A form of the program that can be printed: the first two, what each pass makes, and the code for targets.
+/// A form of the program that can be printed: the first two, and what each pass makes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Form {
     name: &'static str,
@@ -100,17 +101,19 @@ struct Form {
 
 const AST: &str = "ast";
 const GRAPH: &str = "graph";
-const WGSL: &str = "wgsl";
-const CLIF: &str = "clif";
 
 static FORMS: LazyLock<Vec<Form>> = LazyLock::new(|| {
-    let form = |(name, about)| Form { name, about };
     let first = [(AST, "The program as parsed"), (GRAPH, "The checked program as a graph")];
-    let last =
-        [(WGSL, "The compute shaders"), (CLIF, "The native code before register allocation")];
     let made = PASSES.iter().map(|pass| (pass.name, pass.about));
-    let planned = TILED.iter().chain(&IN_ORDER).map(|pass| (pass.name, pass.about));
-    first.into_iter().chain(made).chain(planned).chain(last).map(form).collect()
+    let of_targets = target_passes().into_iter().flat_map(|(_, passes)| passes);
+    let mut forms: Vec<Form> = Vec::new();
+    for (name, about) in first.into_iter().chain(made).chain(of_targets) {
+        // Targets may share a pass.
+        if forms.iter().all(|form| form.name != name) {
+            forms.push(Form { name, about });
+        }
+    }
+    forms
 });
 
 impl ValueEnum for Form {
@@ -120,7 +123,11 @@ impl ValueEnum for Form {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let value = PossibleValue::new(self.name).help(self.about);
-        Some(if self.name == "lower" { value.alias("kernels") } else { value })
+        Some(match self.name {
+            "lower" => value.alias("kernels"),
+            "native" => value.alias("clif"),
+            _ => value,
+        })
     }
 }
 
@@ -164,7 +171,10 @@ pub fn run(args: &Args) -> Outcome {
     }
     if let Some(directory) = &args.output {
         start = Instant::now();
-        write(directory, args, compiled, options.optimizer)?;
+        write(directory, args, compiled, options.optimizer, &mut |pass| {
+            times.push((pass, start.elapsed()));
+            start = Instant::now();
+        })?;
         times.push(("artifact", start.elapsed()));
     }
     if args.time_passes {
@@ -182,6 +192,7 @@ fn write(
     args: &Args,
     mut compiled: Compiled,
     optimizer: Option<Optimizer>,
+    after: &mut dyn FnMut(&'static str),
 ) -> Outcome {
     let folder = args.program.file.parent().unwrap_or(Path::new("")).to_path_buf();
     let beside = |name: &str| match Path::new(name).strip_prefix(&folder) {
@@ -198,7 +209,7 @@ fn write(
     });
     let options =
         BuildOptions { profile: args.profile.clone(), targets: targets.collect(), optimizer };
-    let mut artifact = Artifact::build(&compiled, &options).map_err(refused)?;
+    let mut artifact = Artifact::build_timed(&compiled, &options, after).map_err(refused)?;
     if let Some(seed) = args.seed {
         artifact::add_seed(&mut artifact, &compiled.program, seed)?;
     }
@@ -236,12 +247,10 @@ fn print(form: Form, program: &ProgramText, compiled: &Compiled, limits: &Limits
         }
         "schedule" => format!("{}\n{}", compiled.schedule, Order(&compiled.program)),
         "lower" => compiled.program.to_string(),
-        WGSL => {
-            let shaders = shaders(compiled, limits)?.shaders;
-            shaders.into_iter().map(|shader| shader.text).collect::<Vec<_>>().join("\n")
-        }
-        CLIF => native::text(&compiled.program),
-        pass => planned(compiled, pass).unwrap_or_else(|| graph(compiled, pass)),
+        pass => match of_target(compiled, pass, limits)? {
+            Some(text) => text,
+            None => graph(compiled, pass),
+        },
     };
     Ok(writeln!(io::stdout(), "{}", text.trim_end())?)
 }
@@ -251,17 +260,26 @@ fn graph(compiled: &Compiled, pass: &str) -> String {
     found.map(|(_, graph)| graph.to_string()).unwrap_or_default()
 }
 
-/// What a pass of planning for the CPU makes.
-fn planned(compiled: &Compiled, pass: &str) -> Option<String> {
-    let lists = [TILED.as_slice(), IN_ORDER.as_slice()];
-    let passes = lists.into_iter().find(|list| list.iter().any(|found| found.name == pass))?;
+/// What a pass of a target makes of the kernels.
+fn of_target(compiled: &Compiled, pass: &str, limits: &Limits) -> Result<Option<String>, Failure> {
+    let Compiled { program, sources, .. } = compiled;
+    if pass == native::PASS.0 {
+        return Ok(Some(native::text(program)));
+    }
     let mut text = None;
-    Plan::new(&compiled.program, passes, &mut |name, plan| {
+    let mut keep = |name: &str, made: &dyn Display| {
         if name == pass {
-            text = Some(plan.to_string());
+            text = Some(made.to_string());
         }
-    });
-    text
+    };
+    let plans = [TILED.as_slice(), IN_ORDER.as_slice()];
+    if let Some(passes) = plans.into_iter().find(|list| list.iter().any(|p| p.name == pass)) {
+        Plan::new(program, passes, &mut |name, plan| keep(name, plan));
+    } else if gpu::PASSES.iter().any(|known| known.name == pass) {
+        gpu::run_passes(program, limits, sources, &mut |name, made| keep(name, made))
+            .map_err(|error| Failure::Program(error.to_string()))?;
+    }
+    Ok(text)
 }
 
 /// The operations after each pass that adds or removes some.
@@ -280,9 +298,4 @@ fn print_ast(program: &ProgramText) -> Outcome {
     let tree = tree(&program.text, file)
         .map_err(|diagnostics| CompileError::Program { sources, diagnostics })?;
     Ok(io::stdout().write_all(tree.as_bytes())?)
-}
-
-fn shaders(compiled: &Compiled, limits: &Limits) -> Result<Shaders, Failure> {
-    gpu::emit_with_sources(&compiled.program, limits, &compiled.sources)
-        .map_err(|error| Failure::Program(error.to_string()))
 }

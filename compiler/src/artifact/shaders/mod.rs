@@ -23,7 +23,7 @@ use crate::ir::kernel::{self, BufferId, BufferSource, Pass, Program};
 use crate::ir::{Verified, verify};
 use crate::middle::optimizer::Optimizer;
 use crate::target::gpu::{
-    Chunking, Dispatch, EmitError, FieldValue, Limits, Memory, emit_with_sources,
+    Chunking, Dispatch, Emission, EmitError, FieldValue, Limits, Memory, run_passes,
 };
 use crate::target::gpu::{Group, Shader, Shaders};
 
@@ -119,8 +119,18 @@ enum Fault {
 impl Artifact {
     /// Emits a compiled program's shaders and describes them.
     pub fn build(compiled: &Compiled, options: &BuildOptions) -> Result<Artifact, BuildError> {
+        Artifact::build_timed(compiled, options, &mut |_| {})
+    }
+
+    /// [`Artifact::build`]; `after` is told the name of each pass of the GPU that is done.
+    pub fn build_timed(
+        compiled: &Compiled,
+        options: &BuildOptions,
+        after: &mut dyn FnMut(&'static str),
+    ) -> Result<Artifact, BuildError> {
         let (profile, limits) = &options.profile;
-        let shaders = emit_with_sources(&compiled.program, limits, &compiled.sources)?;
+        let after = &mut |pass, _: &Emission| after(pass);
+        let shaders = run_passes(&compiled.program, limits, &compiled.sources, after)?;
         let optimizer = options.optimizer.as_ref();
         let manifest = manifest::manifest(compiled, optimizer, &shaders, (profile, limits));
         let program = verify(program(&manifest));

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::source::NoFiles;
+use crate::target::gpu::emit_with_sources;
 use crate::{Gradients, Options, compile};
 
 const NET: &str = "/// Spikes.

@@ -24,6 +24,8 @@
 
 mod device_model;
 pub mod dispatch;
+mod passes;
+mod plan;
 mod rows;
 mod storage;
 #[cfg(test)]
@@ -31,17 +33,17 @@ mod tests;
 mod tile;
 mod wgsl;
 
+pub(crate) use passes::validate;
+pub use passes::{Emission, PASSES, ShaderPass, emit, emit_with_sources, run_passes};
 pub use rows::ROWS;
 pub use storage::Group;
 
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ir::Verified;
 use crate::ir::graph::Dim;
-use crate::ir::kernel::{BufferId, Direction, Kernel, Pass, Program, ReduceLoop, Stage};
-use crate::source::{Sources, Span};
+use crate::ir::kernel::{BufferId, Direction, Pass, Program};
+use crate::source::Span;
 
 /// What a device offers to a shader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,72 +233,7 @@ pub(crate) enum Fault {
     Untranslated { kernel: String, target: &'static str, message: String },
 }
 
-/// The passes from kernels to shaders, by name and what they do; [`emit`] runs them.
-pub const PASSES: [(&str, &str); 3] = [
-    (
-        "storage",
-        "Which buffers share a GPU buffer, so that no kernel binds more than the device allows.",
-    ),
-    ("wgsl", "The text of each kernel's shader."),
-    ("validate", "Every shader is read back and checked by naga."),
-];
-
-/// Emits a shader for each kernel and validates it.
-pub fn emit(program: &Verified<Program>, limits: &Limits) -> Result<Shaders, EmitError> {
-    emit_with_sources(program, limits, &Sources::default())
-}
-
-/// [`emit`], with the source line of each kernel in a comment.
-pub fn emit_with_sources(
-    program: &Verified<Program>,
-    limits: &Limits,
-    sources: &Sources,
-) -> Result<Shaders, EmitError> {
-    let groups = storage::groups(program, |kernel| {
-        limits.storage_buffers - usize::from(is_chunked_reduction(program, kernel))
-    });
-    let mut shaders = Vec::new();
-    let passes = Pass::ALL;
-    let kernels = passes.map(|pass| program.pass(pass).iter().map(move |kernel| (pass, kernel)));
-    for (pass, kernel) in kernels.into_iter().flatten() {
-        let shader = wgsl::write(program, (pass, kernel), &groups, limits, sources);
-        let needed = shader.bindings.len();
-        if needed > limits.storage_buffers {
-            let (kernel, allowed) = (kernel.name.clone(), limits.storage_buffers);
-            return Err(Fault::TooManyBuffers { kernel, needed, allowed }.into());
-        }
-        validate(&shader)?;
-        shaders.push(shader);
-    }
-    Ok(Shaders { groups, shaders })
-}
-
-/// The iterations of a reduction below which a kernel is never cut.
-const SHORT: i64 = 8192;
-
-/// The kernel's reductions are long, or of open length.
-fn is_chunked_reduction(program: &Program, kernel: &Kernel) -> bool {
-    let mut loops = kernel.stages.iter().flat_map(|stage| &stage.loops);
-    let known = |sum: i64, reduce: &ReduceLoop| Some(sum + reduce.length(program).as_const()?);
-    kernel.recurrence.is_none() && loops.try_fold(0, known).is_none_or(|length| length > SHORT)
-}
-
 /// The length of streams.
 fn time(program: &Program) -> Dim {
     program.time.clone().unwrap_or_else(Dim::one)
-}
-
-/// The shader as naga knows it, found to be valid.
-pub(crate) fn validate(shader: &Shader) -> Result<(naga::Module, ModuleInfo), Fault> {
-    let invalid = |message| Fault::Invalid {
-        kernel: shader.name.clone(),
-        message,
-        text: shader.text.clone(),
-    };
-    let module = naga::front::wgsl::parse_str(&shader.text)
-        .map_err(|error| invalid(error.emit_to_string(&shader.text)))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::default())
-        .validate(&module)
-        .map_err(|error| invalid(error.emit_to_string(&shader.text)))?;
-    Ok((module, info))
 }

@@ -5,10 +5,10 @@ use crate::ir::graph::{
     Builder, Clock, Elem, Graph, Init, Input, NodeId, Op, Param, ParamKind, Pointwise, Reduction,
     Role, Root, Type,
 };
-use crate::ir::verify;
+use crate::ir::{Verified, verify};
 use crate::middle::lower::lower;
 use crate::middle::schedule::schedule;
-use crate::source::{FileId, Span};
+use crate::source::{FileId, Sources, Span};
 
 fn graph(clock: Clock, inputs: &[(&str, &[Dim])], params: &[(&str, &[Dim])]) -> Graph {
     let mut graph = Graph::default();

@@ -1,4 +1,4 @@
-//! The text of one shader.
+//! The text of one shader: a printer of planned kernels, which decides nothing but names.
 
 mod math;
 mod names;
@@ -9,64 +9,60 @@ mod sums;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::ops::Range;
-use std::rc::Rc;
 
-use super::rows::{columns, rows};
-use super::storage::{touched, written};
-use super::tile::{self, LANES, Product};
+use super::plan::{Form, Gather, KernelPlan, StagePlan, accumulator_count, slots};
+use super::tile::{self, LANES};
 use super::*;
 use crate::ir::graph::{Elem, Pointwise, Reduction};
-use crate::ir::kernel::{Affine, Inst, ReduceLoop, Store, Val};
+use crate::ir::kernel::{Affine, Inst, Kernel, ReduceLoop, Stage, Store, Val};
+use crate::source::Sources;
 use names::Names;
 
 /// Writes a kernel as a WGSL module.
 pub(super) fn write(
     program: &Program,
-    (pass, kernel): (Pass, &Kernel),
+    plan: &KernelPlan,
     groups: &[Group],
-    limits: &Limits,
     sources: &Sources,
 ) -> Shader {
-    let mut writer = Writer::new(program, kernel, groups, limits);
-    let (dispatch, chunking) = match writer.form.clone() {
+    let mut writer = Writer::new(program, plan, groups);
+    match &plan.form {
         Form::Points => writer.points(),
         Form::Teams => writer.teams(),
-        Form::Product(product) => writer.product(&product),
+        Form::Product(product) => writer.product(product),
         Form::Elements => writer.elements(),
-        Form::Rows => writer.rows(),
-    };
-    writer.finish(pass, dispatch, chunking, sources)
+        Form::Rows(rows) => writer.rows(*rows),
+    }
+    let written = writer.finish(sources);
+    Shader {
+        name: plan.kernel.name.clone(),
+        pass: plan.pass,
+        entry: written.entry,
+        text: written.text,
+        lines: written.lines,
+        workgroup_size: plan.workgroup_size,
+        uniforms: written.fields,
+        bindings: plan.bindings.clone(),
+        dispatch: plan.dispatch.clone(),
+        chunking: plan.chunking.clone(),
+    }
 }
 
-#[derive(Clone)]
-enum Form {
-    /// No recurrence: an invocation a point.
-    Points,
-    /// A long reduction to a few points: a workgroup a point.
-    Teams,
-    /// A matrix product: an invocation for a tile of points.
-    Product(Rc<Product>),
-    /// A recurrence, an invocation a point.
-    Elements,
-    /// A recurrence, a workgroup for a few points of the local axes.
-    Rows,
+/// What comes of writing.
+struct Written {
+    entry: String,
+    text: String,
+    lines: Vec<(u32, Span)>,
+    fields: Vec<Field>,
 }
 
 struct Writer<'a> {
     program: &'a Program,
+    plan: &'a KernelPlan<'a>,
     kernel: &'a Kernel,
     groups: &'a [Group],
-    form: Form,
-    /// Rows of a recurrence that a workgroup computes.
-    rows: i64,
-    /// Points of each row that an invocation computes at most.
-    columns: i64,
     /// Workgroup memory: name, type, elements.
     workgroup: Vec<(String, &'static str, i64)>,
-    /// The length of streams.
-    time: Dim,
-    workgroup_size: u32,
-    is_chunked_reduction: bool,
     names: Names,
     entry: String,
     /// By group.
@@ -90,8 +86,6 @@ struct Bound {
     name: String,
     /// `None` where the kernel reads values of different types out of it.
     elem: Option<Elem>,
-    writable: bool,
-    buffers: Vec<BufferId>,
 }
 
 /// The fixed names of a shader.
@@ -139,9 +133,10 @@ struct LoopNames {
 }
 
 impl<'a> Writer<'a> {
-    fn new(program: &'a Program, kernel: &'a Kernel, groups: &'a [Group], limits: &Limits) -> Self {
+    fn new(program: &'a Program, plan: &'a KernelPlan<'a>, groups: &'a [Group]) -> Self {
+        let kernel = plan.kernel;
         let mut names = Names::new();
-        let bound = bind(program, kernel, groups, &mut names);
+        let bound = bind(program, plan, groups, &mut names);
         let entry = names.take(&kernel.name);
         let rank = kernel.stages.iter().map(|stage| stage.axes.len()).max().unwrap_or(0);
         let words = Words {
@@ -155,25 +150,12 @@ impl<'a> Writer<'a> {
             step: names.take("t"),
             axes: (0..rank).map(|axis| names.take(&format!("i{axis}"))).collect(),
         };
-        let is_chunked_reduction = is_chunked_reduction(program, kernel);
-        let form = form(program, kernel, is_chunked_reduction, limits);
-        let rows = match form {
-            Form::Rows => rows(program, kernel, limits),
-            _ => 1,
-        };
-        let columns = columns(rows, limits);
-        let workgroup_size = workgroup_size(kernel, &form, columns).min(limits.workgroup_size);
         Writer {
             program,
+            plan,
             kernel,
             groups,
-            form,
-            rows,
-            columns,
             workgroup: Vec::new(),
-            time: time(program),
-            workgroup_size,
-            is_chunked_reduction,
             names,
             entry,
             bound,
@@ -192,12 +174,12 @@ impl<'a> Writer<'a> {
 
     // ---- forms ----
 
-    fn points(&mut self) -> (Dispatch, Chunking) {
-        let kernel = self.kernel;
-        let stage = &kernel.stages[0];
+    fn points(&mut self) {
+        let plan = self.plan;
+        let stage = &plan.stages[0];
         let mut extents = stage.axes.clone();
         if stage.timed {
-            extents.insert(0, self.time.clone());
+            extents.insert(0, time(self.program));
         }
         let count = Dim::product(&extents);
         self.point_of_invocation(&count);
@@ -212,30 +194,17 @@ impl<'a> Writer<'a> {
         }
         let axes = indices[usize::from(stage.timed)..].to_vec();
         self.stage(stage, self.values(stage, axes));
-        let chunking = match self.is_chunked_reduction {
-            true => self.ranges(stage, &count, 1),
-            false => Chunking::Whole,
-        };
-        (Dispatch::Invocations(count), chunking)
     }
 
-    fn teams(&mut self) -> (Dispatch, Chunking) {
-        let kernel = self.kernel;
-        let stage = &kernel.stages[0];
-        let count = Dim::product(&stage.axes);
+    fn teams(&mut self) {
+        let plan = self.plan;
+        let stage = &plan.stages[0];
         let Words { group, groups, point, .. } = &self.words;
         let (point, indices) = (point.clone(), self.words.axes.clone());
         let line = format!("let {point} = i32({group}.y * {groups}.x + {group}.x);");
         self.line(&line);
         let axes = self.split(&point, &stage.axes, &indices, "let");
         self.stage(stage, self.values(stage, axes));
-        let chunking = self.ranges(stage, &count, self.workgroup_size);
-        (Dispatch::Workgroups(count), chunking)
-    }
-
-    fn ranges(&self, stage: &Stage, points: &Dim, lanes: u32) -> Chunking {
-        let lengths = stage.loops.iter().map(|reduce| reduce.length(self.program)).collect();
-        Chunking::Loops { lengths, slots: slots(stage), points: points.clone(), lanes }
     }
 
     /// The number of the invocation, from which the surplus ones return.
@@ -245,7 +214,7 @@ impl<'a> Writer<'a> {
             None => format!("u32({})", self.dim(count)),
         };
         let Words { group, groups, lane, point, .. } = &self.words;
-        let (size, point) = (self.workgroup_size, point.clone());
+        let (size, point) = (self.plan.workgroup_size, point.clone());
         let number = format!("({group}.y * {groups}.x + {group}.x) * {size}u + {lane}");
         let flat = self.names.take("invocation");
         self.line(&format!("let {flat} = {number};"));
@@ -305,7 +274,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What is computed at a point.
-    fn stage(&mut self, stage: &Stage, mut values: Values) {
+    fn stage(&mut self, stage: &StagePlan, mut values: Values) {
         for val in &stage.body {
             self.value(stage, &mut values, *val);
         }
@@ -315,9 +284,9 @@ impl<'a> Writer<'a> {
     /// Stores what a point computes.
     fn results(&mut self, stage: &Stage, values: &Values) {
         let depth = self.depth;
-        if self.is_chunked_reduction {
+        if self.plan.is_chunked_reduction() {
             let last = self.field("last", FieldValue::Last);
-            if matches!(self.form, Form::Teams) {
+            if matches!(self.plan.form, Form::Teams) {
                 self.open(&format!("if ({} == 0u)", self.words.lane));
             }
             self.open(&format!("if ({last} == 1)"));
@@ -332,7 +301,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Defines a value, unless it has a name or is written out where it is used.
-    fn value(&mut self, stage: &Stage, values: &mut Values, val: Val) {
+    fn value(&mut self, stage: &StagePlan, values: &mut Values, val: Val) {
         if values.names[val.0 as usize].is_some() {
             return;
         }
@@ -347,7 +316,7 @@ impl<'a> Writer<'a> {
     }
 
     /// A value with all that it is computed from.
-    fn computed(&mut self, stage: &Stage, values: &mut Values, val: Val) -> String {
+    fn computed(&mut self, stage: &StagePlan, values: &mut Values, val: Val) -> String {
         for val in tile::closure(stage, [val]) {
             self.value(stage, values, val);
         }
@@ -508,8 +477,11 @@ impl<'a> Writer<'a> {
     }
 
     fn group_of(&self, buffer: BufferId) -> usize {
-        let holds = |(_, bound): &(&usize, &Bound)| bound.buffers.contains(&buffer);
-        self.bound.iter().find(holds).map_or(0, |(group, _)| *group)
+        let found = self.plan.bindings.iter().find(|binding| binding.buffers.contains(&buffer));
+        match found.map(|binding| binding.memory) {
+            Some(Memory::Group(group)) => group,
+            _ => 0,
+        }
     }
 
     fn element(&self, buffer: BufferId) -> Option<Elem> {
@@ -518,15 +490,15 @@ impl<'a> Writer<'a> {
 
     // ---- reductions ----
 
-    fn reduce(&mut self, stage: &Stage, values: &mut Values, val: Val, index: usize) {
+    fn reduce(&mut self, stage: &StagePlan, values: &mut Values, val: Val, index: usize) {
         let reduce = &stage.loops[index];
-        let unrolled = self.unrolled(reduce);
+        let unrolled = stage.loop_plans[index].unrolled;
         let accumulators = self.accumulators(reduce);
         values.names[val.0 as usize] = accumulators.last().cloned();
         values.loops[index].accumulators.clone_from(&accumulators);
-        if self.is_chunked_reduction {
+        if self.plan.is_chunked_reduction() {
             let start = self.field("k_start", FieldValue::LoopStart(index));
-            let first_lane = match self.form {
+            let first_lane = match self.plan.form {
                 Form::Teams => format!(" && {} == 0u", self.words.lane),
                 _ => String::new(),
             };
@@ -542,7 +514,7 @@ impl<'a> Writer<'a> {
             set_counters(&mut values.loops[index], reduce, &counters);
             self.iteration(stage, values, index, &k);
         }
-        if matches!(self.form, Form::Teams) {
+        if matches!(self.plan.form, Form::Teams) {
             self.close();
             self.combine_lanes(reduce, &accumulators);
         } else {
@@ -556,7 +528,7 @@ impl<'a> Writer<'a> {
         let reduce = &stage.loops[index];
         let extents = reduce.extents(self.program);
         let k = self.names.take("k");
-        let (start, end) = if self.is_chunked_reduction {
+        let (start, end) = if self.plan.is_chunked_reduction() {
             (
                 self.field("k_start", FieldValue::LoopStart(index)),
                 self.field("k_end", FieldValue::LoopEnd(index)),
@@ -564,12 +536,12 @@ impl<'a> Writer<'a> {
         } else {
             ("0".to_owned(), self.dim(&reduce.length(self.program)))
         };
-        if !matches!(self.form, Form::Teams) {
+        if !matches!(self.plan.form, Form::Teams) {
             let counters = self.counters(&k, &extents, &start);
             self.open(&format!("for (var {k} = {start}; {k} < {end}; {k} += {unrolled})"));
             return (k, counters);
         }
-        let (lane, lanes) = (self.words.lane.clone(), self.workgroup_size);
+        let (lane, lanes) = (self.words.lane.clone(), self.plan.workgroup_size);
         let head = format!("for (var {k} = {start} + i32({lane}); {k} < {end}; {k} += {lanes})");
         self.open(&head);
         let names: Vec<String> =
@@ -579,80 +551,31 @@ impl<'a> Writer<'a> {
     }
 
     /// Computes what a loop reduces, and reduces it.
-    fn iteration(&mut self, stage: &Stage, values: &mut Values, index: usize, k: &str) {
+    fn iteration(&mut self, stage: &StagePlan, values: &mut Values, index: usize, k: &str) {
         let reduce = &stage.loops[index];
-        let gather = self.gather(stage, index);
-        let (spike, weight) = gather.unzip();
+        let gather = stage.loop_plans[index].gather;
         // What an iteration before this one has defined is not this one's.
         reduce.body.iter().for_each(|val| values.names[val.0 as usize] = None);
         for val in &reduce.body {
-            let is_factor = weight == Some(*val) || spike.is_some() && reduce.value == *val;
+            let is_factor =
+                gather.is_some_and(|gather| gather.weight == *val || reduce.value == *val);
             if !is_factor {
                 self.value(stage, values, *val);
             }
         }
-        if let (Some(spike), Some(weight)) = (spike, weight) {
-            let spike = self.operand(stage, values, spike);
-            self.open(&format!("if ({spike} != 0.0)"));
-            self.value(stage, values, weight);
-        }
-        let value = self.operand(stage, values, weight.unwrap_or(reduce.value));
+        let depth = self.depth;
+        let value = match gather {
+            Some(Gather { spike, weight }) => {
+                let spike = self.operand(stage, values, spike);
+                self.open(&format!("if ({spike} != 0.0)"));
+                self.value(stage, values, weight);
+                weight
+            }
+            None => reduce.value,
+        };
+        let value = self.operand(stage, values, value);
         self.accumulate(reduce, &values.loops[index].accumulators, &value, k);
-        if weight.is_some() {
-            self.close();
-        }
-    }
-
-    /// The factors of a sum of products one of which is 0 or 1, the same for all lanes: the other,
-    /// a weight of the lane's own, is loaded only where it counts.
-    fn gather(&self, stage: &Stage, index: usize) -> Option<(Val, Val)> {
-        let contraction = stage.contraction(index).filter(|_| matches!(self.form, Form::Rows))?;
-        let Inst::Map(_, args) = stage.inst(stage.loops[index].value) else { return None };
-        let is_spike = |(buffer, at): (BufferId, &Affine)| {
-            let mut terms = at.terms.iter();
-            self.program.buffer(buffer).binary && !terms.any(|(val, _)| self.differs(stage, *val))
-        };
-        let body = &stage.loops[index].body;
-        let is_own = |val: Val| {
-            body.contains(&val)
-                && body.iter().all(|user| {
-                    *user == stage.loops[index].value
-                        || !stage.inst(*user).operands().contains(&val)
-                })
-        };
-        match args[..] {
-            [spike, weight] if is_spike(contraction.left) && is_own(weight) => {
-                Some((spike, weight))
-            }
-            [weight, spike] if is_spike(contraction.right) && is_own(weight) => {
-                Some((spike, weight))
-            }
-            _ => None,
-        }
-    }
-
-    /// An index is not the same for all lanes of a workgroup.
-    fn differs(&self, stage: &Stage, val: Val) -> bool {
-        let mut open = vec![val];
-        let mut seen = BTreeSet::new();
-        while let Some(val) = open.pop() {
-            match stage.inst(val) {
-                Inst::Axis(axis) if *axis >= self.kernel.local_axes => return true,
-                Inst::Load(..) | Inst::Reduce(_) => return true,
-                inst => open.extend(inst.operands().into_iter().filter(|val| seen.insert(*val))),
-            }
-        }
-        false
-    }
-
-    /// How many iterations of a loop are written out. Drivers overlap them; and the one that ends
-    /// long loops counts them once.
-    fn unrolled(&self, reduce: &ReduceLoop) -> i64 {
-        let length = reduce.length(self.program).as_const();
-        let varying = reduce.axes.iter().filter(|dim| !dim.is_one()).count();
-        let is_simple = matches!(self.form, Form::Rows) && varying <= 1 && !reduce.over_time;
-        let fits = length.is_some_and(|length| length >= 16 && length % 4 == 0);
-        if is_simple && fits { 4 } else { 1 }
+        self.close_to(depth);
     }
 
     /// The indices of a written-out iteration of a loop with one varying index.
@@ -660,19 +583,6 @@ impl<'a> Writer<'a> {
         let name = self.names.take("k");
         self.line(&format!("let {name} = {k} + {offset};"));
         counters.iter().map(|c| if c == k { name.clone() } else { c.clone() }).collect()
-    }
-
-    /// The iterations of a stage's loops in a step.
-    fn iterations(&self, stage: &Stage) -> Dim {
-        let loops = stage.loops.iter();
-        loops.fold(Dim::zero(), |sum, reduce| &sum + &self.written_iterations(reduce))
-    }
-
-    /// The iterations of a loop as it is written.
-    fn written_iterations(&self, reduce: &ReduceLoop) -> Dim {
-        let length = reduce.length(self.program);
-        let unrolled = Dim::constant(self.unrolled(reduce));
-        length.exact_div(&unrolled).unwrap_or(length)
     }
 
     /// Declares the variables of a reduction; the last is the result.
@@ -726,10 +636,10 @@ impl<'a> Writer<'a> {
     /// Reduces the lanes' results in a tree, whose order is fixed; all lanes get the result.
     fn combine_lanes(&mut self, reduce: &ReduceLoop, accumulators: &[String]) {
         let (lane, partials) = (self.words.lane.clone(), self.words.partials.clone());
-        let (name, half) = (&accumulators[0], self.workgroup_size / 2);
+        let (name, half) = (&accumulators[0], self.plan.workgroup_size / 2);
         let width = self.names.take("width");
         if !self.workgroup.iter().any(|(name, ..)| *name == partials) {
-            self.workgroup.push((partials.clone(), "f32", i64::from(self.workgroup_size)));
+            self.workgroup.push((partials.clone(), "f32", i64::from(self.plan.workgroup_size)));
         }
         self.line(&format!("{partials}[{lane}] = {name};"));
         self.line("workgroupBarrier();");
@@ -886,13 +796,7 @@ impl<'a> Writer<'a> {
 
     // ---- the module ----
 
-    fn finish(
-        self,
-        pass: Pass,
-        dispatch: Dispatch,
-        chunking: Chunking,
-        sources: &Sources,
-    ) -> Shader {
+    fn finish(self, sources: &Sources) -> Written {
         let mut text = self.comment(sources);
         if !self.fields.is_empty() {
             let name = &self.words.args;
@@ -904,25 +808,20 @@ impl<'a> Writer<'a> {
         } else {
             text.push('\n');
         }
-        for (position, bound) in self.bound.values().enumerate() {
-            let access = if bound.writable { "read_write" } else { "read" };
-            let elem = match bound.elem {
+        for (number, binding) in (1..).zip(&self.plan.bindings) {
+            let access = if binding.writable { "read_write" } else { "read" };
+            let (name, elem) = match binding.memory {
+                Memory::Group(group) => (&self.bound[&group].name, self.bound[&group].elem),
+                Memory::Scratch => (&self.words.scratch, None),
+            };
+            let elem = match elem {
                 Some(Elem::F32) => "f32",
                 Some(Elem::I32) => "i32",
                 _ => "u32",
             };
-            let binding = position + 1;
-            let name = &bound.name;
             let _ = writeln!(
                 text,
-                "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{elem}>;"
-            );
-        }
-        if self.is_chunked_reduction {
-            let (binding, name) = (self.bound.len() + 1, &self.words.scratch);
-            let _ = writeln!(
-                text,
-                "@group(0) @binding({binding}) var<storage, read_write> {name}: array<u32>;"
+                "@group(0) @binding({number}) var<storage, {access}> {name}: array<{elem}>;"
             );
         }
         for (name, elem, size) in &self.workgroup {
@@ -948,32 +847,14 @@ impl<'a> Writer<'a> {
              @builtin(workgroup_id) {group}: vec3<u32>,\n    \
              @builtin(num_workgroups) {groups}: vec3<u32>,\n    \
              @builtin(local_invocation_index) {lane}: u32,\n) {{\n",
-            size = self.workgroup_size,
+            size = self.plan.workgroup_size,
             entry = self.entry,
         );
         let first = text.matches('\n').count() + 1;
         let lines = self.marks.iter().map(|(line, span)| ((first + line) as u32, *span)).collect();
         text.push_str(&self.text);
         text.push_str("}\n");
-        let groups = self.bound.into_iter().map(|(group, bound)| Binding {
-            memory: Memory::Group(group),
-            writable: bound.writable,
-            buffers: bound.buffers,
-        });
-        let scratch = Binding { memory: Memory::Scratch, writable: true, buffers: Vec::new() };
-        let scratch = self.is_chunked_reduction.then_some(scratch);
-        Shader {
-            name: self.kernel.name.clone(),
-            pass,
-            entry: self.entry,
-            text,
-            lines,
-            workgroup_size: self.workgroup_size,
-            uniforms: self.fields,
-            bindings: groups.chain(scratch).collect(),
-            dispatch,
-            chunking,
-        }
+        Written { entry: self.entry, text, lines, fields: self.fields }
     }
 
     /// What the kernel is and where it was written.
@@ -994,63 +875,21 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A long reduction to at most so many points gets a workgroup for each.
-const FEW_POINTS: i64 = 64;
-
-fn form(program: &Program, kernel: &Kernel, is_chunked_reduction: bool, limits: &Limits) -> Form {
-    let is_local = |stage: &Stage| stage.axes.len() == kernel.local_axes;
-    let is_narrow = |stage: &Stage| {
-        let points = Dim::product(&stage.axes).as_const();
-        let is_simple =
-            |reduce: &ReduceLoop| reduce.reduction != Reduction::ArgMax && reduce.elem == Elem::F32;
-        !stage.timed
-            && points.is_some_and(|points| points <= FEW_POINTS)
-            && stage.loops.iter().all(is_simple)
-    };
-    match kernel.recurrence {
-        None if is_chunked_reduction && is_narrow(&kernel.stages[0]) => Form::Teams,
-        None => match tile::product(program, kernel, limits) {
-            Some(product) => Form::Product(Rc::new(product)),
-            None => Form::Points,
-        },
-        Some(_) if kernel.stages.iter().all(is_local) => Form::Elements,
-        Some(_) => Form::Rows,
-    }
-}
-
-/// Where a workgroup owns rows, an invocation has about so many points of each.
-fn workgroup_size(kernel: &Kernel, form: &Form, columns: i64) -> u32 {
-    let widths = kernel.stages.iter().map(|stage| Dim::product(&stage.axes[kernel.local_axes..]));
-    let width = widths.filter_map(|width| width.as_const()).max().unwrap_or(0);
-    match (form, (width + columns - 1) / columns) {
-        // The lanes of a processor are few. They are a multiple of the rows.
-        (Form::Rows, lanes @ ..=256) if columns > 4 => (lanes.max(1) as u32).next_multiple_of(16),
-        (Form::Rows, 65..=128) => 128,
-        (Form::Rows, 129..) | (Form::Teams, _) => 256,
-        _ => 64,
-    }
-}
-
 /// The groups that a kernel binds.
 fn bind(
     program: &Program,
-    kernel: &Kernel,
+    plan: &KernelPlan,
     groups: &[Group],
     names: &mut Names,
 ) -> BTreeMap<usize, Bound> {
-    let (touched, written) = (touched(kernel), written(kernel));
-    let mut bound = BTreeMap::new();
-    for (index, group) in groups.iter().enumerate() {
-        let ids = group.members.iter().map(|(id, _)| *id);
-        let buffers: Vec<BufferId> = ids.filter(|id| touched.contains(id)).collect();
-        let Some(first) = buffers.first() else { continue };
-        let elem = program.buffer(*first).elem;
-        let is_uniform = buffers.iter().all(|id| program.buffer(*id).elem == elem);
-        let name = names.take(&group.name);
-        let writable = buffers.iter().any(|id| written.contains(id));
-        bound.insert(index, Bound { name, elem: is_uniform.then_some(elem), writable, buffers });
-    }
-    bound
+    let bound = plan.bindings.iter().filter_map(|binding| {
+        let Memory::Group(number) = binding.memory else { return None };
+        let mut elems = binding.buffers.iter().map(|id| program.buffer(*id).elem);
+        let first = elems.next();
+        let elem = first.filter(|first| elems.all(|elem| elem == *first));
+        Some((number, Bound { name: names.take(&groups[number].name), elem }))
+    });
+    bound.collect()
 }
 
 fn set_counters(names: &mut LoopNames, reduce: &ReduceLoop, counters: &[String]) {
@@ -1059,15 +898,6 @@ fn set_counters(names: &mut LoopNames, reduce: &ReduceLoop, counters: &[String])
         true => format!("({} + 1)", counters[0]),
         false => counters.first().cloned().unwrap_or_default(),
     };
-}
-
-fn accumulator_count(reduction: Reduction) -> usize {
-    if reduction == Reduction::ArgMax { 2 } else { 1 }
-}
-
-/// The accumulators of a stage.
-fn slots(stage: &Stage) -> usize {
-    stage.loops.iter().map(|reduce| accumulator_count(reduce.reduction)).sum()
 }
 
 fn is_literal(inst: &Inst) -> bool {

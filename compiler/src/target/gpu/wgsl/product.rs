@@ -14,21 +14,14 @@ struct Points<'p> {
 }
 
 impl Writer<'_> {
-    pub(super) fn product(&mut self, product: &Product) -> (Dispatch, Chunking) {
-        let kernel = self.kernel;
-        let stage = &kernel.stages[0];
+    pub(super) fn product(&mut self, product: &Product) {
         let (rows, columns) = self.tile(product);
         let sums = self.declare_sums(padded(rows.indices.len()), columns.indices.len());
-        let chunking = match self.is_chunked_reduction {
-            true => {
-                self.load_sums(&rows, &columns, &sums);
-                self.ranges(stage, &(&product.shared.extent() * &product.own.extent()), 1)
-            }
-            false => Chunking::Whole,
-        };
+        if self.plan.is_chunked_reduction() {
+            self.load_sums(&rows, &columns, &sums);
+        }
         self.add_products(product.factors, &rows, &columns, &sums);
         self.each_point(&rows, &columns, &sums);
-        (dispatch(product), chunking)
     }
 
     /// The tile of the invocation, if it has one. Invocations next to each other have columns next to
@@ -103,8 +96,8 @@ impl Writer<'_> {
         columns: &Points,
         sums: &Sums,
     ) {
-        let kernel = self.kernel;
-        let stage = &kernel.stages[0];
+        let plan = self.plan;
+        let stage = &plan.stages[0];
         let (k, counters) = self.open_loop(stage, 0, 1);
         let mut values = self.values_of_tile(stage);
         set_counters(&mut values.loops[0], &stage.loops[0], &counters);
@@ -126,7 +119,7 @@ impl Writer<'_> {
     /// A factor at each point of its side.
     fn factors(
         &mut self,
-        stage: &Stage,
+        stage: &StagePlan,
         points: &Points,
         factor: Val,
         values: &Values,
@@ -142,8 +135,8 @@ impl Writer<'_> {
 
     /// Goes on from what an earlier dispatch has added up.
     fn load_sums(&mut self, rows: &Points, columns: &Points, sums: &Sums) {
-        let kernel = self.kernel;
-        let stage = &kernel.stages[0];
+        let plan = self.plan;
+        let stage = &plan.stages[0];
         let start = self.field("k_start", FieldValue::LoopStart(0));
         let depth = self.depth;
         self.open(&format!("if ({start} > 0)"));
@@ -162,8 +155,8 @@ impl Writer<'_> {
 
     /// What is computed at each point that there is, from its sum.
     fn each_point(&mut self, rows: &Points, columns: &Points, sums: &Sums) {
-        let kernel = self.kernel;
-        let stage = &kernel.stages[0];
+        let plan = self.plan;
+        let stage = &plan.stages[0];
         let depth = self.depth;
         let mut values = self.values_of_tile(stage);
         let (c, of_column) = self.open_points(columns, "c", &mut values);
@@ -233,21 +226,4 @@ impl Values {
             }
         }
     }
-}
-
-/// An invocation for each tile. Where a side is open, at least as many.
-fn dispatch(product: &Product) -> Dispatch {
-    let [open, fixed] = match product.shared.tiles() {
-        None => [&product.shared, &product.own],
-        Some(_) => [&product.own, &product.shared],
-    };
-    let fixed = fixed.tiles().unwrap_or(1);
-    Dispatch::Invocations(match open.tiles() {
-        Some(tiles) => Dim::constant(tiles * fixed),
-        None => {
-            // Rounding down is no formula.
-            let rounded_up = &open.extent() + &Dim::constant(open.tile - 1);
-            &rounded_up * &Dim::constant((fixed + open.tile - 1) / open.tile)
-        }
-    })
 }

@@ -2,7 +2,7 @@
 
 use super::sums::{Sums, component, vector};
 use super::*;
-use crate::target::gpu::tile::{RowProduct, is_same_for_rows, row_products};
+use crate::target::gpu::tile::RowProduct;
 
 /// What a product reads of the rows that a workgroup owns, in workgroup memory.
 struct RowTile<'p> {
@@ -13,77 +13,58 @@ struct RowTile<'p> {
     any: String,
 }
 
-/// The rows of a workgroup: from one on, below an end.
+/// The rows of a workgroup: so many from one on, below an end.
 #[derive(Clone, Copy)]
 struct Rows<'r> {
+    count: i64,
     first: &'r str,
     end: &'r str,
 }
 
 impl Writer<'_> {
-    pub(super) fn elements(&mut self) -> (Dispatch, Chunking) {
-        let kernel = self.kernel;
-        let extents = &kernel.stages[0].axes;
+    pub(super) fn elements(&mut self) {
+        let plan = self.plan;
+        let extents = &plan.stages[0].axes;
         let count = Dim::product(extents);
         self.point_of_invocation(&count);
         let (point, indices) = (self.words.point.clone(), self.words.axes.clone());
         let axes = self.split(&point, extents, &indices, "let");
         self.open_steps();
-        for stage in &kernel.stages {
+        for stage in &plan.stages {
             self.stage(stage, self.values(stage, axes.clone()));
         }
         self.close();
-        let work = kernel
-            .stages
-            .iter()
-            .map(|stage| StepWork { points: Dim::one(), iterations: self.iterations(stage) });
-        (Dispatch::Invocations(count), self.steps(1, work.collect()))
     }
 
-    pub(super) fn rows(&mut self) -> (Dispatch, Chunking) {
-        let kernel = self.kernel;
-        let outer = &kernel.stages[0].axes[..kernel.local_axes];
+    /// A workgroup for so many rows.
+    pub(super) fn rows(&mut self, rows: i64) {
+        let plan = self.plan;
+        let outer = &plan.stages[0].axes[..self.kernel.local_axes];
         let count = Dim::product(outer);
-        let first = match self.rows {
+        let first = match rows {
             1 => self.words.point.clone(),
             _ => self.names.take("first_row"),
         };
         let Words { group, groups, .. } = &self.words;
         let number = format!("i32({group}.y * {groups}.x + {group}.x)");
-        let times = if self.rows == 1 { String::new() } else { format!(" * {}", self.rows) };
+        let times = if rows == 1 { String::new() } else { format!(" * {rows}") };
         self.line(&format!("let {first} = {number}{times};"));
         let end = self.dim(&count);
         self.open(&format!("if ({first} < {end})"));
         let names = self.words.axes[..outer.len()].to_vec();
-        let single = match self.rows {
+        let single = match rows {
             1 => self.split(&first, outer, &names, "let"),
             _ => Vec::new(),
         };
         self.open_steps();
-        let mut work = Vec::new();
-        let rows = Rows { first: &first, end: &end };
-        for stage in &kernel.stages {
-            match self.rows {
-                1 => work.push(self.stage_of_row(stage, &single)),
-                _ => work.extend(self.stage_of_rows(stage, rows)),
+        for stage in &plan.stages {
+            match rows {
+                1 => self.stage_of_row(stage, &single),
+                count => self.stage_of_rows(stage, Rows { count, first: &first, end: &end }),
             }
         }
         self.close();
         self.close();
-        let dispatch = match self.rows {
-            1 => Dispatch::Workgroups(count),
-            // Each row's share of a workgroup, so that workgroups are rounded up.
-            rows => {
-                let share = Dim::constant(i64::from(self.workgroup_size) / rows);
-                Dispatch::Invocations(&count * &share)
-            }
-        };
-        (dispatch, self.steps(self.workgroup_size, work))
-    }
-
-    fn steps(&self, lanes: u32, stages: Vec<StepWork>) -> Chunking {
-        let direction = self.kernel.recurrence.unwrap_or(Direction::Forward);
-        Chunking::Steps { length: self.time.clone(), direction, lanes, stages }
     }
 
     fn open_steps(&mut self) {
@@ -99,13 +80,12 @@ impl Writer<'_> {
     }
 
     /// A stage of the row that a workgroup owns.
-    fn stage_of_row(&mut self, stage: &Stage, outer: &[String]) -> StepWork {
+    fn stage_of_row(&mut self, stage: &StagePlan, outer: &[String]) {
         let (_, inner) = self.open_lanes(stage);
         let axes = outer.iter().cloned().chain(inner).collect();
         self.stage(stage, self.values(stage, axes));
         self.close();
         self.line("storageBarrier();");
-        StepWork { points: self.width(stage), iterations: self.iterations(stage) }
     }
 
     /// The points of a row.
@@ -125,7 +105,7 @@ impl Writer<'_> {
 
     /// Opens a loop whose iterations the lanes share.
     fn open_shared(&mut self, counter: &str, count: &str) {
-        let (lane, lanes) = (&self.words.lane, self.workgroup_size);
+        let (lane, lanes) = (&self.words.lane, self.plan.workgroup_size);
         let head =
             format!("for (var {counter} = i32({lane}); {counter} < {count}; {counter} += {lanes})");
         self.open(&head);
@@ -157,11 +137,10 @@ impl Writer<'_> {
 
     /// A stage of the rows that a workgroup owns. What products read of the rows is put into workgroup
     /// memory first, so that a weight that is read serves all rows.
-    fn stage_of_rows(&mut self, stage: &Stage, rows: Rows) -> Vec<StepWork> {
-        let products = row_products(self.program, self.kernel, stage);
-        let tiles = self.fill_tiles(stage, &products, rows);
+    fn stage_of_rows(&mut self, stage: &StagePlan, rows: Rows) {
+        let tiles = self.fill_tiles(stage, rows);
         let depth = self.depth;
-        let columns = if products.is_empty() { 1 } else { self.columns(stage) };
+        let columns = stage.columns;
         let (mut flat, mut inner) = Default::default();
         let mut places = Vec::new();
         if columns == 1 {
@@ -172,15 +151,16 @@ impl Writer<'_> {
         }
         let sums: Vec<(usize, Sums)> = tiles
             .iter()
-            .map(|tile| (tile.product.number, self.sums_of_rows(stage, tile, &places)))
+            .map(|tile| (tile.product.number, self.sums_of_rows(stage, tile, rows, &places)))
             .collect();
         if columns > 1 {
             (flat, inner) = self.open_lanes(stage);
         }
         let outer = vec![String::new(); self.kernel.local_axes];
         let mut values = self.values(stage, outer.into_iter().chain(inner).collect());
-        self.same_for_rows(stage, &mut values);
-        let column = format!("{flat} / {}", self.workgroup_size);
+        // What is the same for all rows stands before the loop over them.
+        stage.common.iter().for_each(|val| self.value(stage, &mut values, *val));
+        let column = format!("{flat} / {}", self.plan.workgroup_size);
         let sums: Vec<(usize, Sums, String)> = sums
             .into_iter()
             .map(|(number, sums)| {
@@ -190,7 +170,7 @@ impl Writer<'_> {
             })
             .collect();
         let (r, row) = (self.names.take("r"), self.names.take("row"));
-        self.open(&format!("for (var {r} = 0; {r} < {}; {r} += 1)", self.rows));
+        self.open(&format!("for (var {r} = 0; {r} < {}; {r} += 1)", rows.count));
         self.line(&format!("let {row} = {} + {r};", rows.first));
         self.open(&format!("if ({row} < {})", rows.end));
         let outer = self.outer_axes(stage, &row);
@@ -203,59 +183,15 @@ impl Writer<'_> {
         self.stage(stage, values);
         self.close_to(depth);
         self.line("storageBarrier();");
-        if !products.is_empty() {
+        if !stage.products.is_empty() {
             self.line("workgroupBarrier();");
         }
-        self.work_of_rows(stage, &products, columns)
-    }
-
-    /// Defines what is the same for all rows before the loop over them.
-    fn same_for_rows(&mut self, stage: &Stage, values: &mut Values) {
-        for val in &stage.body {
-            if is_same_for_rows(stage, *val, self.kernel.local_axes) {
-                self.value(stage, values, *val);
-            }
-        }
-    }
-
-    /// What [`Writer::stage_of_rows`] costs an invocation: filling workgroup memory, the products, the
-    /// points.
-    fn work_of_rows(
-        &self,
-        stage: &Stage,
-        products: &[RowProduct],
-        columns: usize,
-    ) -> Vec<StepWork> {
-        let rows = Dim::constant(self.rows);
-        let lengths = products.iter().map(|product| Dim::constant(product.length));
-        let tiles = lengths.clone().map(|points| StepWork { points, iterations: rows.clone() });
-        let width = self.width(stage);
-        // A round of lanes has all columns.
-        let points = if columns == 1 { width.clone() } else { Dim::one() };
-        let words = products.iter().map(|product| Dim::constant(product.words()));
-        let shared = lengths.clone().chain(words).fold(Dim::zero(), |sum, length| &sum + &length);
-        let is_own = |index: usize| products.iter().all(|product| product.number != index);
-        let loops = stage.loops.iter().enumerate().filter(|(index, _)| is_own(*index));
-        let in_row = loops
-            .map(|(_, reduce)| self.written_iterations(reduce))
-            .fold(Dim::one(), |sum, length| &sum + &length);
-        let products = StepWork { points, iterations: shared };
-        let points = StepWork { points: width, iterations: &rows * &in_row };
-        tiles.chain([products, points]).collect()
-    }
-
-    /// How many points of each row an invocation computes together.
-    fn columns(&self, stage: &Stage) -> usize {
-        let lanes = i64::from(self.workgroup_size);
-        let width = self.width(stage).as_const();
-        let columns = width.map(|width| (width + lanes - 1) / lanes);
-        columns.filter(|count| *count <= self.columns).map_or(1, |count| count as usize)
     }
 
     /// The indices within a row of an invocation's point of this number.
     fn column(&mut self, stage: &Stage, number: usize) -> Vec<String> {
         let flat = self.names.take(&self.wanted_column(stage));
-        let (lane, lanes) = (&self.words.lane, self.workgroup_size as usize);
+        let (lane, lanes) = (&self.words.lane, self.plan.workgroup_size as usize);
         let at = match number {
             0 => format!("i32({lane})"),
             _ => format!("i32({lane}) + {}", number * lanes),
@@ -272,14 +208,10 @@ impl Writer<'_> {
     }
 
     /// Puts the factors that lanes share into workgroup memory.
-    fn fill_tiles<'p>(
-        &mut self,
-        stage: &Stage,
-        products: &'p [RowProduct],
-        rows: Rows,
-    ) -> Vec<RowTile<'p>> {
+    fn fill_tiles<'p>(&mut self, stage: &'p StagePlan, rows: Rows) -> Vec<RowTile<'p>> {
+        let products = &stage.products;
         let tiles: Vec<RowTile> =
-            products.iter().map(|product| self.declare_tile(stage, product)).collect();
+            products.iter().map(|product| self.declare_tile(stage, product, rows)).collect();
         if products.iter().any(|product| product.is_binary) {
             self.line("workgroupBarrier();");
         }
@@ -293,11 +225,16 @@ impl Writer<'_> {
     }
 
     /// Declares the workgroup memory of a product, and clears what bits are added to.
-    fn declare_tile<'p>(&mut self, stage: &Stage, product: &'p RowProduct) -> RowTile<'p> {
+    fn declare_tile<'p>(
+        &mut self,
+        stage: &Stage,
+        product: &'p RowProduct,
+        rows: Rows,
+    ) -> RowTile<'p> {
         let wanted = self.wanted_name(stage, product.shared);
         let values = self.names.take(&format!("{wanted}_of_rows"));
         if !product.is_binary {
-            self.workgroup.push((values.clone(), vector(self.rows), product.length));
+            self.workgroup.push((values.clone(), vector(rows.count), product.length));
             return RowTile { product, values, any: String::new() };
         }
         let any = self.names.take(&format!("{wanted}_any"));
@@ -310,7 +247,7 @@ impl Writer<'_> {
         RowTile { product, values, any }
     }
 
-    fn fill_tile(&mut self, stage: &Stage, tile: &RowTile, rows: Rows) {
+    fn fill_tile(&mut self, stage: &StagePlan, tile: &RowTile, rows: Rows) {
         let product = tile.product;
         let (k, r, row) = (self.names.take("k"), self.names.take("r"), self.names.take("row"));
         self.open_shared(&k, &product.length.to_string());
@@ -318,7 +255,7 @@ impl Writer<'_> {
         if product.is_binary {
             self.line(&format!("var {bits} = 0u;"));
         }
-        self.open(&format!("for (var {r} = 0; {r} < {}; {r} += 1)", self.rows));
+        self.open(&format!("for (var {r} = 0; {r} < {}; {r} += 1)", rows.count));
         // Rows beyond the last are copies of it, which nobody stores.
         self.line(&format!("let {row} = min({} + {r}, {} - 1);", rows.first, rows.end));
         let outer = self.outer_axes(stage, &row);
@@ -327,7 +264,7 @@ impl Writer<'_> {
         if product.is_binary {
             self.line(&format!("{bits} |= select(0u, 1u, {value} != 0.0) << u32({r});"));
         } else {
-            let place = component(&format!("{}[{k}]", tile.values), self.rows, &r);
+            let place = component(&format!("{}[{k}]", tile.values), rows.count, &r);
             self.line(&format!("{place} = {value};"));
         }
         self.close();
@@ -341,16 +278,22 @@ impl Writer<'_> {
     }
 
     /// Adds up a product for all rows, at each of these places within a row.
-    fn sums_of_rows(&mut self, stage: &Stage, tile: &RowTile, places: &[Vec<String>]) -> Sums {
+    fn sums_of_rows(
+        &mut self,
+        stage: &StagePlan,
+        tile: &RowTile,
+        rows: Rows,
+        places: &[Vec<String>],
+    ) -> Sums {
         let product = tile.product;
-        let sums = self.declare_sums(self.rows, places.len());
+        let sums = self.declare_sums(rows.count, places.len());
         let depth = self.depth;
         let k = self.open_iterations(tile);
         let shared = self.names.take(&self.wanted_name(stage, product.shared));
         let read = format!("{}[{k}]", tile.values);
         let factor = match product.is_binary {
             true => {
-                let helper = format!("fgi_rows_{}", self.rows);
+                let helper = format!("fgi_rows_{}", rows.count);
                 let numbers = format!("{helper}({read})");
                 self.helpers.insert(helper);
                 numbers
