@@ -100,7 +100,7 @@ pub fn random_inputs(graph: &Graph, size: i64, steps: i64, seed: u64) -> Result<
     let mut needed = 0u128;
     for input in &graph.inputs {
         let shape = shapes::shape(&input.ty, time, &bindings)?;
-        needed = needed.saturating_add(memory::bytes(&shape));
+        needed = needed.saturating_add(memory::bytes(input.ty.elem, &shape));
     }
     memory::check(needed)?;
     let random = |input: &Input| {

@@ -14,7 +14,7 @@ pub fn initial(param: &Param, bindings: &Bindings, seed: u64) -> Result<Array, E
     if param.kind == ParamKind::State && param.path == RANDOM_SEED {
         return Ok(Array::new([], vec![(seed ^ (seed >> 32)) as i32]));
     }
-    memory::check(memory::bytes(&dims).saturating_mul(3))?; // in f64, and then in f32
+    memory::check(memory::bytes(param.elem, &dims).saturating_mul(3))?; // in f64, and then in f32
     let mut random = stream(seed, &param.path);
     let values = sample(param.init, &dims, &mut random).into_iter();
     let (low, high) = param.bounds.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));

@@ -2,6 +2,9 @@
 
 use std::sync::OnceLock;
 
+use fgi_compiler::ir::graph::Elem;
+use fgi_compiler::ir::kernel::Storage;
+
 use crate::Error;
 
 /// The bytes that a process may have on this machine: its memory and swap space, or less where a
@@ -27,9 +30,10 @@ pub(crate) fn check(needed: u128) -> Result<(), Error> {
     }
 }
 
-/// The bytes of an array, of 4 bytes an element, however many they are.
-pub(crate) fn bytes(shape: &[usize]) -> u128 {
-    shape.iter().fold(4, |bytes: u128, axis| bytes.saturating_mul(*axis as u128))
+/// The bytes of an array, however many they are.
+pub(crate) fn bytes(elem: Elem, shape: &[usize]) -> u128 {
+    let element = Storage::of(elem).bytes(1) as u128;
+    shape.iter().fold(element, |bytes, axis| bytes.saturating_mul(*axis as u128))
 }
 
 #[cfg(test)]
@@ -39,9 +43,9 @@ mod tests {
     #[test]
     fn what_this_machine_has_fits() {
         assert!(machine_memory() > 1 << 20);
-        assert!(check(bytes(&[2, 3])).is_ok());
-        let error = check(bytes(&[1 << 40, 1 << 30])).unwrap_err().to_string();
+        assert!(check(bytes(Elem::F32, &[2, 3])).is_ok());
+        let error = check(bytes(Elem::F32, &[1 << 40, 1 << 30])).unwrap_err().to_string();
         assert!(error.starts_with("4722366482869645213696 bytes"), "{error}");
-        assert!(check(bytes(&[usize::MAX; 8])).is_err());
+        assert!(check(bytes(Elem::I32, &[usize::MAX; 8])).is_err());
     }
 }

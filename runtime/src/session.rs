@@ -448,8 +448,10 @@ impl Session {
 /// The program's parameters fit into memory, once here and once on the device.
 fn check_memory(program: &Program) -> Result<(), Error> {
     let sized = program.params.iter().filter(|param| !init::is_open(param));
-    let shapes = sized.map(|param| init::shape(param, &Bindings::new()));
-    let bytes = shapes.map(|shape| Ok::<_, Error>(memory::bytes(&shape?)));
+    let bytes = sized.map(|param| {
+        let shape = init::shape(param, &Bindings::new())?;
+        Ok::<_, Error>(memory::bytes(param.elem, &shape))
+    });
     let bytes = bytes.collect::<Result<Vec<u128>, _>>()?;
     memory::check(bytes.into_iter().fold(0, |sum, bytes| sum.saturating_add(2 * bytes)))
 }

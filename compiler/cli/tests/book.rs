@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fgi::{Array, npz};
+use fgi_compiler::middle::rewrite::Rewrite;
+use fgi_compiler::middle::rewrites;
 use fgi_compiler::middle::surrogate::{LAWS, Order, Phase};
 use serde_json::{Value, json};
 
@@ -170,7 +172,24 @@ fn the_book_lists_every_law() {
     ]
     .map(|(title, phase)| laws(title, phase))
     .concat();
-    is_current("book/src/calculus/laws.md", &expected);
+    is_current("book/src/calculus/laws.md", &(expected + &others()));
+}
+
+/// What is rewritten beside the calculus, as a table.
+fn others() -> String {
+    let rows = rewrites().map(|Rewrite { name, equation, numeric, reason }| {
+        format!("| {name} | {} | {} | {reason} |\n", code(equation), numeric.name())
+    });
+    let rows: String = rows.collect();
+    format!(
+        "\n### As kernels are made\n\nNo part of the calculus, and done wherever they fit, in this order.\n\n\
+         | rewrite | | class | why |\n|---|---|---|---|\n{rows}"
+    )
+}
+
+/// An equation and its condition in a cell of a table.
+fn code(equation: &str) -> String {
+    format!("`{}`", equation.replace('|', "\\|").replace(";  ", "`<br>`"))
 }
 
 /// The laws of a phase as a table.
@@ -182,8 +201,8 @@ fn laws(title: &str, phase: Phase) -> String {
             Order::All => "all",
         };
         let numeric = format!("{:?}", law.numeric).to_lowercase();
-        let equation = law.equation.replace('|', "\\|").replace(";  ", "`<br>`");
-        format!("| {} | `{equation}` | {order} | {numeric} | {} |\n", law.name, law.reason)
+        let equation = code(law.equation);
+        format!("| {} | {equation} | {order} | {numeric} | {} |\n", law.name, law.reason)
     });
     let rows: String = rows.collect();
     if rows.is_empty() {

@@ -1,8 +1,17 @@
 //! From the checked graph to kernels, the same for all targets.
 
 pub mod autodiff;
+mod cost;
 pub mod lower;
 pub mod optimizer;
+pub mod rewrite;
 pub mod schedule;
 pub mod simplify;
 pub mod surrogate;
+
+use rewrite::Rewrite;
+
+/// What is rewritten beside the calculus: by the schedule, then by the lowering.
+pub fn rewrites() -> impl Iterator<Item = &'static Rewrite> {
+    schedule::rewrites().chain(lower::rewrites())
+}

@@ -133,9 +133,10 @@ impl CpuBackend {
             elements = elements.min(step.saturating_mul(window));
         }
         let buffer = self.program.buffer(id);
-        let bytes = elements.checked_mul(4).map(|_| buffer.bytes(elements));
+        let bytes = Some(buffer.bytes(elements)).filter(|bytes| *bytes < i64::MAX);
         let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
-        bytes.ok_or_else(|| self.too_large(&buffer.name, elements as f64 * 4.0))
+        let about = || elements as f64 * buffer.storage.width() as f64 / 8.0;
+        bytes.ok_or_else(|| self.too_large(&buffer.name, about()))
     }
 
     fn too_large(&self, name: &str, bytes: f64) -> Error {

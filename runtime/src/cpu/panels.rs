@@ -33,7 +33,7 @@ impl Panels {
     pub unsafe fn new(matrix: Matrix, width: usize) -> Option<Panels> {
         let Matrix { rows, columns, .. } = matrix;
         let room = columns / width * width + stride(columns % width);
-        let mut memory = Memory::zeroed(4 * rows * room)?;
+        let mut memory = Memory::zeroed(size_of::<f32>() * rows * room)?;
         let mut rest = memory.floats_mut();
         for first in (0..columns).step_by(width) {
             let part = matrix.columns(first, width);
@@ -98,8 +98,9 @@ impl Panel {
             return Some(Rows { start: matrix.start, stride: matrix.row });
         }
         let elements = matrix.rows * stride;
-        if self.0.len() < 4 * elements {
-            self.0 = Memory::zeroed(4 * elements)?;
+        let bytes = size_of::<f32>() * elements;
+        if self.0.len() < bytes {
+            self.0 = Memory::zeroed(bytes)?;
         }
         // SAFETY: by the contract.
         unsafe { matrix.copy_to(&mut self.0.floats_mut()[..elements]) };

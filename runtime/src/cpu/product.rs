@@ -167,7 +167,7 @@ impl BoundProduct {
         let operand = |buffer: BufferId, window: Option<i64>| Operand {
             buffer,
             binary: program.buffer(buffer).binary,
-            bits: program.buffer(buffer).bits,
+            bits: program.buffer(buffer).is_packed(),
             steps: window.map_or(-1, |window| window as isize - 1),
         };
         let whole = |kernel: &WholeKernel| -> Result<Whole, DimError> {

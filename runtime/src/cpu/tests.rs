@@ -499,7 +499,7 @@ fn the_benchmark_network() {
         assert!(windows.contains(&Some(chunk)), "{}", batch_tiles::Order(&program));
         // The gradients of three time constants, one of them in two parts, and of a bias.
         assert_eq!(sums_on_the_way(&program), 5, "{}", batch_tiles::Order(&program));
-        let has_bits = pack(&program).buffers.iter().any(|buffer| buffer.bits);
+        let has_bits = pack(&program).buffers.iter().any(|buffer| buffer.is_packed());
         assert_eq!(has_bits, neurons % 8 == 0, "{program}");
         let bindings = sizes(&[("B", batch)]);
         assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));
@@ -566,7 +566,10 @@ fn spikes_as_bits() {
             }";
         let program =
             crate::compile(&source.replace("THRESHOLD", threshold), &Default::default()).unwrap();
-        assert!(pack(&split(&program)).buffers.iter().any(|buffer| buffer.bits), "{program}");
+        assert!(
+            pack(&split(&program)).buffers.iter().any(|buffer| buffer.is_packed()),
+            "{program}"
+        );
         for batch in [1, 21] {
             let bindings = sizes(&[("T", 11), ("B", batch)]);
             assert_eq!(check(&program, &bindings, 1), check(&program, &bindings, 2));

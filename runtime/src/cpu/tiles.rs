@@ -210,7 +210,7 @@ impl CpuBackend {
             batch,
             tiles,
             shapes,
-            sums: sums.map(|(id, bytes)| (sum_kernel(id), bytes / 4)).collect(),
+            sums: sums.map(|(id, bytes)| (sum_kernel(id), bytes / size_of::<f32>())).collect(),
             partial,
             workspaces: Mutex::new(workspaces),
             imports: all_rows(&imports)?,

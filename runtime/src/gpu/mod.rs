@@ -18,7 +18,7 @@ use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::graph::Bindings;
 use fgi_compiler::ir::kernel::{BufferId, Pass, Program};
 use fgi_compiler::target::gpu::dispatch::{self, Budget, Plan, UNIFORM_ALIGNMENT, plan};
-use fgi_compiler::target::gpu::{Group, Limits, Memory, Shader, Shaders, emit};
+use fgi_compiler::target::gpu::{Group, Limits, Memory, Shader, Shaders, WORD, emit};
 use rayon::prelude::*;
 
 use crate::backend::{Backend, Footprint, first_not_finite};
@@ -279,10 +279,10 @@ impl GpuBackend {
             let (from, to) = (offset.eval(old_bindings)?, offset.eval(new_bindings)?);
             encoder.copy_buffer_to_buffer(
                 old,
-                4 * from as u64,
+                WORD.bytes(from) as u64,
                 new,
-                4 * to as u64,
-                4 * size as u64,
+                WORD.bytes(to) as u64,
+                WORD.bytes(size) as u64,
             );
         }
         self.queue.submit([encoder.finish()]);
@@ -291,14 +291,15 @@ impl GpuBackend {
 
     /// The size of a group, if a kernel can bind that much.
     fn group_bytes(&self, group: &Group, bindings: &Bindings) -> Result<u64, Error> {
-        let bytes = (group.size.eval(bindings)?.max(0) as u64).saturating_mul(4).max(4);
-        let limit = self.info.max_buffer_bytes.min(4 * i32::MAX as u64);
+        // A buffer without elements has room for one.
+        let bytes = WORD.bytes(group.size.eval(bindings)?.max(1)) as u64;
+        let limit = self.info.max_buffer_bytes.min(WORD.bytes(i32::MAX.into()) as u64);
         if bytes <= limit {
             return Ok(bytes);
         }
         let mut sizes = Vec::new();
         for (id, _) in &group.members {
-            sizes.push((4 * self.program.elements(*id).eval(bindings)?, *id));
+            sizes.push((WORD.bytes(self.program.elements(*id).eval(bindings)?), *id));
         }
         let (largest, id) = sizes.into_iter().max().unwrap_or((0, BufferId(0)));
         let shared = match group.members.len() {
@@ -386,8 +387,8 @@ impl GpuBackend {
             let Some((_, offset)) = group.members.iter().find(|(id, _)| *id == buffer) else {
                 continue;
             };
-            let offset = 4 * offset.eval(&bound.bindings)? as u64;
-            let size = 4 * self.program.elements(buffer).eval(&bound.bindings)? as u64;
+            let offset = WORD.bytes(offset.eval(&bound.bindings)?) as u64;
+            let size = WORD.bytes(self.program.elements(buffer).eval(&bound.bindings)?) as u64;
             return Ok((&bound.memory[index], offset, size));
         }
         Err(self.error("the program has no such buffer"))
@@ -684,7 +685,7 @@ fn layout_entries(shader: &Shader, is_spirv: bool) -> Vec<wgpu::BindGroupLayoutE
 
 /// The size of a shader's uniform struct.
 fn uniform_bytes(shader: &Shader) -> Option<NonZeroU64> {
-    NonZeroU64::new((4 * shader.uniforms.len().max(1) as u64).next_multiple_of(16))
+    NonZeroU64::new((WORD.bytes(shader.uniforms.len().max(1) as i64) as u64).next_multiple_of(16))
 }
 
 fn mebibytes(bytes: u64) -> String {

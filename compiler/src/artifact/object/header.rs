@@ -2,7 +2,7 @@
 
 use super::interface::{Argument, Interface, Member};
 use crate::ir::graph::{Dim, Elem};
-use crate::ir::kernel::{BufferId, Pass};
+use crate::ir::kernel::{BufferId, Pass, Storage};
 
 /// The text; `has_initial` if the object holds initial parameters.
 pub(super) fn text(interface: &Interface, target: &str, has_initial: bool) -> String {
@@ -192,10 +192,11 @@ fn declared(interface: &Interface, arguments: &[Argument], pass: Pass) -> String
 }
 
 fn scalar(elem: Elem) -> &'static str {
-    match elem {
-        Elem::F32 => "float",
-        Elem::I32 => "int32_t",
-        Elem::Bool => "uint32_t",
+    match Storage::of(elem) {
+        Storage::F32 => "float",
+        Storage::I32 => "int32_t",
+        // What a caller sees is no bit.
+        Storage::U32 | Storage::Bit => "uint32_t",
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::ObjectError;
 use crate::ir::Verified;
 use crate::ir::graph::{Dim, ParamKind, Role, Symbol};
-use crate::ir::kernel::{BufferId, BufferSource, Pass, Program};
+use crate::ir::kernel::{BufferId, BufferSource, Pass, Program, Storage};
 use crate::middle::optimizer::{LEARNING_RATE, STEP};
 use crate::target::cpu::plan::{IN_ORDER, Plan};
 
@@ -156,7 +156,8 @@ fn members(program: &Program, is_state: bool) -> Result<Vec<Member>, ObjectError
         }
         let dims: Option<Vec<i64>> = param.dims.iter().map(Dim::as_const).collect();
         let dims = dims.ok_or_else(|| ObjectError::OpenDims(param.path.clone()))?;
-        let bytes = dims.iter().try_fold(4i64, |bytes, dim| bytes.checked_mul(*dim));
+        let element = Storage::of(param.elem).bytes(1);
+        let bytes = dims.iter().try_fold(element, |bytes, dim| bytes.checked_mul(*dim));
         let end = bytes.and_then(|bytes| offset.checked_add(bytes));
         let end = end.ok_or_else(|| ObjectError::TooLarge(param.path.clone()))?;
         members.push(Member { param: index, name: names.take(&param.path), dims, offset });

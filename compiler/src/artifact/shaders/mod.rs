@@ -19,7 +19,7 @@ use super::manifest::{
 use super::translate::translate;
 use crate::Compiled;
 use crate::ir::graph::{self, Clock, Dim, ParamKind, Role, Type};
-use crate::ir::kernel::{self, BufferId, BufferSource, Pass, Program};
+use crate::ir::kernel::{self, BufferId, BufferSource, Pass, Program, Storage};
 use crate::ir::{Verified, verify};
 use crate::middle::optimizer::Optimizer;
 use crate::target::gpu::{
@@ -309,7 +309,7 @@ fn program(manifest: &Manifest) -> Program {
         stream: buffer.stream,
         source: source(id, buffer.role).unwrap_or(BufferSource::Kernel),
         binary: buffer.binary,
-        bits: false,
+        storage: Storage::of(buffer.elem),
     });
     let results = manifest.results.iter().map(|result| {
         let role = match result.role {

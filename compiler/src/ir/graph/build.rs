@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::op::{Number, Op, Pointwise, Reduction};
-use super::{Dim, Elem, Graph, Node, NodeId, OPEN, Type, TypeError, infer};
+use super::{Dim, Elem, Graph, Node, NodeId, OPEN, Type, TypeError, constants, infer};
 use crate::source::Span;
 
 /// Appends nodes to a graph; a node that is there already is found again.
@@ -15,7 +15,7 @@ pub struct Builder<'g> {
     known: HashMap<(Op, Vec<NodeId>), NodeId>,
     /// Given to the nodes made from here on.
     pub span: Option<Span>,
-    /// Leaves out what does nothing: `x * 1`, `x / 1`, `x + 0`, `-(-x)`.
+    /// Leaves out what does nothing: literals beside another operand, such as 1 in `x * 1`, and `-(-x)`.
     pub fold: bool,
 }
 
@@ -144,39 +144,35 @@ impl<'g> Builder<'g> {
     /// `a + b`; a scalar operand takes the dimensions of the other, here and below.
     #[track_caller]
     pub fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        match (self.folds(a, 0.0), self.folds(b, 0.0)) {
-            (_, true) => self.broadcast_like(a, b),
-            (true, _) => self.broadcast_like(b, a),
-            _ => self.binary(Pointwise::Add, a, b),
-        }
+        self.arithmetic(Pointwise::Add, a, b)
     }
 
     /// `a - b`.
     #[track_caller]
     pub fn sub(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        if self.folds(b, 0.0) {
-            return self.broadcast_like(a, b);
-        }
-        self.binary(Pointwise::Sub, a, b)
+        self.arithmetic(Pointwise::Sub, a, b)
     }
 
     /// `a * b`.
     #[track_caller]
     pub fn mul(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        match (self.folds(a, 1.0), self.folds(b, 1.0)) {
-            (_, true) => self.broadcast_like(a, b),
-            (true, _) => self.broadcast_like(b, a),
-            _ => self.binary(Pointwise::Mul, a, b),
-        }
+        self.arithmetic(Pointwise::Mul, a, b)
     }
 
     /// `a / b`.
     #[track_caller]
     pub fn div(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        if self.folds(b, 1.0) {
-            return self.broadcast_like(a, b);
+        self.arithmetic(Pointwise::Div, a, b)
+    }
+
+    #[track_caller]
+    fn arithmetic(&mut self, op: Pointwise, a: NodeId, b: NodeId) -> NodeId {
+        let args = [a, b];
+        let is = |at: usize, number| self.fold && self.graph.as_number(args[at]) == Some(number);
+        match constants::kept(op, is) {
+            Some(kept) => self.broadcast_like(args[kept], args[1 - kept]),
+            None => self.binary(op, a, b),
         }
-        self.binary(Pointwise::Div, a, b)
     }
 
     /// `-x`.
@@ -186,10 +182,6 @@ impl<'g> Builder<'g> {
             return node.args[0];
         }
         self.unary(Pointwise::Neg, x)
-    }
-
-    fn folds(&self, x: NodeId, neutral: f64) -> bool {
-        self.fold && self.graph.as_number(x) == Some(neutral)
     }
 
     /// A scalar with the dimensions of another node; anything else as it is.

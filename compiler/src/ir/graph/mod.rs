@@ -8,6 +8,7 @@
 pub(crate) mod arbitrary;
 mod build;
 mod components;
+pub(crate) mod constants;
 pub(crate) mod dependence;
 mod dim;
 pub(crate) mod facts;

@@ -39,7 +39,7 @@ fn bytes(
 ) -> Result<i64, DimError> {
     let bytes = elements.iter().map(|(buffer, count)| {
         let all = program.elements(*buffer).eval(bindings)?;
-        Ok(4 * count.eval(bindings)?.min(all))
+        Ok(program.buffer(*buffer).bytes(count.eval(bindings)?.min(all)))
     });
     bytes.sum()
 }

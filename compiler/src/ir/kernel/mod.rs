@@ -18,10 +18,12 @@
 mod count;
 pub mod evaluate;
 mod print;
+mod storage;
 mod syntax;
 mod verify;
 
 pub use count::Count;
+pub use storage::Storage;
 pub use syntax::parse_program;
 pub use verify::{Violation, verify_sizes};
 
@@ -41,8 +43,7 @@ use crate::source::Span;
 )]
 pub struct BufferId(pub u32);
 
-/// A tensor in memory, row-major, 4 bytes an element (booleans are u32 0 or 1). A stream has time as
-/// its leading dimension.
+/// A tensor in memory, row-major. A stream has time as its leading dimension.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
     /// Named as in the source where a binding stands for it; unique in the program, an identifier
@@ -58,12 +59,16 @@ pub struct Buffer {
     pub source: BufferSource,
     /// Every element is 0 or 1: proved, so a product with it may add rows instead.
     pub binary: bool,
-    /// Its elements are kept as bits; see [`bit_packing`](crate::target::cpu::plan::bit_packing::pack).
-    #[serde(skip)]
-    pub bits: bool,
+    /// How its elements are kept.
+    pub storage: Storage,
 }
 
 impl Buffer {
+    /// Whether its elements are kept as bits.
+    pub fn is_packed(&self) -> bool {
+        self.storage == Storage::Bit
+    }
+
     /// The type of what it holds.
     pub fn ty(&self) -> Type {
         let clock = if self.stream { Clock::Stream } else { Clock::Static };
@@ -72,10 +77,7 @@ impl Buffer {
 
     /// The bytes of so many elements, of whole rows.
     pub fn bytes(&self, elements: i64) -> i64 {
-        match self.bits {
-            true => elements / 8,
-            false => elements.saturating_mul(4),
-        }
+        self.storage.bytes(elements)
     }
 }
 

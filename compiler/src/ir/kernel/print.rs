@@ -83,7 +83,7 @@ impl Program {
             BufferSource::Kernel => {}
         }
         let binary = if buffer.binary { " in {0, 1}" } else { "" };
-        let bits = if buffer.bits { " bits" } else { "" };
+        let bits = if buffer.is_packed() { " bits" } else { "" };
         writeln!(f, "{binary}{bits}")
     }
 

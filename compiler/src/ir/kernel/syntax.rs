@@ -99,8 +99,9 @@ impl Reader {
             }
             Some(word) => return Err(format!("nothing fills a buffer as `{word}`")),
         };
-        let (binary, bits) = (line.eat("in {0, 1}"), line.eat("bits"));
-        Ok(Buffer { name, elem, dims, stream: clock == Clock::Stream, source, binary, bits })
+        let binary = line.eat("in {0, 1}");
+        let storage = if line.eat("bits") { Storage::Bit } else { Storage::of(elem) };
+        Ok(Buffer { name, elem, dims, stream: clock == Clock::Stream, source, binary, storage })
     }
 
     fn named(&self, line: &mut Line) -> Parsed<BufferId> {

@@ -10,7 +10,7 @@
 //! 3. Every value is computed at one place, the body or one loop, and its operands before it: they
 //!    have lower numbers too. What a loop computes is used by that loop alone, and each loop runs once.
 //! 4. Operands, what is reduced and what is stored have the types that their use asks for.
-//! 5. Bits and sums of tiles are not made yet.
+//! 5. Elements are kept as their type has it: bits are not made yet, nor are sums of tiles.
 //!
 //! [`verify_sizes`] checks those that depend on open dimensions, once these are known:
 //!
@@ -23,7 +23,9 @@
 
 use std::fmt;
 
-use super::{Affine, BufferId, BufferSource, Inst, Kernel, Program, ReduceLoop, Stage, Val};
+use super::{
+    Affine, BufferId, BufferSource, Inst, Kernel, Program, ReduceLoop, Stage, Storage, Val,
+};
 use crate::ir::graph::op::Signature;
 use crate::ir::graph::{Bindings, Dim, DimError, Elem, Pointwise, Reduction};
 use crate::ir::{Laws, Verified};
@@ -140,7 +142,7 @@ fn check_lists(program: &Program) -> Result<(), Law> {
         };
         holds(fits, Law::BufferType(buffer.name.clone()))?;
         holds(!buffer.stream || program.time.is_some(), Law::NoTime)?;
-        holds(!buffer.bits, Law::Tiles)?;
+        holds(buffer.storage == Storage::of(buffer.elem), Law::Tiles)?;
     }
     program.results.iter().try_for_each(|(_, _, id)| buffer(*id))
 }

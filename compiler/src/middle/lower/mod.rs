@@ -10,11 +10,13 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
+use super::rewrite::Rewrite;
 use super::schedule::{Schedule, Unit, sets_param};
+use super::surrogate::Numeric;
 use crate::ir::graph::op::Number;
 use crate::ir::graph::ops::{Class, Coordinate, IndexMap};
 use crate::ir::graph::{
-    Clock, Dim, Elem, Graph, NodeId, Op, Pointwise, Reduction, Role, Root, Type,
+    Clock, Dim, Elem, Graph, NodeId, Op, Pointwise, Reduction, Role, Root, Type, constants,
 };
 use crate::ir::kernel::*;
 use crate::source::Span;
@@ -49,6 +51,66 @@ pub fn lower(schedule: &Schedule) -> Program {
 /// A kernel stores at most so many numbers of an array: what drivers take to compile one grows with the
 /// square.
 const MOST_NUMBERS: usize = 128;
+
+/// Does it, if it can.
+type Apply = fn(&mut BodyBuilder, Pointwise, &[Val]) -> Option<Val>;
+
+/// What becomes of a pointwise operation as it is lowered: the first that can be done.
+static REWRITES: [(Rewrite, Apply); 5] = [
+    (
+        Rewrite {
+            name: "known-branch",
+            equation: "(if true then a else b) = a;  (if c then a else a) = a",
+            numeric: Numeric::Exact,
+            reason: "Indices at the edges of time and of padding are often known.",
+        },
+        |body, op, args| body.branch(op, args),
+    ),
+    (
+        Rewrite {
+            name: "literal-values",
+            equation: "2 * 3 = 6;  likewise all operations, where the result is a number of its type",
+            numeric: Numeric::Reassociating,
+            reason: "What follows from literals alone is one, rounded once.",
+        },
+        |body, op, args| body.fold(op, args),
+    ),
+    (
+        Rewrite {
+            name: "neutral",
+            equation: "a * 1 = a;  a / 1 = a;  a + 0 = a;  a - 0 = a",
+            numeric: Numeric::Finite,
+            reason: "Derivatives and sizes of one leave such operations.",
+        },
+        |body, op, args| {
+            let kept = constants::kept(op, |at, number| body.is_float(args[at], number));
+            kept.map(|kept| args[kept])
+        },
+    ),
+    (
+        Rewrite {
+            name: "exact-inverse",
+            equation: "a / 4 = a * 0.25;  likewise for all powers of two",
+            numeric: Numeric::Exact,
+            reason: "A multiplication is faster.",
+        },
+        |body, op, args| body.by_inverse(op, args),
+    ),
+    (
+        Rewrite {
+            name: "whole-power",
+            equation: "a^3 = a * (a * a);  likewise for whole exponents up to 16",
+            numeric: Numeric::Reassociating,
+            reason: "It is right for negative numbers, and faster.",
+        },
+        |body, op, args| body.power(op, args),
+    ),
+];
+
+/// The rows of the table, for people.
+pub(super) fn rewrites() -> impl Iterator<Item = &'static Rewrite> {
+    REWRITES.iter().map(|(rewrite, _)| rewrite)
+}
 
 struct Lowering<'s> {
     schedule: &'s Schedule,
@@ -128,7 +190,7 @@ impl Lowering<'_> {
             stream,
             source,
             binary,
-            bits: false,
+            storage: Storage::of(elem),
         });
         BufferId(self.program.buffers.len() as u32 - 1)
     }
@@ -461,37 +523,25 @@ impl<'b, 's> BodyBuilder<'b, 's> {
         self.affine(&parts, Dim::zero())
     }
 
-    /// A pointwise operation on values, with constants folded and powers expanded.
+    /// A pointwise operation on values, after all that can be rewritten is.
     fn map(&mut self, op: Pointwise, args: Vec<Val>) -> Val {
-        if let Some(folded) = self.fold(op, &args) {
-            return folded;
-        }
-        let is = |body: &Self, val: Val, number: f32| matches!(body.stage.inst(val), Inst::F32(bits) if f32::from_bits(*bits) == number);
-        match op {
-            Pointwise::Mul if is(self, args[0], 1.0) => return args[1],
-            Pointwise::Mul | Pointwise::Div if is(self, args[1], 1.0) => return args[0],
-            Pointwise::Add if is(self, args[0], 0.0) => return args[1],
-            Pointwise::Add | Pointwise::Sub if is(self, args[1], 0.0) => return args[0],
-            Pointwise::Select if args[1] == args[2] => return args[1],
-            Pointwise::Div => {
-                if let Some(inverse) = self.exact_inverse(args[1]) {
-                    return self.map(Pointwise::Mul, vec![args[0], inverse]);
-                }
-            }
-            Pointwise::Pow => {
-                if let Inst::F32(bits) = self.stage.inst(args[1]) {
-                    let exponent = f32::from_bits(*bits);
-                    if exponent.fract() == 0.0 && exponent.abs() <= 16.0 {
-                        return self.integer_power(args[0], exponent as i32);
-                    }
-                }
-            }
-            _ => {}
-        }
-        self.inst(Inst::Map(op, args))
+        let mut rewrites = REWRITES.iter();
+        let found = rewrites.find_map(|(_, apply)| apply(self, op, &args));
+        found.unwrap_or_else(|| self.inst(Inst::Map(op, args)))
     }
 
-    /// The result as a literal, if the operands are literals and the result is finite.
+    fn is_float(&self, val: Val, number: f64) -> bool {
+        self.float_of(val).is_some_and(|value| f64::from(value) == number)
+    }
+
+    fn float_of(&self, val: Val) -> Option<f32> {
+        match self.stage.inst(val) {
+            Inst::F32(bits) => Some(f32::from_bits(*bits)),
+            _ => None,
+        }
+    }
+
+    /// The result as a literal, if the operands are literals and the result is a number.
     fn fold(&mut self, op: Pointwise, args: &[Val]) -> Option<Val> {
         let literal = |val: &Val| match self.stage.inst(*val) {
             Inst::F32(bits) => Some(f64::from(f32::from_bits(*bits))),
@@ -499,30 +549,43 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             Inst::Bool(value) => Some(f64::from(u8::from(*value))),
             _ => None,
         };
-        if op == Pointwise::Select
-            && let Inst::Bool(condition) = self.stage.inst(args[0])
-        {
-            return Some(args[if *condition { 1 } else { 2 }]);
-        }
         let numbers: Vec<f64> = args.iter().map(literal).collect::<Option<_>>()?;
         // The result's type: make the instruction to ask, without keeping it.
         self.stage.insts.push(Inst::Map(op, args.to_vec()));
         let elem = self.stage.elem(Val(self.stage.insts.len() as u32 - 1), &self.lowering.program);
         self.stage.insts.pop();
-        let value = op.row().evaluate(elem, &numbers);
-        match elem {
-            Elem::F32 if (value as f32).is_finite() => Some(self.float(value)),
-            Elem::I32 if value == f64::from(value as i32) => Some(self.int(value as i32)),
-            Elem::Bool => Some(self.inst(Inst::Bool(value != 0.0))),
-            _ => None,
+        let value = constants::literal(op, elem, &numbers)?;
+        Some(self.literal(Number(value), elem))
+    }
+
+    /// The branch of a choice that is known.
+    fn branch(&self, op: Pointwise, args: &[Val]) -> Option<Val> {
+        let [condition, then, otherwise] = *args else { return None };
+        match self.stage.inst(condition) {
+            _ if op != Pointwise::Select => None,
+            Inst::Bool(condition) => Some(if *condition { then } else { otherwise }),
+            _ => (then == otherwise).then_some(then),
         }
+    }
+
+    fn by_inverse(&mut self, op: Pointwise, args: &[Val]) -> Option<Val> {
+        let [dividend, divisor] = *args else { return None };
+        let inverse = (op == Pointwise::Div).then(|| self.exact_inverse(divisor))??;
+        Some(self.map(Pointwise::Mul, vec![dividend, inverse]))
+    }
+
+    fn power(&mut self, op: Pointwise, args: &[Val]) -> Option<Val> {
+        let [base, exponent] = *args else { return None };
+        let exponent = (op == Pointwise::Pow).then(|| self.float_of(exponent))??;
+        let is_short = exponent.fract() == 0.0 && exponent.abs() <= 16.0;
+        is_short.then(|| self.integer_power(base, exponent as i32))
     }
 
     /// The inverse of a literal that is a power of two: multiplying with it is the same, but faster.
     fn exact_inverse(&mut self, val: Val) -> Option<Val> {
-        let Inst::F32(bits) = self.stage.inst(val) else { return None };
-        let inverse = 1.0 / f32::from_bits(*bits);
-        let is_power = bits & 0x007f_ffff == 0 && f32::from_bits(*bits).is_normal();
+        let number = self.float_of(val)?;
+        let inverse = 1.0 / number;
+        let is_power = number.to_bits() & 0x007f_ffff == 0 && number.is_normal();
         (is_power && inverse.is_normal()).then(|| self.float(f64::from(inverse)))
     }
 

@@ -17,14 +17,20 @@ use std::collections::HashMap;
 
 use crate::ir::graph::{Builder, Graph, Node, NodeId, Op, Pointwise, Reduction};
 
-/// Whether anything was changed; replaced nodes then stand before their operands.
+/// Takes factors out of all products that they can leave; whether there were some.
 pub fn take_out(graph: &mut Graph) -> bool {
     let users = users(graph);
     let mut changed = false;
     for id in graph.ids() {
         changed |= take_out_factor(graph, id, &users);
     }
+    changed
+}
+
+/// Sums products of a stream by way of the gradients that there are; whether there were such sums.
+pub fn sum_over_gradients(graph: &mut Graph) -> bool {
     let gradients = Gradients::of(graph);
+    let mut changed = false;
     for id in graph.ids() {
         changed |= sum_over_weights(graph, id, &gradients);
     }

@@ -1,12 +1,7 @@
 //! What scheduling asks of operations.
 
 use crate::ir::graph::ops::Class;
-use crate::ir::graph::{Graph, NodeId, Op, Reduction};
-
-/// The cost of evaluating one element of a node given its operands: an addition is 1.
-pub fn own_cost(graph: &Graph, id: NodeId) -> u32 {
-    graph.node(id).op.describe(|op| op.cost())
-}
+use crate::ir::graph::{Op, Reduction};
 
 /// A sum that may become part of a sum around it.
 pub fn is_sum(op: &Op) -> bool {

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 pub(crate) use facts::is_sum;
+pub(super) use rewrite::rewrites;
 
 use crate::ir::graph::ops::Class;
 use crate::ir::graph::{Dim, Elem, Facts, Graph, NodeId, Role, Root};

@@ -1,43 +1,115 @@
-//! Prepares a graph for scheduling.
-//!
-//! A product with a delayed operand that starts from something else than zero is split, so that the
-//! product inside the loop always starts from zero:
-//!
-//! - `prev(x, init) @ w = if first step then init @ w else prev(x, 0) @ w`
-//! - `time_sum(prev(x, init)ᵀ @ y) = time_sum(prev(x, 0)ᵀ @ y) + initᵀ @ first(y)`
-//!
-//! and the same for `next` and the last step. Sums over time are distributed over the terms that are
-//! sums themselves, so that no partial sum of each step is stored:
-//!
-//! - `time_sum(sum(x) - sum(y)) = time_sum(sum(x)) - time_sum(sum(y))`
-//!
-//! At last factors are taken out of products (see `factors.rs`), and products of one term each become
-//! pointwise, so that they need not be stored. Nothing changes but how sums and products are rounded.
+//! Prepares a graph for scheduling: products, sums and literals take the form that needs the least storage. Nothing
+//! changes but how sums and products are rounded.
 
 use super::factor_hoisting;
 use super::facts::is_sum;
-use crate::ir::graph::{Builder, Dim, Elem, Graph, Node, NodeId, Op, Pointwise, Reduction, Type};
+use crate::ir::graph::{
+    Builder, Dim, Elem, Graph, Node, NodeId, Op, Pointwise, Reduction, Type, constants,
+};
+use crate::middle::rewrite::Rewrite;
+use crate::middle::surrogate::Numeric::{Exact, Reassociating};
+
+/// Does it wherever it can, and says whether it did.
+type Apply = fn(&mut Graph) -> bool;
+
+/// What is done, one after the other. Replaced nodes then stand before their operands.
+static REWRITES: [(Rewrite, Apply); 7] = [
+    (
+        Rewrite {
+            name: "literal-nodes",
+            equation: "2 * 3 = 6;  likewise all operations, where the result is finite",
+            numeric: Reassociating,
+            reason: "What follows from literals alone is one, rounded once.",
+        },
+        |graph| each(graph, fold),
+    ),
+    (
+        Rewrite {
+            name: "step-product",
+            equation: "prev(x, init) @ w = if first then init @ w else prev(x, 0) @ w;  likewise next and last",
+            numeric: Exact,
+            reason: "The product inside the loop always starts from zero.",
+        },
+        |graph| each(graph, split_step_product),
+    ),
+    (
+        Rewrite {
+            name: "summed-step-product",
+            equation: "time_sum(prev(x, init)ᵀ @ y) = time_sum(prev(x, 0)ᵀ @ y) + initᵀ @ first(y);  likewise next and last",
+            numeric: Reassociating,
+            reason: "The sum is one product, whose operand starts from zero.",
+        },
+        |graph| each(graph, split_time_sum),
+    ),
+    (
+        Rewrite {
+            name: "time-sum-of-terms",
+            equation: "time_sum(sum(a) - sum(b)) = time_sum(sum(a)) - time_sum(sum(b));  likewise + and neg",
+            numeric: Reassociating,
+            reason: "No partial sum of each step is stored.",
+        },
+        distribute_time_sums,
+    ),
+    (
+        Rewrite {
+            name: "factor-out",
+            equation: "time_sum(aᵀ @ (g * c)) = time_sum(aᵀ @ g) * c;  (g * c) @ wᵀ = g @ (c * wᵀ);  likewise a sum in place of the product with a",
+            numeric: Reassociating,
+            reason: "A factor that is the same in every row leaves no stream behind.",
+        },
+        factor_hoisting::take_out,
+    ),
+    (
+        Rewrite {
+            name: "sum-over-weights",
+            equation: "time_sum(sum(g * (a @ w))) = sum(w * time_sum(aᵀ @ g));  where time_sum(aᵀ @ g) is needed too",
+            numeric: Reassociating,
+            reason: "The gradient of the weights is there anyway, and the product need not be kept.",
+        },
+        factor_hoisting::sum_over_gradients,
+    ),
+    (
+        Rewrite {
+            name: "single-term-product",
+            equation: "a @ b = a * b;  where a is [m, 1] and b [1, n]",
+            numeric: Exact,
+            reason: "A product of one term each is pointwise, and need not be stored.",
+        },
+        |graph| each(graph, multiply_single_terms),
+    ),
+];
+
+/// The rows of the table, for people.
+pub fn rewrites() -> impl Iterator<Item = &'static Rewrite> {
+    REWRITES.iter().map(|(rewrite, _)| rewrite)
+}
 
 pub fn prepare(graph: &Graph) -> Graph {
     let mut graph = graph.compact();
     let mut changed = false;
-    for id in graph.ids() {
-        changed |= fold(&mut graph, id)
-            || split_step_product(&mut graph, id)
-            || split_time_sum(&mut graph, id);
+    for (_, apply) in &REWRITES {
+        changed |= apply(&mut graph);
     }
-    // What is distributed makes sums that may be distributed further.
-    let mut at = 0;
+    if changed { graph.compact() } else { graph }
+}
+
+/// A rewrite of one node, on all that there are now.
+fn each(graph: &mut Graph, rewrite: fn(&mut Graph, NodeId) -> bool) -> bool {
+    let mut changed = false;
+    for id in graph.ids() {
+        changed |= rewrite(graph, id);
+    }
+    changed
+}
+
+/// What is distributed makes sums that may be distributed further.
+fn distribute_time_sums(graph: &mut Graph) -> bool {
+    let (mut changed, mut at) = (false, 0);
     while at < graph.len() {
-        changed |= distribute_time_sum(&mut graph, NodeId(at as u32));
+        changed |= distribute_time_sum(graph, NodeId(at as u32));
         at += 1;
     }
-    changed |= factor_hoisting::take_out(&mut graph);
-    for id in graph.ids() {
-        changed |= multiply_single_terms(&mut graph, id);
-    }
-    // Replaced nodes now stand before their operands: put everything in order again.
-    if changed { graph.compact() } else { graph }
+    changed
 }
 
 /// A pointwise operation on literals is one.
@@ -49,10 +121,10 @@ fn fold(graph: &mut Graph, id: NodeId) -> bool {
         _ => None,
     });
     let Some(numbers) = numbers.collect::<Option<Vec<f64>>>() else { return false };
-    let value = (op.row().value)(&numbers);
-    if node.ty.elem != Elem::F32 || node.ty.is_stream() || !(value as f32).is_finite() {
+    if node.ty.elem != Elem::F32 || node.ty.is_stream() {
         return false;
     }
+    let Some(value) = constants::literal(op, Elem::F32, &numbers) else { return false };
     let literal = Builder::new(graph).number(value);
     let ty = Type { clock: graph.ty(literal).clock, ..node.ty.clone() };
     let op = Op::Broadcast(ty.dims.clone());

@@ -7,18 +7,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::facts::{is_leaf, is_reduction, is_resident, is_sum, is_view, own_cost};
+use super::facts::{is_leaf, is_reduction, is_resident, is_sum, is_view};
 use super::min_cut::Ways;
 use super::recurrence::Recurrences;
 use crate::ir::graph::ops::Reads;
 use crate::ir::graph::{Graph, NodeId, Op, Pointwise};
 use crate::ir::kernel::Pass;
+use crate::middle::cost::{self, COSTLY, COSTLY_TO_REPEAT};
 
-/// Above this a value that several kernels use, or that is used more often than it has elements, is
-/// stored: about a division.
-const COSTLY: u32 = 6;
-/// Above this a forward value is saved for the backward pass: about an exponential.
-const COSTLY_TO_REPEAT: u32 = 12;
 /// An array of more numbers than this is kept in memory, others are choices among their numbers.
 const MOST_CHOICES: usize = 8;
 /// Reductions longer than this are kernels of their own, which can be split.
@@ -201,13 +197,11 @@ impl Choice<'_> {
             let serves = |user: &NodeId| is_delay(*user) || only_delayed[user.0 as usize];
             only_delayed[id.0 as usize] = !is_delay(id) && users(id).iter().all(serves);
         }
-        // What is used elsewhere too will most likely be stored in any case, and a sum is stored as it is
-        // while it waits for the rest of the step.
         let cost = |id: &NodeId| match users(*id).iter().all(|user| same(*user, *id)) {
             _ if is_delay(*id) => None,
-            false => Some(1),
-            true if is_reduction(&self.graph.node(*id).op) => Some(2),
-            true => Some(4),
+            false => Some(cost::STATE_IN_USE),
+            true if is_reduction(&self.graph.node(*id).op) => Some(cost::STATE_OF_SUM),
+            true => Some(cost::STATE),
         };
         let mut ways = Ways {
             next: vec![Vec::new(); ids.len()],
@@ -218,7 +212,7 @@ impl Choice<'_> {
         for (at, &id) in ids.iter().enumerate() {
             let node = self.graph.node(id);
             let is_decision = matches!(node.op, Op::Map(op) if op.row().is_decision());
-            let is_costly = own_cost(self.graph, id) > COSTLY || is_reduction(&node.op);
+            let is_costly = cost::of(&node.op) > COSTLY || is_reduction(&node.op);
             // Computed one step off, and not twice.
             let is_free = only_delayed[id.0 as usize] && !is_decision;
             ways.starts[at] = is_delay(id) || ((is_costly || is_decision) && !is_free);
@@ -446,10 +440,10 @@ impl Choice<'_> {
             let in_loop = |arg: &&NodeId| node.ty.clock == self.graph.ty(**arg).clock;
             let args = args.iter().filter(|arg| !self.has_buffer(**arg)).filter(in_loop);
             if ready {
-                let sum = args.fold(own_cost(self.graph, id), |sum, arg| {
+                let sum = args.fold(cost::of(&node.op), |sum, arg| {
                     sum.saturating_add(costs.get(arg).copied().unwrap_or(0))
                 });
-                let reduction = if is_reduction(&node.op) { 1000 } else { 0 };
+                let reduction = if is_reduction(&node.op) { cost::REDUCTION } else { 0 };
                 costs.insert(id, sum.saturating_add(reduction));
             } else {
                 open.push((id, true));

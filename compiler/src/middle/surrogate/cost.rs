@@ -1,10 +1,7 @@
 //! What terms cost: prose first.
 //!
-//! The unit is a quarter of an addition on one element at one step.
+//! The unit is a quarter of an addition on one element at one step ([`quarters`]).
 //!
-//! - Of the operations, a transcendental function costs many times a division or a root, a division
-//!   several multiplications, a multiplication more than an addition, an addition more than a
-//!   choice, a choice more than a sign. The scale is the `cost` column of the table of operations.
 //! - A term is counted once, however often it is used ([`super::dag`]).
 //! - What is the same at every step of time is computed once and not at each of T steps, so it costs
 //!   next to nothing beside what is not.
@@ -19,39 +16,24 @@
 use super::analysis::Known;
 use super::language::Term;
 use crate::ir::graph::{Op, Pointwise};
-
-/// So much more does a term cost that changes from step to step.
-const STEPS: u64 = 64;
+use crate::middle::cost::{KEPT_BYTE, STEPS, quarters};
 
 /// The cost of a term, given its operands; `known` is what is proved of it.
 pub fn of(term: &Term, known: &Known) -> u64 {
     let weight = match term {
-        Term::Neg(_) => operation(Pointwise::Neg),
-        Term::Operation(operation_of, _) => match operation_of.op {
-            Op::Map(pointwise) => operation(pointwise),
+        Term::Neg(_) => quarters(Pointwise::Neg),
+        Term::Operation(operation, _) => match operation.op {
+            Op::Map(pointwise) => quarters(pointwise),
             _ => 0,
         },
         _ => 0,
     };
-    weight * times(known)
+    let times = if known.value.invariant { 1 } else { STEPS };
+    weight * times
 }
 
 /// The cost of saving a value of the forward pass for the backward pass.
 pub fn saved(known: &Known) -> u64 {
     let bytes = if known.value.is_binary() { 1 } else { 4 };
-    if known.value.invariant { 0 } else { 2 * bytes * STEPS }
-}
-
-fn times(known: &Known) -> u64 {
-    if known.value.invariant { 1 } else { STEPS }
-}
-
-fn operation(pointwise: Pointwise) -> u64 {
-    use Pointwise::{Mul, Neg, Select};
-    match pointwise {
-        Neg => 2,
-        Select => 3,
-        Mul => 5,
-        other => 4 * u64::from(other.row().cost),
-    }
+    if known.value.invariant { 0 } else { KEPT_BYTE * bytes * STEPS }
 }

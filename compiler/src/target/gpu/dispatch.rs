@@ -1,6 +1,6 @@
 //! What is dispatched for given open dimensions: pure arithmetic, no device.
 
-use super::{Chunking, Dispatch as Formula, FieldValue, Shader, Shaders, StepWork};
+use super::{Chunking, Dispatch as Formula, FieldValue, Shader, Shaders, StepWork, WORD};
 use crate::ir::graph::{Bindings, Dim, DimError};
 use crate::ir::kernel::{Direction, Pass};
 
@@ -125,9 +125,9 @@ fn plan_shader(
                 .collect::<Result<_, DimError>>()?;
             let parts = loop_parts(&lengths, i64::from(*lanes), budget);
             if parts.len() > 1 {
-                let points = points.eval(bindings)?.max(0) as u64;
-                let bytes = points.saturating_mul(4 * *slots as u64);
-                plan.scratch = plan.scratch.max(bytes);
+                let points = points.eval(bindings)?.max(0);
+                let bytes = WORD.bytes(points.saturating_mul(*slots as i64));
+                plan.scratch = plan.scratch.max(bytes as u64);
             }
             parts
         }

@@ -42,7 +42,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ir::graph::Dim;
-use crate::ir::kernel::{BufferId, Direction, Pass, Program};
+use crate::ir::kernel::{BufferId, Direction, Pass, Program, Storage};
 use crate::source::Span;
 
 /// What a device offers to a shader.
@@ -77,6 +77,9 @@ impl Default for Limits {
         Limits::WEBGPU
     }
 }
+
+/// How a GPU buffer keeps an element, whatever its type: buffers of all types share it.
+pub const WORD: Storage = Storage::U32;
 
 /// A program's shaders, in the order of [`Program::kernels`], and where its buffers are.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::WORD;
 use crate::ir::graph::{Bindings, Dim};
 use crate::ir::kernel::{Buffer, BufferId, BufferSource, Inst, Kernel, Program};
 
@@ -22,7 +23,7 @@ pub struct Group {
 }
 
 /// In elements. Offsets of fixed buffers are multiples of a cache line.
-const ALIGNMENT: i64 = 16;
+const ALIGNMENT: i64 = 64 / WORD.bytes(1);
 
 /// Assigns every buffer to a group so that no kernel binds more than it may.
 pub(super) fn groups(program: &Program, allowed: impl Fn(&Kernel) -> usize) -> Vec<Group> {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Limits;
 use super::device_model::{READ, sums};
+use super::{Limits, WORD};
 use crate::ir::graph::{Dim, Elem};
 use crate::ir::kernel::{Affine, BufferId, Inst, Kernel, Program, Stage, Val};
 
@@ -236,15 +236,15 @@ impl Stage {
 impl RowProduct {
     /// The workgroup memory that it takes: a number for each row; or a bit, and one for all rows.
     pub fn bytes(&self, rows: i64) -> i64 {
-        4 * match self.is_binary {
+        WORD.bytes(match self.is_binary {
             true => self.length + self.words(),
             false => self.length * rows,
-        }
+        })
     }
 
     /// The words that hold a bit for each iteration.
     pub fn words(&self) -> i64 {
-        (self.length + 31) / 32
+        (self.length + WORD.width() - 1) / WORD.width()
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) mod range;
 #[cfg(test)]
 mod tests;
 
-use super::{Clock, Elem, Graph, NodeId, Number, Op, Pointwise};
+use super::{Clock, Elem, Graph, NodeId, Number, Op, Pointwise, constants};
 
 /// What is proved of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -176,7 +176,8 @@ pub(super) fn pointwise(pointwise: Pointwise, args: &[Fact]) -> Fact {
     let row = pointwise.row();
     let fact = (row.range)(args);
     let invariant = args.iter().all(|arg| arg.invariant);
-    let folded = fold(pointwise, args);
+    let numbers: Option<Vec<f64>> = args.iter().map(|arg| Some(arg.constant?.0)).collect();
+    let folded = numbers.and_then(|numbers| constants::exact(pointwise, &numbers)).map(Number);
     let constant = match folded {
         None if row.is_boolean() && fact.not_nan && fact.low == fact.high => Some(Number(fact.low)),
         None => fact.constant,
@@ -199,19 +200,6 @@ pub(super) fn integers(op: Pointwise, args: &[Fact]) -> Fact {
     };
     let invariant = args.iter().all(|arg| arg.invariant) || fact.invariant;
     Fact { invariant, ..fact }
-}
-
-/// The literal that an operation on literals gives: a finite number that the operation has in f64,
-/// and has in f32 as well, to the last bit of f32.
-pub fn fold(pointwise: Pointwise, args: &[Fact]) -> Option<Number> {
-    let row = pointwise.row();
-    let numbers: Vec<f64> =
-        args.iter().map(|arg| Some(arg.constant?.0)).collect::<Option<Vec<_>>>()?;
-    let wide = (row.value)(&numbers);
-    let rounded: Vec<f64> = numbers.iter().map(|number| f64::from(*number as f32)).collect();
-    let narrow = (row.value)(&rounded) as f32;
-    let is_normal = narrow == 0.0 && wide == 0.0 || narrow.is_normal();
-    (is_normal && (wide as f32).to_bits() == narrow.to_bits()).then_some(Number(wide))
 }
 
 /// Whether sums and products may overflow.

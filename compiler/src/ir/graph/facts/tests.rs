@@ -175,18 +175,3 @@ fn an_accumulator_may_overflow() {
     assert!(!Facts::of(&p.graph).at(sum).is_finite());
     assert!(Facts::taking(&p.graph, Sums::StayFinite).at(sum).is_finite());
 }
-
-#[test]
-fn only_what_f32_has_exactly_is_folded() {
-    let fold = |op, args: &[f64]| {
-        let args: Vec<Fact> = args.iter().map(|number| Fact::literal(*number)).collect();
-        fold(op, &args).map(|number| number.0)
-    };
-    assert_eq!(fold(Pointwise::Mul, &[0.5, 3.0]), Some(1.5));
-    assert_eq!(fold(Pointwise::Exp, &[0.0]), Some(1.0));
-    // In f32, 1 - 0.9 is 0.100000024.
-    assert_eq!(fold(Pointwise::Sub, &[1.0, 0.9]), None);
-    assert_eq!(fold(Pointwise::Div, &[1.0, 0.0]), None);
-    assert_eq!(fold(Pointwise::Mul, &[1e30, 1e30]), None);
-    assert_eq!(fold(Pointwise::Log, &[-1.0]), None);
-}

@@ -278,8 +278,9 @@ impl Emitter<'_, '_> {
             fixed_right: fixed_right.then(|| right.constant.clone()),
             whole_kernel: store.filter(|_| is_whole).map(|store| WholeKernel {
                 starts: (left.constant.clone(), right.constant.clone()),
-                stored: (is_row_major(stage, &store.at) && !self.program.buffer(store.buffer).bits)
-                    .then(|| (store.buffer, self.windows[store.buffer.0 as usize])),
+                stored: (is_row_major(stage, &store.at)
+                    && !self.program.buffer(store.buffer).is_packed())
+                .then(|| (store.buffer, self.windows[store.buffer.0 as usize])),
             }),
             windows: (window(&left), window(&right)),
             time_loop,

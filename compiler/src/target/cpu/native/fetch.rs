@@ -51,7 +51,9 @@ impl Emitter<'_, '_> {
             let size = self.program.step_size(id);
             let step = at.terms.iter().find(|(_, by)| *by == size);
             let step = step.and_then(|(val, _)| steps_on(stage, *val));
-            let Some(step) = step.filter(|_| has_all_steps && !buffer.bits) else { continue };
+            let Some(step) = step.filter(|_| has_all_steps && !buffer.is_packed()) else {
+                continue;
+            };
             let frontier = frontiers.entry(id).or_insert((step, at));
             let is_further = match direction {
                 Direction::Forward => step > frontier.0,
@@ -87,7 +89,7 @@ mod tests {
 
     use super::*;
     use crate::ir::graph::{Dim, Elem};
-    use crate::ir::kernel::{Buffer, BufferSource, Kernel, Program, Store};
+    use crate::ir::kernel::{Buffer, BufferSource, Kernel, Program, Storage, Store};
     use crate::target::cpu::native::{Products, Target, signature};
 
     /// `y[t] = x[t] + x[max(t - 1, 0)]`, row by row.
@@ -100,7 +102,7 @@ mod tests {
             stream: true,
             source: BufferSource::Kernel,
             binary: false,
-            bits: false,
+            storage: Storage::F32,
         };
         let mut program = Program { buffers: vec![buffer("x"), buffer("y")], ..Program::default() };
         let step = program.step_size(BufferId(0));

@@ -188,13 +188,22 @@ pub struct ProductAxis {
 
 /// The function of a kernel of the plan.
 pub fn emit(plan: &Plan, kernel: &Kernel, target: Target, multiplied: Products) -> NativeKernel {
+    emit_kernel(plan.program(), kernel, plan.windows(), target, multiplied)
+}
+
+fn emit_kernel(
+    program: &Program,
+    kernel: &Kernel,
+    windows: &[Option<i64>],
+    target: Target,
+    multiplied: Products,
+) -> NativeKernel {
     let mut function = Function::with_name_signature(
         UserFuncName::testcase(kernel.name.as_bytes()),
         signature(target.call_conv, 5),
     );
     let mut context = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(&mut function, &mut context);
-    let (program, windows) = (plan.program(), plan.windows());
     let emitter = Emitter::new(program, kernel, windows, builder, target, multiplied);
     emitter.kernel();
     let (dims, products, ahead) = emitter.finish();
@@ -461,7 +470,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
                 _ => value,
             };
             let place = self.place(scope, store.buffer, &store.at);
-            if self.program.buffer(store.buffer).bits {
+            if self.program.buffer(store.buffer).is_packed() {
                 let mask = self.bits_of(scope, store.value);
                 self.store_bits(store.buffer, place, mask);
                 continue;

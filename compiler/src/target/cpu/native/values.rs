@@ -281,7 +281,7 @@ impl<'f> Emitter<'_, 'f> {
             Elem::I32 | Elem::Bool => (types::I32, types::I32X4),
         };
         let place = self.place(scope, buffer, at);
-        if self.program.buffer(buffer).bits {
+        if self.program.buffer(buffer).is_packed() {
             return self.load_bits(buffer, place);
         }
         let value = match place {

@@ -7,12 +7,14 @@ use crate::ir::kernel::*;
 /// Elements of a byte, the first in its lowest bit.
 const BYTE: i64 = 8;
 
-/// The program with [`Buffer::bits`] wherever that is possible: rows are whole bytes, and every kernel
+/// The program with [`Storage::Bit`] wherever that is possible: rows are whole bytes, and every kernel
 /// walks along them from their start. Results stay as they are, for the caller to read.
 pub fn pack(program: &Program) -> Program {
     let mut packed = program.clone();
     for (id, buffer) in program.buffer_ids().zip(&mut packed.buffers) {
-        buffer.bits = buffer.binary && is_packable(program, id);
+        if buffer.binary && is_packable(program, id) {
+            buffer.storage = Storage::Bit;
+        }
     }
     packed
 }

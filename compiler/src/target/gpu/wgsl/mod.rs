@@ -84,8 +84,8 @@ struct Writer<'a> {
 /// A group that the kernel binds.
 struct Bound {
     name: String,
-    /// `None` where the kernel reads values of different types out of it.
-    elem: Option<Elem>,
+    /// [`WORD`] where the kernel reads values of different types out of it.
+    storage: Storage,
 }
 
 /// The fixed names of a shader.
@@ -344,9 +344,11 @@ impl<'a> Writer<'a> {
             Inst::Affine(affine) => self.affine(stage, values, affine),
             Inst::Load(buffer, at) => {
                 let place = self.place(stage, values, *buffer, at);
-                match (self.program.buffer(*buffer).elem, self.element(*buffer)) {
-                    (Elem::Bool, _) => format!("{place} != 0u"),
-                    (elem, None) => format!("bitcast<{}>({place})", elem.name()),
+                match self.program.buffer(*buffer).elem {
+                    Elem::Bool => format!("{place} != 0u"),
+                    elem if self.is_among_others(*buffer) => {
+                        format!("bitcast<{}>({place})", elem.name())
+                    }
                     _ => place,
                 }
             }
@@ -437,9 +439,9 @@ impl<'a> Writer<'a> {
     fn store(&mut self, stage: &Stage, values: &Values, store: &Store) {
         let place = self.place(stage, values, store.buffer, &store.at);
         let value = self.operand(stage, values, store.value);
-        let value = match (self.program.buffer(store.buffer).elem, self.element(store.buffer)) {
-            (Elem::Bool, _) => format!("select(0u, 1u, {value})"),
-            (_, None) => format!("bitcast<u32>({value})"),
+        let value = match self.program.buffer(store.buffer).elem {
+            Elem::Bool => format!("select(0u, 1u, {value})"),
+            _ if self.is_among_others(store.buffer) => format!("bitcast<u32>({value})"),
             _ => value,
         };
         self.line(&format!("{place} = {value};"));
@@ -484,8 +486,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn element(&self, buffer: BufferId) -> Option<Elem> {
-        self.bound[&self.group_of(buffer)].elem
+    /// The kernel reads it as words, for there are other types in its group.
+    fn is_among_others(&self, buffer: BufferId) -> bool {
+        self.program.buffer(buffer).storage != self.bound[&self.group_of(buffer)].storage
     }
 
     // ---- reductions ----
@@ -810,14 +813,15 @@ impl<'a> Writer<'a> {
         }
         for (number, binding) in (1..).zip(&self.plan.bindings) {
             let access = if binding.writable { "read_write" } else { "read" };
-            let (name, elem) = match binding.memory {
-                Memory::Group(group) => (&self.bound[&group].name, self.bound[&group].elem),
-                Memory::Scratch => (&self.words.scratch, None),
+            let (name, storage) = match binding.memory {
+                Memory::Group(group) => (&self.bound[&group].name, self.bound[&group].storage),
+                Memory::Scratch => (&self.words.scratch, WORD),
             };
-            let elem = match elem {
-                Some(Elem::F32) => "f32",
-                Some(Elem::I32) => "i32",
-                _ => "u32",
+            let elem = match storage {
+                Storage::F32 => "f32",
+                Storage::I32 => "i32",
+                // A GPU has no bits.
+                Storage::U32 | Storage::Bit => "u32",
             };
             let _ = writeln!(
                 text,
@@ -884,10 +888,11 @@ fn bind(
 ) -> BTreeMap<usize, Bound> {
     let bound = plan.bindings.iter().filter_map(|binding| {
         let Memory::Group(number) = binding.memory else { return None };
-        let mut elems = binding.buffers.iter().map(|id| program.buffer(*id).elem);
-        let first = elems.next();
-        let elem = first.filter(|first| elems.all(|elem| elem == *first));
-        Some((number, Bound { name: names.take(&groups[number].name), elem }))
+        let mut storages = binding.buffers.iter().map(|id| program.buffer(*id).storage);
+        let first = storages.next();
+        let storage = first.filter(|first| storages.all(|storage| storage == *first));
+        let name = names.take(&groups[number].name);
+        Some((number, Bound { name, storage: storage.unwrap_or(WORD) }))
     });
     bound.collect()
 }

@@ -9,11 +9,9 @@ use cranelift::prelude::*;
 use crate::ir::graph::op::{Signature, TABLE};
 use crate::ir::graph::{Clock, Dim, Elem, Input, Pointwise, Type};
 use crate::ir::kernel::{
-    Affine, Buffer, BufferId, BufferSource, Inst, Kernel, Program, Stage, Store, Val,
+    Affine, Buffer, BufferId, BufferSource, Inst, Kernel, Program, Stage, Storage, Store, Val,
 };
-use crate::ir::verify;
-use crate::target::cpu::native::{Frame, Products, Target, Vectors, emit, widen};
-use crate::target::cpu::plan::Plan;
+use crate::target::cpu::native::{Frame, Products, Target, Vectors, emit_kernel, widen};
 
 /// The operation on arrays of one length.
 fn program(op: Pointwise) -> Program {
@@ -26,7 +24,7 @@ fn program(op: Pointwise) -> Program {
         stream: false,
         source: if at < arity { BufferSource::Input(at) } else { BufferSource::Kernel },
         binary: false,
-        bits: false,
+        storage: Storage::F32,
     };
     let at = Affine { terms: vec![(Val(0), Dim::one())], constant: Dim::zero() };
     let mut insts = vec![Inst::Axis(0)];
@@ -104,8 +102,8 @@ fn run(program: &Program, inputs: &[Vec<f32>], allowed: Allowed) -> (Vec<f32>, u
     let mut module = JITModule::new(builder);
     let mut target = Target::new(module.isa());
     target.has_fma &= allowed.fma;
-    let plan = Plan::new(&verify(program.clone()).unwrap(), &[], &mut |_, _| {});
-    let mut native = emit(&plan, &program.forward[0], target, Products::Called);
+    let windows = vec![None; program.buffers.len()];
+    let mut native = emit_kernel(program, &program.forward[0], &windows, target, Products::Called);
     assert!(native.dims.is_empty() && native.products.is_empty());
     let mut loops = 0;
     if let Some(vectors) = allowed.wide {
@@ -334,23 +332,25 @@ fn rows() {
 #[test]
 fn bits() {
     let floats: Vec<f32> = (0..40).map(|at| f32::from(at * at % 7 < 3)).collect();
-    let copy = |from_bits: bool, to_bits: bool| {
+    let copy = |from: Storage, to: Storage| {
         let mut program = program(Pointwise::Relu);
-        (program.buffers[0].bits, program.buffers[1].bits) = (from_bits, to_bits);
+        (program.buffers[0].storage, program.buffers[1].storage) = (from, to);
         program
     };
     for lanes in all_lanes() {
         let is_wide = lanes.wide.is_some();
-        let (bits, loops) = run(&copy(false, true), std::slice::from_ref(&floats), lanes);
+        let (bits, loops) =
+            run(&copy(Storage::F32, Storage::Bit), std::slice::from_ref(&floats), lanes);
         let bytes = floats.chunks(8).map(|chunk| {
             let set = chunk.iter().enumerate().filter(|(_, value)| **value != 0.0);
             set.fold(0, |byte, (bit, _)| byte | 1 << bit)
         });
         let found: Vec<u8> = bits.iter().flat_map(|four| four.to_le_bytes()).collect();
         assert_eq!(found[..5], bytes.collect::<Vec<u8>>());
-        let (same, loops_back) = run(&copy(true, true), std::slice::from_ref(&bits), lanes);
+        let (same, loops_back) =
+            run(&copy(Storage::Bit, Storage::Bit), std::slice::from_ref(&bits), lanes);
         assert_eq!(same, bits);
-        let (back, _) = run(&copy(true, false), &[bits], lanes);
+        let (back, _) = run(&copy(Storage::Bit, Storage::F32), &[bits], lanes);
         assert_eq!(back, floats);
         assert_eq!((loops, loops_back), (usize::from(is_wide), usize::from(is_wide)));
     }

@@ -157,7 +157,7 @@ fn split_kernel(
             stream: stage.timed,
             source: BufferSource::Kernel,
             binary: false,
-            bits: false,
+            storage: Storage::F32,
         });
         let mut part = stage.clone();
         part.stores = vec![Store { buffer, at: at.clone(), value: Val(sum as u32) }];
@@ -720,7 +720,7 @@ impl fmt::Display for Order<'_> {
             for id in &group.local {
                 let buffer = program.buffer(*id);
                 let kept = if group.exports.contains(id) { ", kept" } else { "" };
-                let kept = if buffer.bits { format!(" of bits{kept}") } else { kept.into() };
+                let kept = if buffer.is_packed() { format!(" of bits{kept}") } else { kept.into() };
                 if let Some(window) = windows[id.0 as usize] {
                     let steps = if window == 1 { "step" } else { "steps" };
                     writeln!(f, "  {}: {window} {steps}{kept}", buffer.name)?;
