@@ -1,12 +1,12 @@
 //! What tests build graphs and values with.
 
 use crate::front::check;
-use crate::ir::graph::interpret::{Tensor, Values};
+use crate::ir::graph::interpret::{self, InterpretError, Results, Tensor, Values};
 use crate::ir::graph::{
     Bindings, Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Op, Param, ParamKind,
     Reduction, Role, Root, Type,
 };
-use crate::ir::verify;
+use crate::ir::{Verified, verify};
 use crate::source::NoFiles;
 
 /// The only graph of a program without faults.
@@ -15,6 +15,33 @@ pub fn graph(text: &str) -> Graph {
     let checked = check::check("test.fgi", text, &NoFiles, &check::Options::default());
     assert_eq!(checked.diagnostics, [], "{text}");
     verify(checked.graph.unwrap()).unwrap().into_inner()
+}
+
+/// A graph that keeps the laws.
+#[track_caller]
+pub fn verified(graph: &Graph) -> Verified<Graph> {
+    verify(graph.clone()).unwrap_or_else(|violation| panic!("{violation}\n{graph}"))
+}
+
+/// The value of a graph that keeps the laws.
+#[track_caller]
+pub fn interpret(
+    graph: &Graph,
+    bindings: &Bindings,
+    values: &Values,
+) -> Result<Results, InterpretError> {
+    interpret::interpret(&verified(graph), bindings, values)
+}
+
+/// Its value and its derivative.
+#[track_caller]
+pub fn interpret_dual(
+    graph: &Graph,
+    bindings: &Bindings,
+    values: &Values,
+    tangents: &Values,
+) -> Result<(Results, Results), InterpretError> {
+    interpret::interpret_dual(&verified(graph), bindings, values, tangents)
 }
 
 /// A graph under construction: inputs and parameters by name.

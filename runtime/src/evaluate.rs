@@ -46,7 +46,11 @@ pub fn evaluate(
 }
 
 /// Runs a graph by the interpreter, in f64. Results are f64, i32 and bool.
-pub fn evaluate_reference(graph: &Graph, arrays: &Arrays, seed: u64) -> Result<Arrays, Error> {
+pub fn evaluate_reference(
+    graph: &Verified<Graph>,
+    arrays: &Arrays,
+    seed: u64,
+) -> Result<Arrays, Error> {
     let (bindings, values) = reference_values(graph, arrays, seed)?;
     let results = interpret(graph, &bindings, &values);
     let Results(results) = results.map_err(|error| Error::Reference(error.to_string()))?;
@@ -69,7 +73,7 @@ pub fn evaluate_reference(graph: &Graph, arrays: &Arrays, seed: u64) -> Result<A
 /// What the interpreter takes: open dimensions from the shapes, and a value for every input and
 /// parameter, from `arrays` or an initialiser.
 pub fn reference_values(
-    graph: &Graph,
+    graph: &Verified<Graph>,
     arrays: &Arrays,
     seed: u64,
 ) -> Result<(Bindings, Values), Error> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use fgi::Array;
 use fgi::npz::Arrays;
 use fgi_compiler::front::check::{self, check};
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::graph::{Elem, Graph, Input, ParamKind};
 use fgi_compiler::report::gradcheck::{Precision, Row, Verdict, gradcheck};
 use fgi_compiler::source::NoFiles;
@@ -106,7 +107,12 @@ impl Case {
         faults
     }
 
-    fn differences(&self, written: &Graph, values: &Arrays, results: &Arrays) -> Vec<String> {
+    fn differences(
+        &self,
+        written: &Verified<Graph>,
+        values: &Arrays,
+        results: &Arrays,
+    ) -> Vec<String> {
         let (bindings, values) = fgi::reference_values(written, values, 0).unwrap();
         let gradients = results.iter().filter_map(|(name, array)| {
             let path = name.strip_prefix("grad/")?;

@@ -10,6 +10,7 @@ use fgi_compiler::front::check::{self, ArgumentHead, FunctionHead, check};
 use fgi_compiler::ir::graph::Bindings;
 use fgi_compiler::ir::graph::interpret::{Tensor, Values, interpret, interpret_dual};
 use fgi_compiler::ir::kernel::Pass;
+use fgi_compiler::ir::verify;
 use fgi_compiler::middle::optimizer::{LEARNING_RATE, Optimizer};
 use fgi_compiler::source::NoFiles;
 use fgi_tests::{Engine, program::Case, workspace};
@@ -103,6 +104,7 @@ fn surrogates_are_those_of_the_frameworks() {
         format!("graph g(x: [N]) -> ({}) {{ {} }}", names.join(", "), lines.collect::<String>());
     let checked = check("formulas.fgi", &text, &NoFiles, &check::Options::default());
     let graph = checked.graph.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
+    let graph = verify(graph).unwrap();
     let values = Values::from([("x".to_owned(), Tensor::new([x.len()], x.clone()))]);
     let bindings = Bindings::from([("N".into(), x.len() as i64)]);
     let results = interpret(&graph, &bindings, &values).unwrap();
@@ -136,7 +138,8 @@ fn spikes_have_the_derivative_of_their_surrogate() {
         let text = format!(
             "graph g(x: [N]) -> (z, d) {{ let z = spike::{name}(x); let d = surrogate::{name}(x{sigma}) + 0 * x; }}"
         );
-        let graph = check("spike.fgi", &text, &NoFiles, &check::Options::default()).graph.unwrap();
+        let graph = check("spike.fgi", &text, &NoFiles, &check::Options::default()).graph;
+        let graph = verify(graph.unwrap()).unwrap();
         let tensor = |data: Vec<f64>| Tensor::new([x.len()], data);
         let values = Values::from([("x".to_owned(), tensor(x.clone()))]);
         let ones = Values::from([("x".to_owned(), tensor(vec![1.0; x.len()]))]);
@@ -164,7 +167,8 @@ fn a_width_that_is_a_parameter_learns_through_bypass() {
                 let g = surrogate::{name}_integral(x, {width} = w);
             }}"
         );
-        let graph = check("width.fgi", &text, &NoFiles, &check::Options::default()).graph.unwrap();
+        let graph = check("width.fgi", &text, &NoFiles, &check::Options::default()).graph;
+        let graph = verify(graph.unwrap()).unwrap();
         let bindings = Bindings::from([("N".into(), x.len() as i64)]);
         let at = |w: f64| {
             let inputs = [("x", x.to_vec()), ("w", vec![w; x.len()])];

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use fgi::npz::Arrays;
 use fgi::{Array, Data, Device, Error, Footprint, evaluate};
+use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::graph::interpret::{
     InterpretError, Results, Tensor, Values, interpret, interpret_dual, interpret_rounded,
 };
@@ -22,7 +23,7 @@ use fgi_tests::program_generator::{LABELS, Recipe, recipe};
 use fgi_tests::{closeness, compiled, config, gpu, largest, random, tensors, values};
 use proptest::prelude::*;
 
-type Interpreter = fn(&Graph, &Bindings, &Values) -> Result<Results, InterpretError>;
+type Interpreter = fn(&Verified<Graph>, &Bindings, &Values) -> Result<Results, InterpretError>;
 
 /// A program with its values.
 struct Subject {

@@ -7,6 +7,7 @@ use crate::ir::graph::interpret::{
     Fault, Frozen, InterpretError, Tensor, Values, interpret_freezing, interpret_frozen,
 };
 use crate::ir::graph::{Bindings, Graph, NodeId, Role};
+use crate::ir::{Verified, verify};
 use crate::source::Span;
 
 /// How gradients were computed that are compared.
@@ -148,7 +149,7 @@ pub fn gradcheck(
 
 /// The output as a function of the values.
 struct Check<'a> {
-    graph: Graph,
+    graph: Verified<Graph>,
     bindings: &'a Bindings,
     /// Those of the base but for the tensor being moved.
     values: Values,
@@ -178,6 +179,7 @@ impl<'a> Check<'a> {
         let unknown = || GradcheckError::UnknownOutput(output.into());
         let mut graph = graph.clone();
         graph.roots.retain(|root| root.role == Role::Output && root.name == output);
+        let graph = verify(graph).map_err(|violation| InterpretError(violation.into()))?;
         let (results, frozen) = interpret_freezing(&graph, bindings, values)?;
         let value = results.output(output).ok_or_else(unknown)?;
         let &[base] = value.data.as_slice() else {
@@ -423,10 +425,9 @@ mod tests {
     use super::*;
     use crate::front::check::{Options, check};
     use crate::ir::graph::arbitrary::{OPERANDS, samples};
-    use crate::ir::graph::interpret::interpret;
     use crate::middle::autodiff::differentiate;
     use crate::source::NoFiles;
-    use crate::testing::Random;
+    use crate::testing::{Random, interpret};
 
     /// A program, a point, and the gradients of its `loss` there.
     struct Case {

@@ -560,7 +560,7 @@ fn feed(gpu: &mut GpuBackend, graph: &Graph, width: i64) -> Results {
         let data: Vec<f64> = data.into_iter().map(f64::from).collect();
         values.insert(name.into(), Tensor::new(dims, data));
     }
-    interpret(graph, &bindings, &values).unwrap()
+    interpret(&verify(graph.clone()).unwrap(), &bindings, &values).unwrap()
 }
 
 fn assert_gradients(gpu: &mut GpuBackend, expected: &Results) {

@@ -149,7 +149,7 @@ impl<'a, 'p> Writer<'a, 'p> {
                     elements = body.code.ins().smin(elements, kept);
                 }
                 let element = program.buffer(id).bytes(1).ilog2();
-                let bytes = body.code.ins().ishl_imm_u(elements, element.into());
+                let bytes = body.code.ins().ishl_imm_u(elements, i64::from(element));
                 let end = body.code.ins().iadd(offset, bytes);
                 let up = body.code.ins().iadd_imm_s(end, ALIGNMENT - 1);
                 offset = body.code.ins().band_imm_s(up, -ALIGNMENT);

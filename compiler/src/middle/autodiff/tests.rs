@@ -1,8 +1,8 @@
 use super::*;
-use crate::ir::graph::interpret::{Tensor, Values, interpret, interpret_dual};
+use crate::ir::graph::interpret::{Tensor, Values};
 use crate::ir::graph::op::{Number, Signature, TABLE};
 use crate::ir::graph::{Bindings, Windows};
-use crate::testing::{Program, Random, assert_close, dims};
+use crate::testing::{Program, Random, assert_close, dims, interpret, interpret_dual};
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| name.to_string()).collect()

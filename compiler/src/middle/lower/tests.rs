@@ -2,7 +2,7 @@
 
 use super::lower;
 use super::*;
-use crate::ir::graph::interpret::{Tensor, Values, interpret};
+use crate::ir::graph::interpret::{Tensor, Values};
 use crate::ir::graph::op::Number;
 use crate::ir::graph::{
     Bindings, Builder, Clock, Graph, Init, Input, Op, Param, ParamKind, Root, Type,
@@ -10,6 +10,7 @@ use crate::ir::graph::{
 use crate::ir::kernel::evaluate::evaluate;
 use crate::middle::autodiff::differentiate;
 use crate::middle::schedule::schedule;
+use crate::testing::interpret;
 
 /// A recurrent layer of leaky integrate-and-fire neurons, summed over the last step:
 /// `u = alpha * prev(u) + x @ w + prev(z) @ r - prev(z)`, `z = bypass(step(u - 1), tanh(u - 1))`.

@@ -2,12 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ir::graph::arbitrary::{OPERANDS, samples};
-use crate::ir::graph::interpret::{Tensor, Values, interpret};
+use crate::ir::graph::interpret::{Tensor, Values};
 use crate::ir::graph::{Bindings, Builder, Clock, Role};
 use crate::ir::verify;
 use crate::middle::autodiff::differentiate;
 use crate::middle::surrogate;
-use crate::testing::{Program, Random, assert_close};
+use crate::testing::{Program, Random, assert_close, interpret};
 
 /// How often an operation is in a graph.
 fn count(graph: &Graph, op: Pointwise) -> usize {

@@ -9,10 +9,9 @@ use super::encode::encode;
 use super::language::Term;
 use super::rules::tests::{build, operands};
 use super::*;
-use crate::ir::graph::interpret::{interpret, interpret_dual};
 use crate::ir::graph::{Bindings, Clock, Dim, Elem, NodeId, Pointwise, Role, Type};
 use crate::middle::autodiff::{differentiate, erase};
-use crate::testing::{Program, Random, assert_close, dims};
+use crate::testing::{Program, Random, assert_close, dims, interpret, interpret_dual};
 
 /// What the normal form of a graph is held to.
 fn check(graph: &Graph, random: &mut Random) -> Graph {

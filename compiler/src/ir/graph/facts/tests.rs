@@ -1,11 +1,11 @@
 use proptest::prelude::*;
 
 use super::super::arbitrary::{Sample, samples};
-use super::super::interpret::interpret;
 use super::super::op::{Signature, TABLE};
 use super::super::{Builder, Dim, Reduction, Role, Root};
 use super::*;
 use crate::testing::Program;
+use crate::testing::interpret;
 
 /// Whether a value is as the fact says.
 fn holds(fact: &Fact, value: f64) -> bool {

@@ -3,7 +3,8 @@
 //! The graph is run as it is written, with every `sg` and `bypass` in it, and no code is shared with
 //! any lowering: this is what everything else is compared with, so it is plain rather than fast.
 //! Strongly connected components are evaluated one after the other, operands first: each over all
-//! steps of time, against the order of time if it runs through `next`.
+//! steps of time, against the order of time if it runs through `next`. It relies on the laws, so the graph is
+//! a verified one.
 
 mod kernel;
 #[cfg(test)]
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::{
     Bindings, Dim, DimError, Elem, Graph, NodeId, Op, Role, Root, Type, Violation, components,
 };
-use crate::ir::Laws;
+use crate::ir::Verified;
 pub(crate) use kernel::{Kernel, Site, Source, around, row_major, strided};
 
 /// Numbers with dimensions, the last one fastest; a stream has time in front. Integers and booleans
@@ -105,14 +106,14 @@ pub(crate) enum Fault {
 }
 
 /// The bytes that interpreting takes at its most, all values given and found included.
-pub fn footprint(graph: &Graph, bindings: &Bindings) -> Result<u128, InterpretError> {
+pub fn footprint(graph: &Verified<Graph>, bindings: &Bindings) -> Result<u128, InterpretError> {
     let none = Values::new();
     Ok(Run::new(graph, bindings, &none, Mode::Values)?.footprint()?)
 }
 
 /// The value of every root.
 pub fn interpret(
-    graph: &Graph,
+    graph: &Verified<Graph>,
     bindings: &Bindings,
     values: &Values,
 ) -> Result<Results, InterpretError> {
@@ -122,7 +123,7 @@ pub fn interpret(
 
 /// As [`interpret`], with every element that is an f32 rounded to one: what a device may compute at best.
 pub fn interpret_rounded(
-    graph: &Graph,
+    graph: &Verified<Graph>,
     bindings: &Bindings,
     values: &Values,
 ) -> Result<Results, InterpretError> {
@@ -132,7 +133,7 @@ pub fn interpret_rounded(
 
 /// The value of every root, and its derivative along `tangents`, which are zero where none is given.
 pub fn interpret_dual(
-    graph: &Graph,
+    graph: &Verified<Graph>,
     bindings: &Bindings,
     values: &Values,
     tangents: &Values,
@@ -150,7 +151,7 @@ pub struct Frozen {
 
 /// As [`interpret`], keeping what [`interpret_frozen`] needs to move away from this point.
 pub fn interpret_freezing(
-    graph: &Graph,
+    graph: &Verified<Graph>,
     bindings: &Bindings,
     values: &Values,
 ) -> Result<(Results, Frozen), InterpretError> {
@@ -163,7 +164,7 @@ pub fn interpret_freezing(
 /// Also the nodes that take part in it and decided otherwise than at the base, so that a jump or a
 /// kink lies between.
 pub fn interpret_frozen(
-    graph: &Graph,
+    graph: &Verified<Graph>,
     bindings: &Bindings,
     values: &Values,
     frozen: &Frozen,
@@ -259,7 +260,6 @@ impl<'a> Run<'a> {
         values: &'a Values,
         mode: Mode<'a>,
     ) -> Result<Run<'a>, Fault> {
-        graph.check()?;
         let mut run = Run {
             graph,
             bindings,

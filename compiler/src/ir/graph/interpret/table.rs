@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::super::op::{Row, Signature, TABLE};
 use super::super::{Builder, Clock, Input, Pointwise};
 use super::*;
+use crate::testing::interpret;
 
 /// Where a row is smooth, given numbers of -1 to 1.
 fn domain(row: &Row, x: [f64; 3]) -> [f64; 3] {

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::super::arbitrary::{OPERANDS, Sample, samples};
 use super::super::{Builder, Clock, Init, Number, Param, ParamKind, Pointwise, Reduction, Windows};
 use super::*;
-use crate::testing::dims;
+use crate::testing::{dims, interpret, interpret_dual, verified};
 
 /// A graph under construction whose output is `y`.
 #[derive(Default)]
@@ -307,9 +307,10 @@ fn sg_and_bypass() {
     let (values, bindings) = (named(&[("x", Tensor::scalar(3.0))]), Bindings::new());
     let found = p.dual(&[("x", Tensor::scalar(3.0))], &[("x", Tensor::scalar(1.0))]);
     assert_eq!(found, (Tensor::scalar(18.0), Tensor::scalar(9.0)));
-    let (_, frozen) = interpret_freezing(&p.0.graph, &bindings, &values).unwrap();
+    let (_, frozen) = interpret_freezing(&verified(&p.0.graph), &bindings, &values).unwrap();
     let moved = named(&[("x", Tensor::scalar(4.0))]);
-    let (y, otherwise) = interpret_frozen(&p.0.graph, &bindings, &moved, &frozen).unwrap();
+    let (y, otherwise) =
+        interpret_frozen(&verified(&p.0.graph), &bindings, &moved, &frozen).unwrap();
     // 9 + (16 - 9) + 4 · 3
     assert_eq!(y.output("y"), Some(&Tensor::scalar(28.0)));
     assert!(otherwise.is_empty());
@@ -329,11 +330,14 @@ fn only_decisions_that_take_part_are_seen() {
     p.0.output("other", other);
     let bindings = Bindings::new();
     let at = |x: f64| named(&[("x", Tensor::scalar(x))]);
-    let (_, frozen) = interpret_freezing(&p.0.graph, &bindings, &at(0.1)).unwrap();
-    let (y, otherwise) = interpret_frozen(&p.0.graph, &bindings, &at(-0.1), &frozen).unwrap();
+    let (_, frozen) = interpret_freezing(&verified(&p.0.graph), &bindings, &at(0.1)).unwrap();
+    let (y, otherwise) =
+        interpret_frozen(&verified(&p.0.graph), &bindings, &at(-0.1), &frozen).unwrap();
     assert_eq!(y.output("y"), Some(&Tensor::scalar(0.9)));
     assert_eq!(otherwise, [other]);
-    assert!(interpret_frozen(&p.0.graph, &bindings, &at(0.3), &frozen).unwrap().1.is_empty());
+    assert!(
+        interpret_frozen(&verified(&p.0.graph), &bindings, &at(0.3), &frozen).unwrap().1.is_empty()
+    );
 }
 
 #[test]
@@ -433,8 +437,8 @@ fn dimensions_that_only_the_bindings_tell_are_checked() {
         "a value of type [B] takes 8796093022208 bytes, which is more than the interpreter can run"
     );
     let values = |n: usize| named(&[("x", Tensor::full([n], 1.0))]);
-    let (_, frozen) = interpret_freezing(&graph, &bind(1, 3, 1), &values(3)).unwrap();
-    let other = interpret_frozen(&graph, &bind(1, 3, 2), &values(3), &frozen);
+    let (_, frozen) = interpret_freezing(&verified(&graph), &bind(1, 3, 1), &values(3)).unwrap();
+    let other = interpret_frozen(&verified(&graph), &bind(1, 3, 2), &values(3), &frozen);
     assert_eq!(other.unwrap_err(), Fault::OtherBase.into());
 }
 
@@ -473,10 +477,10 @@ proptest! {
     fn dual_numbers_are_slopes_of_the_frozen_program(sample in samples(12)) {
         let Sample { graph, bindings, values, tangents } = &sample;
         let (results, slopes) = interpret_dual(graph, bindings, values, tangents).unwrap();
-        let (same, frozen) = interpret_freezing(graph, bindings, values).unwrap();
+        let (same, frozen) = interpret_freezing(&verified(graph), bindings, values).unwrap();
         prop_assert_eq!(&results, &same);
         prop_assume!(is_tame(&results) && is_tame(&slopes));
-        let (base, flipped) = interpret_frozen(graph, bindings, values, &frozen).unwrap();
+        let (base, flipped) = interpret_frozen(&verified(graph), bindings, values, &frozen).unwrap();
         prop_assert!(flipped.is_empty());
         let (expected, found) = (&results.output("loss").unwrap().data[0], base.output("loss").unwrap().data[0]);
         prop_assert!((expected - found).abs() <= 1e-12 * expected.abs().max(1.0));
@@ -484,7 +488,7 @@ proptest! {
         let mut slope = |step: f64| {
             let mut at = |step: f64| {
                 let values = moved(&sample, step);
-                let (results, flipped) = interpret_frozen(graph, bindings, &values, &frozen).unwrap();
+                let (results, flipped) = interpret_frozen(&verified(graph), bindings, &values, &frozen).unwrap();
                 flips |= !flipped.is_empty();
                 results.output("loss").unwrap().data[0]
             };

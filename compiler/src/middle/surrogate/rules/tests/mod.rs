@@ -6,10 +6,10 @@ use std::time::Duration;
 use egg::{Id, RecExpr, Runner, SimpleScheduler};
 
 use super::*;
-use crate::ir::graph::interpret::{Results, interpret_dual};
+use crate::ir::graph::interpret::Results;
 use crate::ir::graph::{Bindings, Builder, NodeId};
 use crate::middle::autodiff::joint;
-use crate::testing::{Program, Random, assert_close};
+use crate::testing::{Program, Random, assert_close, interpret_dual};
 
 /// A law's name, and two terms that it makes equal, with `order` and `sum-order` for the operands.
 const GOALS: &[(&str, &str, &str)] = &[
