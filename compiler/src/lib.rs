@@ -7,7 +7,7 @@
 //! | folder | from | to |
 //! |---|---|---|
 //! | [`front`] | text | checked graph |
-//! | [`ir`] | | the two forms, graph and kernels, with what verifies, prints and interprets them |
+//! | [`ir`] | | the two forms, graph and kernels, with what verifies, prints, reads and interprets them |
 //! | [`middle`] | checked graph | kernels, the same for all targets |
 //! | `driver` | | the list of passes |
 //! | [`target`] | kernels | plans and code for a CPU, plans and shaders for a GPU |

@@ -40,7 +40,7 @@ impl Display for Program {
             writeln!(f, "fast_math")?;
         }
         if self.fingerprint != 0 {
-            writeln!(f, "fingerprint {:x}", self.fingerprint)?;
+            writeln!(f, "fingerprint {}", self.fingerprint)?;
         }
         for input in &self.inputs {
             writeln!(f, "input {input}")?;

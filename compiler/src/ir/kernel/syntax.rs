@@ -41,12 +41,7 @@ impl Reader {
             "program" => self.program.name = line.name()?,
             "time" => self.program.time = Some(line.dim()?),
             "fast_math" => self.program.fast_math = true,
-            "fingerprint" => {
-                let digits = line.word()?;
-                let number = u64::from_str_radix(digits, 16);
-                self.program.fingerprint =
-                    number.map_err(|_| format!("no hexadecimal number: `{digits}`"))?;
-            }
+            "fingerprint" => self.program.fingerprint = line.integer()?,
             "input" => self.program.inputs.push(line.input()?),
             "param" => self.program.params.push(line.param()?),
             "indexed" => {
@@ -342,7 +337,7 @@ mod tests {
     const TEXT: &str = r#"program "odd name"
 time T
 fast_math
-fingerprint 1234abcd
+fingerprint 12345678
 input x : [T; B, 28] "Some \"docs\"."
 param h.w : [28] = normal(0.0, 1.0) in [-1.0, inf]
 indexed x : 10 from_end

@@ -10,9 +10,6 @@ use super::Cost;
 use crate::failure::{Failure, Outcome};
 use crate::render;
 
-const PASSES: [(Pass, &str); 3] =
-    [(Pass::Forward, "forward"), (Pass::Backward, "backward"), (Pass::Update, "update")];
-
 const HEADS: [&str; 12] = [
     "kernel",
     "add",
@@ -32,13 +29,13 @@ pub(super) fn text(cost: &Cost, device: &Device) -> Outcome {
     let dims = cost.dims.iter().map(|(name, value)| format!("{name} = {value}"));
     let dims = dims.collect::<Vec<_>>().join(", ");
     let mut lines = vec![format!("{} on {}, predicted: {dims}", cost.graph, device.about)];
-    for (pass, name) in PASSES {
+    for pass in Pass::ALL {
         let kernels: Vec<_> = cost.kernels.iter().filter(|kernel| kernel.pass == pass).collect();
         if kernels.is_empty() {
             continue;
         }
         let total = cost.seconds(device, &[pass]);
-        lines.extend([String::new(), format!("{name}: {} ms", short(1e3 * total))]);
+        lines.extend([String::new(), format!("{}: {} ms", pass.name(), short(1e3 * total))]);
         let heads = HEADS.map(str::to_owned).to_vec();
         let rows = kernels.iter().map(|kernel| row(kernel, &device.predict(kernel)));
         lines.extend(render::table(std::iter::once(heads).chain(rows).collect()));
@@ -86,11 +83,11 @@ pub(super) fn json(cost: &Cost, device: &Device) -> Outcome {
     line.insert("graph".into(), json!(cost.graph));
     line.insert("dims".into(), json!(cost.dims));
     line.insert("device".into(), json!(device));
-    for (pass, name) in PASSES {
+    for pass in Pass::ALL {
         let kernels = cost.kernels.iter().filter(|kernel| kernel.pass == pass);
         let kernels: Result<Vec<Value>, Failure> =
             kernels.map(|kernel| kernel_json(kernel, &device.predict(kernel))).collect();
-        line.insert(name.into(), Value::Array(kernels?));
+        line.insert(pass.name().into(), Value::Array(kernels?));
         let short_name = match pass {
             Pass::Forward => "fwd",
             Pass::Backward => "bwd",
