@@ -85,7 +85,7 @@ impl Body<'_> {
         };
         let dims = a.dims.join(", ");
         self.params.push(format!("state {name}: [{dims}] = constant(0.3);"));
-        if line.option % 4 > 0 {
+        if !line.option.is_multiple_of(4) {
             self.nexts.push(format!("next {name} = tanh({next});"));
         }
         self.values.push(Value { text: name, dims: a.dims, stream: false, bound: 1.5 });
