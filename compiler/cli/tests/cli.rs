@@ -318,6 +318,21 @@ fn exit_codes_tell_the_reason() {
     assert!(done(&directory, "devices").contains("cpu"));
 }
 
+/// What a pass makes has a text, whatever its name.
+#[test]
+fn every_form_is_printed() {
+    let directory = place();
+    let help = done(&directory, "build --help");
+    let (_, forms) = help.split_once("Possible values:").unwrap();
+    let rows = forms.lines().skip(1).map_while(|line| line.trim().strip_prefix("- "));
+    let names: Vec<&str> = rows.filter_map(|row| Some(row.split_once(':')?.0)).collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        let text = done(&directory, &format!("build net.fgi --grad loss --emit {name}"));
+        assert!(!text.trim().is_empty(), "{name}");
+    }
+}
+
 #[test]
 fn a_closed_pipe_is_no_error() {
     let directory = place();

@@ -180,7 +180,8 @@ impl Display for Form {
                 write!(f, "{} x {} points of a product an invocation", shared.tile, own.tile)
             }
             Form::Elements => f.write_str("a point at each step an invocation"),
-            Form::Rows(rows) => write!(f, "rows at each step a workgroup: {rows}"),
+            Form::Rows(1) => f.write_str("a row at each step a workgroup"),
+            Form::Rows(rows) => write!(f, "{rows} rows at each step a workgroup"),
         }
     }
 }
