@@ -10,14 +10,14 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError, ModuleReloc, default_libcall_names};
 use fgi_compiler::ir::kernel::Kernel;
 use fgi_compiler::target::cpu::native::{
-    Frame, NativeKernel, Product, Products, Size, Target, Vectors, emit, widen,
+    Frame, Product, Products, Size, Target, Vectors, WideLoop, emit,
 };
 use fgi_compiler::target::cpu::plan::Plan;
 use rayon::{ThreadPool, prelude::*};
 
 use crate::Error;
 
-/// The code of a kernel; see [`NativeKernel`].
+/// The code of a kernel; see [`NativeKernel`](fgi_compiler::target::cpu::native::NativeKernel).
 pub(super) type Entry = unsafe extern "C" fn(*const Frame, i64, i64, i64, i64);
 
 /// A kernel that can be called as long as its [`Code`] lives.
@@ -43,14 +43,12 @@ pub(super) fn compile(
     let mut code = Code(Some(JITModule::new(module)));
     let Some(module) = &mut code.0 else { return Ok((code, Vec::new())) };
     let shared = Mutex::new(&mut *module);
-    let widest = wide_vectors().filter(|_| is_wide);
+    let target = Target { widest: wide_vectors().filter(|_| is_wide), ..Target::new(&*isa) };
     let kernels: Vec<&Kernel> = plan.program().kernels().collect();
     let compile = |kernel: &&Kernel| {
-        let native = emit(plan, kernel, Target::new(&*isa), multiplied);
-        let NativeKernel { function, dims, products, ahead } = native;
-        let wide = widest.map(|widest| (widest, ahead.as_slice()));
-        let id = define(&shared, &*isa, &kernel.name, function, wide)?;
-        Ok((id, dims, products))
+        let native = emit(plan, kernel, target, multiplied);
+        let id = define(&shared, &*isa, &kernel.name, native.function, &native.loops)?;
+        Ok((id, native.dims, native.products))
     };
     let compiled: Result<Vec<_>, Error> = match pool {
         Some(pool) => pool.install(|| kernels.par_iter().map(compile).collect()),
@@ -68,26 +66,23 @@ pub(super) fn compile(
     Ok((code, functions))
 }
 
-/// Compiles a function, in wide vectors if it is given what [`widen`] fetches. The module, which others
-/// want too, is locked only to declare and define.
+/// Compiles a function with the loops that it calls. The module, which others want too, is locked only to
+/// declare and define.
 fn define(
     module: &Mutex<&mut JITModule>,
     isa: &dyn TargetIsa,
     name: &str,
     mut function: ir::Function,
-    wide: Option<(Vectors, &[ir::Value])>,
+    loops: &[WideLoop],
 ) -> Result<FuncId, Error> {
     let failed = |error: ModuleError| Error::Compile(format!("kernel {name}: {error:?}"));
     let lock = || module.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((widest, ahead)) = wide {
-        let mut loops = 0..;
-        widen(&mut function, ahead, widest, |function, signature, bytes| {
-            let name = format!("{name}_loop_{}", loops.next().unwrap_or(0));
-            let mut module = lock();
-            let id = module.declare_function(&name, Linkage::Local, signature).map_err(failed)?;
-            module.define_function_bytes(id, 64, bytes, &[]).map_err(failed)?;
-            Ok::<_, Error>(module.declare_func_in_func(id, function))
-        })?;
+    for (at, WideLoop { name: in_function, signature, code }) in loops.iter().enumerate() {
+        let name = format!("{name}_loop_{at}");
+        let mut module = lock();
+        let id = module.declare_function(&name, Linkage::Local, signature).map_err(failed)?;
+        module.define_function_bytes(id, 64, code, &[]).map_err(failed)?;
+        function.params.reset_user_func_name(*in_function, name_of(id));
     }
     let mut context = Context::for_function(function);
     let compiled = context.compile(isa, &mut ControlPlane::default());
@@ -104,7 +99,12 @@ fn define(
     Ok(id)
 }
 
-/// What [`widen`] can make code with.
+/// By what name functions call one of the module.
+fn name_of(id: FuncId) -> ir::UserExternalName {
+    ir::UserExternalName::new(0, id.as_u32())
+}
+
+/// Vectors that this machine has and code can be made with.
 fn wide_vectors() -> Option<Vectors> {
     #[cfg(all(target_arch = "x86_64", unix))]
     return match is_x86_feature_detected!("avx2") {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::pointwise::breaks_line;
 use super::{Emitter, Lanes, Product, ProductAxis, Products, TimeLoop, WholeKernel};
 use crate::ir::graph::op::Signature;
 use crate::ir::graph::{Dim, Elem};
@@ -20,6 +21,8 @@ pub(super) struct Facts {
     pub in_last_loop: Vec<bool>,
     /// The axis that runs in lanes.
     pub vector_axis: Option<usize>,
+    /// What is done along it is a straight line of operations on lanes, each access moving by an element.
+    pub is_straight: bool,
     /// For each loop that is a matrix product, its index and how its operands are found.
     pub products: Vec<Option<ProductPlan>>,
 }
@@ -32,6 +35,7 @@ impl Facts {
             in_loop: Vec::new(),
             in_last_loop: Vec::new(),
             vector_axis: None,
+            is_straight: false,
             products: stage.loops.iter().map(|_| None).collect(),
         };
         for (at, inst) in stage.insts.iter().enumerate() {
@@ -40,8 +44,43 @@ impl Facts {
         if let Some(last) = stage.axes.len().checked_sub(1) {
             let across = (0..stage.loops.len()).any(|index| facts.runs_across(stage, index));
             facts.vector_axis = (!across).then_some(last);
+            facts.is_straight = !across && facts.is_straight_along(stage, last);
         }
         facts
+    }
+
+    fn is_straight_along(&self, stage: &Stage, last: usize) -> bool {
+        let is_inside = |val: Val| self.level(val) == 2 + last;
+        let walks = |at: &Affine| {
+            self.stride(stage, Lanes::Axis(last), at).is_some_and(|stride| stride.is_one())
+        };
+        let is_number = |val: Val| is_inside(val) && is_index(stage, val);
+        let body = stage.body.iter().filter(|val| is_inside(**val));
+        let mut stores = stage.stores.iter().chain(&stage.sums);
+        let is_line = body.into_iter().all(|val| match stage.inst(*val) {
+            Inst::Load(_, at) => walks(at),
+            Inst::Map(op, args) => {
+                let elem = args.first().map_or(Elem::F32, |arg| self.elem(*arg));
+                !breaks_line(*op, elem) && !args.iter().any(|arg| is_number(*arg))
+            }
+            Inst::Reduce(index) => self.products[*index].is_some(),
+            _ => true,
+        });
+        is_line && stores.all(|store| walks(&store.at) && !is_number(store.value))
+    }
+
+    /// An axis does nothing but to move the pointers of a straight line along the next one.
+    pub(super) fn is_row_axis(&self, stage: &Stage, axis: usize) -> bool {
+        let is_own = |val: Val| self.level(val) == 2 + axis;
+        let computes = |val: Val| match stage.inst(val) {
+            Inst::Map(_, args) => is_own(val) || args.iter().any(|arg| is_own(*arg)),
+            _ => is_own(val) && !is_index(stage, val),
+        };
+        let mut stores = stage.stores.iter().chain(&stage.sums);
+        self.is_straight
+            && self.vector_axis == Some(axis + 1)
+            && !stage.body.iter().any(|val| computes(*val))
+            && !stores.any(|store| is_own(store.value))
     }
 
     fn add(&mut self, emitter: &Emitter, stage: &Stage, val: Val, inst: &Inst) {
@@ -96,7 +135,7 @@ impl Facts {
                 _ => true,
             })
         };
-        in_order(Lanes::Loop(index)) && !in_order(Lanes::Axis)
+        in_order(Lanes::Loop(index)) && !in_order(Lanes::Axis(stage.axes.len() - 1))
     }
 
     pub(super) fn level(&self, val: Val) -> usize {
@@ -107,10 +146,11 @@ impl Facts {
         self.elems[val.0 as usize]
     }
 
-    pub(super) fn varies(&self, stage: &Stage, lanes: Lanes, val: Val) -> bool {
+    /// It may differ along what lanes follow.
+    pub(super) fn varies(&self, lanes: Lanes, val: Val) -> bool {
         match lanes {
             Lanes::Uniform => false,
-            Lanes::Axis => self.level(val) == 1 + stage.axes.len(),
+            Lanes::Axis(axis) => self.level(val) >= 2 + axis,
             Lanes::Loop(_) => self.in_last_loop[val.0 as usize],
         }
     }
@@ -125,15 +165,21 @@ impl Facts {
     }
 
     pub(super) fn stride_of(&self, stage: &Stage, lanes: Lanes, val: Val) -> Option<Dim> {
-        if !self.varies(stage, lanes, val) {
+        if !self.varies(lanes, val) {
             return Some(Dim::zero());
         }
         match stage.inst(val) {
+            Inst::Axis(axis) if lanes != Lanes::Axis(*axis) => Some(Dim::zero()),
             Inst::Axis(_) | Inst::LoopAxis(..) => Some(Dim::one()),
             Inst::Affine(at) => self.stride(stage, lanes, at),
             _ => None,
         }
     }
+}
+
+/// It is computed where it is used, as a part of an address or a number.
+fn is_index(stage: &Stage, val: Val) -> bool {
+    !matches!(stage.inst(val), Inst::Load(..) | Inst::Map(..) | Inst::Reduce(_))
 }
 
 fn terms(at: &Affine) -> Vec<Val> {

@@ -9,15 +9,16 @@ use std::collections::BTreeMap;
 use cranelift::prelude::*;
 
 use super::values::Place;
-use super::{Emitter, Lanes, Scope};
+use super::{Emitter, Scope};
 use crate::ir::graph::Pointwise;
 use crate::ir::kernel::{Affine, BufferId, Direction, Inst, Stage, Val};
+use crate::target::cpu::lanes::Op;
 
 impl Emitter<'_, '_> {
-    /// Notes the addresses; see [`NativeKernel::ahead`](super::NativeKernel::ahead).
+    /// Fetches it, in a loop that is recorded. At the ends of time there may be nothing.
     pub(super) fn look_ahead(&self, scope: &mut Scope) {
         let Some(direction) = self.kernel.recurrence else { return };
-        if scope.lanes != Lanes::Axis || !scope.full {
+        if !self.code.is_recording() {
             return;
         }
         for (buffer, (_, at)) in self.frontiers(scope.stage, direction) {
@@ -27,8 +28,8 @@ impl Emitter<'_, '_> {
                 step = self.code().ins().ineg(step);
             }
             let next = self.code().ins().iadd(flat, step);
-            let address = self.address(buffer, next);
-            self.ahead.borrow_mut().push(address);
+            let pointer = self.pointer_at(scope, buffer, at, next);
+            self.code.push(Op::Fetch(pointer), &[]);
         }
     }
 
@@ -145,7 +146,7 @@ mod tests {
         function.signature = signature(CallConv::SystemV, 5);
         let mut context = FunctionBuilderContext::new();
         let builder = FunctionBuilder::new(&mut function, &mut context);
-        let target = Target { call_conv: CallConv::SystemV, has_fma: false };
+        let target = Target { call_conv: CallConv::SystemV, has_fma: false, widest: None };
         let kernel = &program.forward[0];
         let emitter = Emitter::new(&program, kernel, windows, builder, target, Products::Called);
         let frontiers = emitter.frontiers(&kernel.stages[0], direction);

@@ -13,12 +13,12 @@
 mod bits;
 mod facts;
 mod fetch;
+mod line;
 mod math;
 mod pointwise;
 mod product;
 mod random;
 mod reduce;
-mod simd;
 mod values;
 
 use std::cell::{RefCell, RefMut};
@@ -31,11 +31,14 @@ use cranelift::prelude::*;
 
 use crate::ir::Verified;
 use crate::ir::graph::{Dim, Elem};
-use crate::ir::kernel::{BufferId, Direction, Kernel, Program, Stage};
+use crate::ir::kernel::{Affine, BufferId, Direction, Kernel, Program, Stage};
+pub use crate::target::cpu::lanes::Vectors;
+use crate::target::cpu::lanes::clif::{constant, memory, store};
+use crate::target::cpu::lanes::code::{Code, Vector, integers};
+use crate::target::cpu::lanes::{Op, Operand, Width};
 use crate::target::cpu::plan::{Plan, TILED};
 use facts::Facts;
-use math::{Code, Vector, vconst};
-pub use simd::{Vectors, widen};
+pub use line::WideLoop;
 use values::Place;
 
 /// The last pass for a CPU, by name and what it does. Kernels are compiled one by one, by who has threads.
@@ -55,9 +58,8 @@ pub struct NativeKernel {
     pub dims: Vec<Size>,
     /// The matrix products that it asks for.
     pub products: Vec<Product>,
-    /// Addresses in loops over lanes, of which nothing is made but by [`widen`]: what the next step of a
-    /// recurrence is the first to read or write. At the ends of time there may be nothing.
-    pub ahead: Vec<Value>,
+    /// The loops that it calls; none if the machine has no vectors that are wide.
+    pub loops: Vec<WideLoop>,
 }
 
 /// A dimension of which a function needs the value.
@@ -88,16 +90,18 @@ pub struct Target {
     /// It multiplies and adds in one instruction, with one rounding. Elementary functions use it; what
     /// a program multiplies and adds is rounded as written.
     pub has_fma: bool,
+    /// The widest vectors that it has, if Cranelift's are not to be all; whatever has AVX-512 has AVX2.
+    pub widest: Option<Vectors>,
 }
 
 impl Target {
-    /// The machine of an instruction set.
+    /// The machine of an instruction set, in Cranelift's vectors.
     pub fn new(isa: &dyn TargetIsa) -> Target {
         let has = |name: &str| {
             isa.isa_flags().iter().any(|flag| flag.name == name && flag.as_bool() == Some(true))
         };
         let has_fma = isa.name() == "aarch64" || has("has_avx") && has("has_fma");
-        Target { call_conv: isa.default_call_conv(), has_fma }
+        Target { call_conv: isa.default_call_conv(), has_fma, widest: None }
     }
 }
 
@@ -206,14 +210,14 @@ fn emit_kernel(
     let builder = FunctionBuilder::new(&mut function, &mut context);
     let emitter = Emitter::new(program, kernel, windows, builder, target, multiplied);
     emitter.kernel();
-    let (dims, products, ahead) = emitter.finish();
-    NativeKernel { function, dims, products, ahead }
+    let (dims, products, loops) = emitter.finish();
+    NativeKernel { function, dims, products, loops }
 }
 
 /// All functions of a program as text, for a machine that multiplies and adds in two instructions.
 pub fn text(program: &Verified<Program>) -> String {
     let plan = Plan::new(program, &TILED, &mut |_, _| {});
-    let target = Target { call_conv: CallConv::SystemV, has_fma: false };
+    let target = Target { call_conv: CallConv::SystemV, has_fma: false, widest: None };
     let functions = plan.program().kernels().map(|kernel| {
         let native = emit(&plan, kernel, target, Products::Called);
         let dims = native.dims.iter().enumerate();
@@ -237,13 +241,13 @@ struct Emitter<'a, 'f> {
     /// The ranges of axis 0 and of the steps.
     rows: (Value, Value),
     steps: (Value, Value),
-    call_conv: CallConv,
+    target: Target,
     multiplied: Products,
     /// See [`Plan::windows`].
     windows: &'a [Option<i64>],
     dims: RefCell<Vec<Size>>,
     products: RefCell<Vec<Product>>,
-    ahead: RefCell<Vec<Value>>,
+    loops: RefCell<Vec<WideLoop>>,
 }
 
 /// Which variable differs from lane to lane.
@@ -251,8 +255,8 @@ struct Emitter<'a, 'f> {
 enum Lanes {
     /// None: all lanes are equal.
     Uniform,
-    /// The innermost axis of the stage.
-    Axis,
+    /// An axis of the stage: the innermost one.
+    Axis(usize),
     /// The last axis of a reduction loop.
     Loop(usize),
 }
@@ -270,8 +274,10 @@ struct Scope<'a> {
     axes: Vec<Value>,
     loop_time: Option<Value>,
     loop_axes: Vec<Value>,
-    vectors: Vec<Option<Value>>,
+    vectors: Vec<Option<Operand>>,
     scalars: Vec<Option<Value>>,
+    /// Those of the loop that is recorded, by the accesses that they are for.
+    pointers: Vec<(BufferId, Affine, usize)>,
 }
 
 impl<'a, 'f> Emitter<'a, 'f> {
@@ -295,19 +301,19 @@ impl<'a, 'f> Emitter<'a, 'f> {
             frame: params[0],
             rows: (params[1], params[2]),
             steps: (params[3], params[4]),
-            call_conv: target.call_conv,
+            target,
             multiplied,
             windows,
             dims: RefCell::default(),
             products: RefCell::default(),
-            ahead: RefCell::default(),
+            loops: RefCell::default(),
         }
     }
 
-    fn finish(self) -> (Vec<Size>, Vec<Product>, Vec<Value>) {
+    fn finish(self) -> (Vec<Size>, Vec<Product>, Vec<WideLoop>) {
         let mut builder = self.code.into_inner();
         builder.ins().return_(&[]);
-        (self.dims.into_inner(), self.products.into_inner(), self.ahead.into_inner())
+        (self.dims.into_inner(), self.products.into_inner(), self.loops.into_inner())
     }
 
     fn kernel(&self) {
@@ -355,6 +361,13 @@ impl<'a, 'f> Emitter<'a, 'f> {
         if axis == scope.stage.axes.len() {
             return self.stores(scope);
         }
+        let is_innermost = scope.facts.vector_axis == Some(axis);
+        if is_innermost && scope.facts.is_straight {
+            return self.straight_loop(scope);
+        }
+        if self.rows_loop(scope) {
+            return;
+        }
         let (lo, hi) = self.range(scope.stage, axis);
         let run = |lanes: Lanes, full: bool, index: Value| {
             let mut inner = scope.clone();
@@ -363,16 +376,15 @@ impl<'a, 'f> Emitter<'a, 'f> {
             self.level(&mut inner, 2 + axis);
             self.nest(&mut inner);
         };
-        if scope.facts.vector_axis != Some(axis) {
+        if !is_innermost {
             return self.each(lo, hi, 1, |index| run(Lanes::Uniform, true, index));
         }
         let rest = self.whole_vectors(lo, hi);
-        self.each(lo, rest, 4, |index| run(Lanes::Axis, true, index));
-        let is_whole = scope.stage.axes[axis].as_const().is_some_and(|extent| extent % 4 == 0);
-        if axis > 0 && is_whole {
-            return;
+        let lanes = Lanes::Axis(axis);
+        self.each(lo, rest, 4, |index| run(lanes, true, index));
+        if self.extent(scope.stage, axis).is_none_or(|extent| extent % 4 != 0) {
+            self.each(rest, hi, 1, |index| run(lanes, false, index));
         }
-        self.each(rest, hi, 1, |index| run(Lanes::Axis, false, index));
     }
 
     fn range(&self, stage: &Stage, axis: usize) -> (Value, Value) {
@@ -380,6 +392,12 @@ impl<'a, 'f> Emitter<'a, 'f> {
             true => self.rows,
             false => (self.int(0), self.dim(&stage.axes[axis])),
         }
+    }
+
+    /// How many indices there are in a range, if that is known.
+    fn extent(&self, stage: &Stage, axis: usize) -> Option<i64> {
+        let is_part = axis == 0 && !self.kernel.exchanges_rows();
+        stage.axes[axis].as_const().filter(|_| !is_part)
     }
 
     /// Where the last whole vector ends.
@@ -459,39 +477,46 @@ impl<'a, 'f> Emitter<'a, 'f> {
         for (store, is_sum) in stores.chain(sums) {
             let value = self.vector(scope, store.value);
             let value = match scope.facts.elem(store.value) {
-                Elem::Bool => {
-                    let one = self.ints([1; 4]);
-                    self.code().ins().band(value, one)
-                }
+                Elem::Bool => self.wrap(value).and(self.wrap(integers(1))).operand,
                 elem if is_sum => {
                     let before = self.load(scope, store.buffer, &store.at, elem);
-                    self.code().ins().fadd(before, value)
+                    (self.wrap(before) + self.wrap(value)).operand
                 }
                 _ => value,
             };
-            let place = self.place(scope, store.buffer, &store.at);
-            if self.program.buffer(store.buffer).is_packed() {
-                let mask = self.bits_of(scope, store.value);
-                self.store_bits(store.buffer, place, mask);
+            let is_bits = self.program.buffer(store.buffer).is_packed();
+            let value = if is_bits { self.bits_of(scope, store.value) } else { value };
+            if self.code.is_recording() {
+                let pointer = self.pointer(scope, store.buffer, &store.at);
+                let put = if is_bits { Op::StoreBits(pointer) } else { Op::Store(pointer) };
+                self.code.push(put, &[value]);
                 continue;
             }
-            let put = |value: Value, flat: Value| {
-                let address = self.address(store.buffer, flat);
-                self.code().ins().store(memory(), value, address, 0);
-            };
-            let put_lane = |lane: usize, flat: Value| {
-                let lane = self.code().ins().extractlane(value, lane as u8);
-                put(lane, flat);
-            };
-            match place {
-                Place::One(flat) => put_lane(0, flat),
-                Place::Contiguous(flat) => put(value, flat),
-                Place::Each(flats) => {
-                    flats.into_iter().enumerate().for_each(|(lane, flat)| put_lane(lane, flat));
-                }
+            let place = self.place(scope, store.buffer, &store.at);
+            match is_bits {
+                true => self.store_bits(store.buffer, place, value),
+                false => self.store_elements(store.buffer, place, value),
             }
         }
         self.look_ahead(scope);
+    }
+
+    fn store_elements(&self, buffer: BufferId, place: Place, value: Operand) {
+        let value = self.code.value(value, types::F32X4);
+        let put = |flat: Value, value: Value, is_full: bool| {
+            let address = self.address(buffer, flat);
+            store(&mut self.code(), value, address, is_full);
+        };
+        match place {
+            Place::Contiguous(flat) => put(flat, value, true),
+            Place::One(flat) => put(flat, value, false),
+            Place::Each(flats) => {
+                for (lane, flat) in flats.into_iter().enumerate() {
+                    let lane = self.code().ins().extractlane(value, lane as u8);
+                    put(flat, lane, true);
+                }
+            }
+        }
     }
 
     // ---- small instructions ----
@@ -504,17 +529,18 @@ impl<'a, 'f> Emitter<'a, 'f> {
         self.code().ins().iconst(types::I64, number)
     }
 
-    fn ints(&self, lanes: [i32; 4]) -> Value {
-        let bytes: Vec<u8> = lanes.iter().flat_map(|lane| lane.to_le_bytes()).collect();
-        vconst(&self.code, types::I32X4, &bytes)
+    /// The number of each lane.
+    fn lane_numbers(&self) -> Operand {
+        let bytes = [0i32, 1, 2, 3].map(i32::to_le_bytes).concat();
+        self.code.made(constant(&mut self.code(), types::I32X4, &bytes))
     }
 
     fn floats(&self, number: f32) -> Vector<'_, 'f> {
-        self.wrap(vconst(&self.code, types::F32X4, &number.to_le_bytes().repeat(4)))
+        self.wrap(integers(number.to_bits() as i32))
     }
 
-    fn wrap(&self, value: Value) -> Vector<'_, 'f> {
-        Vector { code: &self.code, value }
+    fn wrap(&self, operand: Operand) -> Vector<'_, 'f> {
+        self.code.vector(operand, Width::W32)
     }
 
     /// A field of the frame, or an entry of a table in it.
@@ -557,11 +583,7 @@ impl<'a> Scope<'a> {
             loop_axes: Vec::new(),
             vectors: vec![None; stage.insts.len()],
             scalars: vec![None; stage.insts.len()],
+            pointers: Vec::new(),
         }
     }
-}
-
-/// Accesses are inside of their buffers.
-fn memory() -> MemFlagsData {
-    MemFlagsData::new().with_notrap()
 }

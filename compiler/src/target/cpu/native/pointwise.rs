@@ -3,70 +3,75 @@
 use cranelift::prelude::*;
 
 use super::Emitter;
-use super::math::Mask;
 use crate::ir::graph::{Elem, Pointwise};
+use crate::target::cpu::lanes::code::{Mask, Vector, integers};
+use crate::target::cpu::lanes::{Direction, IntegerOp, Operand};
 
-impl Emitter<'_, '_> {
+/// The operation is no straight line of operations on lanes: it has a branch, or goes lane by lane. `elem` is the element type of the first operand.
+pub(super) fn breaks_line(op: Pointwise, elem: Elem) -> bool {
+    use Pointwise::*;
+    match op {
+        Sin | Cos | Tan => true,
+        Div | Rem => elem == Elem::I32,
+        _ => false,
+    }
+}
+
+impl<'f> Emitter<'_, 'f> {
     /// A pointwise operation; `elem` is the element type of the first operand.
-    pub(super) fn map(&self, op: Pointwise, args: &[Value], elem: Elem) -> Value {
-        use Pointwise::*;
-        let int =
-            |value: fn(&mut FunctionBuilder, &[Value]) -> Value| value(&mut self.code(), args);
-        match (op, elem) {
-            (Neg, Elem::I32) => return int(|code, x| code.ins().ineg(x[0])),
-            (Add, Elem::I32) => return int(|code, x| code.ins().iadd(x[0], x[1])),
-            (Sub, Elem::I32) => return int(|code, x| code.ins().isub(x[0], x[1])),
-            (Mul, Elem::I32) => return int(|code, x| code.ins().imul(x[0], x[1])),
-            (Min, Elem::I32) => return int(|code, x| code.ins().smin(x[0], x[1])),
-            (Max, Elem::I32) => return int(|code, x| code.ins().smax(x[0], x[1])),
-            (Abs, Elem::I32) => return int(|code, x| code.ins().iabs(x[0])),
-            (Clamp, Elem::I32) => {
-                return int(|code, x| {
-                    let raised = code.ins().smax(x[0], x[1]);
-                    code.ins().smin(raised, x[2])
-                });
-            }
-            (Philox, _) => return self.philox([args[0], args[1], args[2]]),
-            (Normal, _) => return self.normal(args[0]),
-            (Unit, _) => {
-                let upper = self.code().ins().ushr_imm_u(args[0], 8);
-                let number = self.code().ins().fcvt_from_sint(types::F32X4, upper);
-                return (self.wrap(number) * self.floats(1.0 / 16_777_216.0)).value;
-            }
-            (Div | Rem, Elem::I32) => return self.divide_integers(op, args[0], args[1]),
-            (Not, _) => return int(|code, x| code.ins().bnot(x[0])),
-            (And, _) => return int(|code, x| code.ins().band(x[0], x[1])),
-            (Or, _) => return int(|code, x| code.ins().bor(x[0], x[1])),
-            (ToF32, Elem::Bool) => {
-                let one = self.floats(1.0).bits_of_lanes();
-                let masked = self.code().ins().band(args[0], one);
-                return self.wrap(masked).cast(types::F32X4).value;
-            }
-            (ToF32, _) => return int(|code, x| code.ins().fcvt_from_sint(types::F32X4, x[0])),
-            (ToI32, _) => return int(|code, x| code.ins().fcvt_to_sint_sat(types::I32X4, x[0])),
-            (Select, _) => {
-                let mask = Mask(self.wrap(args[0]));
-                return mask.choose(self.wrap(args[1]), self.wrap(args[2])).value;
-            }
-            (Lt | Le | Gt | Ge | Eq | Ne, Elem::I32 | Elem::Bool) => {
-                // A true boolean is all ones: the greatest number without sign.
-                let signed = elem == Elem::I32;
-                let condition = match op {
-                    Lt if signed => IntCC::SignedLessThan,
-                    Le if signed => IntCC::SignedLessThanOrEqual,
-                    Gt if signed => IntCC::SignedGreaterThan,
-                    Ge if signed => IntCC::SignedGreaterThanOrEqual,
-                    Lt => IntCC::UnsignedLessThan,
-                    Le => IntCC::UnsignedLessThanOrEqual,
-                    Gt => IntCC::UnsignedGreaterThan,
-                    Ge => IntCC::UnsignedGreaterThanOrEqual,
-                    Eq => IntCC::Equal,
-                    _ => IntCC::NotEqual,
-                };
-                return self.code().ins().icmp(condition, args[0], args[1]);
-            }
-            _ => {}
+    pub(super) fn map(&self, op: Pointwise, args: &[Operand], elem: Elem) -> Operand {
+        match elem {
+            Elem::F32 => self.map_floats(op, args),
+            Elem::I32 | Elem::Bool => self.map_integers(op, args, elem),
         }
+    }
+
+    /// Booleans are integers, all ones where they are true.
+    fn map_integers(&self, op: Pointwise, args: &[Operand], elem: Elem) -> Operand {
+        use Pointwise::*;
+        let x = |at: usize| self.wrap(args[at]);
+        let number = |number: i32| self.wrap(integers(number));
+        let on = |op: IntegerOp| x(0).integer(op, x(1));
+        let greater = |a: usize, b: usize| match elem {
+            Elem::Bool => x(a).and_not(x(b)),
+            _ => x(a).integer(IntegerOp::Greater, x(b)),
+        };
+        let result = match op {
+            Neg => number(0).integer(IntegerOp::Sub, x(0)),
+            Abs => x(0).integer(IntegerOp::Max, number(0).integer(IntegerOp::Sub, x(0))),
+            Add => on(IntegerOp::Add),
+            Sub => on(IntegerOp::Sub),
+            Mul => on(IntegerOp::Mul),
+            Min => on(IntegerOp::Min),
+            Max => on(IntegerOp::Max),
+            Clamp => on(IntegerOp::Max).integer(IntegerOp::Min, x(2)),
+            Div | Rem => return self.divide_integers(op, args[0], args[1]),
+            Philox => self.philox([x(0), x(1), x(2)]),
+            Normal => self.normal(x(0)),
+            Unit => x(0).shift(Direction::Right, 8).to_floats() * (1.0 / 16_777_216.0),
+            Not => self.not(x(0)),
+            And => x(0).and(x(1)),
+            Or => x(0).or(x(1)),
+            ToF32 if elem == Elem::Bool => x(0).and(self.floats(1.0)),
+            ToF32 => x(0).to_floats(),
+            Select => Mask(x(0)).choose(x(1), x(2)),
+            Lt => greater(1, 0),
+            Le => self.not(greater(0, 1)),
+            Gt => greater(0, 1),
+            Ge => self.not(greater(1, 0)),
+            Eq => on(IntegerOp::Equal),
+            Ne => self.not(on(IntegerOp::Equal)),
+            _ => unreachable!("`{}` is not defined on integers", op.row().name),
+        };
+        result.operand
+    }
+
+    fn not<'m>(&self, x: Vector<'m, 'f>) -> Vector<'m, 'f> {
+        Mask(x).not().0
+    }
+
+    fn map_floats(&self, op: Pointwise, args: &[Operand]) -> Operand {
+        use Pointwise::*;
         let x = |at: usize| self.wrap(args[at]);
         let compare = |condition| x(0).compare(condition, x(1)).0;
         let zero = || self.floats(0.0);
@@ -115,24 +120,30 @@ impl Emitter<'_, '_> {
             Ge => compare(FloatCC::GreaterThanOrEqual),
             Eq => compare(FloatCC::Equal),
             Ne => compare(FloatCC::NotEqual),
-            // Done above.
-            Not | ToF32 | ToI32 | And | Or | Select | Rem | Philox | Unit | Normal => x(0),
+            // The nearest integer that there is, and 0 of NaN.
+            ToI32 => {
+                let is_below = x(0).less(self.floats(2f32.powi(31)));
+                let integer = is_below.choose(x(0).to_integers(), self.wrap(integers(i32::MAX)));
+                x(0).compare(FloatCC::Ordered, x(0)).choose(integer, zero())
+            }
+            Not | ToF32 | And | Or | Select | Rem | Philox | Unit | Normal => {
+                unreachable!("`{}` is not defined on floats", op.row().name)
+            }
         };
-        result.value
+        result.operand
     }
 
     /// Lane by lane: there is no vector instruction for it. What the machine's would stop at is divided
     /// by 1, which gives what is wanted but for a quotient by 0.
-    fn divide_integers(&self, op: Pointwise, a: Value, b: Value) -> Value {
-        let (zero, one) = (self.ints([0; 4]), self.ints([1; 4]));
-        let is = |x: Value, number: i32| {
-            let number = self.ints([number; 4]);
-            Mask(self.wrap(self.code().ins().icmp(IntCC::Equal, x, number)))
-        };
+    fn divide_integers(&self, op: Pointwise, a: Operand, b: Operand) -> Operand {
+        let number = |number: i32| self.wrap(integers(number));
+        let is =
+            |x: Operand, value: i32| Mask(self.wrap(x).integer(IntegerOp::Equal, number(value)));
         let by_zero = || is(b, 0);
         let stops = by_zero().or(is(a, i32::MIN).and(is(b, -1)));
-        let divisor = stops.choose(self.wrap(one), self.wrap(b)).value;
-        let mut result = zero;
+        let divisor = stops.choose(number(1), self.wrap(b)).operand;
+        let [a, divisor, mut result] =
+            [a, divisor, integers(0)].map(|x| self.code.value(x, types::I32X4));
         for lane in 0..4u8 {
             let mut code = self.code();
             let (a, b) = (code.ins().extractlane(a, lane), code.ins().extractlane(divisor, lane));
@@ -142,9 +153,10 @@ impl Emitter<'_, '_> {
             };
             result = code.ins().insertlane(result, one, lane);
         }
+        let result = self.wrap(self.code.made(result));
         match op {
-            Pointwise::Div => by_zero().choose(self.wrap(zero), self.wrap(result)).value,
-            _ => result,
+            Pointwise::Div => by_zero().choose(number(0), result).operand,
+            _ => result.operand,
         }
     }
 }

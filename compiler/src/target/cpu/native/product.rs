@@ -5,7 +5,10 @@ use std::mem::offset_of;
 use cranelift::prelude::*;
 
 use super::facts::{Form, ProductPlan, Variable};
-use super::{Emitter, Frame, Lanes, Scope, memory, signature};
+use super::{Emitter, Frame, Lanes, Scope, signature};
+use crate::ir::graph::Dim;
+use crate::target::cpu::lanes::clif::{element, load};
+use crate::target::cpu::lanes::{Op, Operand, Pointer};
 
 impl Emitter<'_, '_> {
     /// Asks for the products of a stage: those of all steps at once, or those of each step.
@@ -30,7 +33,7 @@ impl Emitter<'_, '_> {
         let index = self.int(plan.index as i64);
         let (first, end) = self.steps;
         let mut code = self.code();
-        let signature = code.import_signature(signature(self.call_conv, 8));
+        let signature = code.import_signature(signature(self.target.call_conv, 8));
         let args = [context, index, left, right, lo, hi, first, end];
         code.ins().call_indirect(signature, multiply, &args);
     }
@@ -53,7 +56,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    pub(super) fn product_result(&self, scope: &Scope, plan: &ProductPlan) -> Value {
+    pub(super) fn product_result(&self, scope: &Scope, plan: &ProductPlan) -> Operand {
         let table = self.constant_pointer(self.frame, offset_of!(Frame, scratch));
         let scratch = self.constant_pointer(table, 8 * plan.index);
         let (lo, hi) = self.range(scope.stage, 0);
@@ -78,15 +81,14 @@ impl Emitter<'_, '_> {
             flat = code.ins().imul(flat, extent);
             flat = code.ins().iadd(flat, *position);
         }
-        let mut code = self.code();
-        let bytes = code.ins().ishl_imm_u(flat, 2);
-        let address = code.ins().iadd(scratch, bytes);
-        match scope.lanes == Lanes::Axis && scope.full {
-            true => code.ins().load(types::F32X4, memory(), address, 0),
-            false => {
-                let one = code.ins().load(types::F32, memory(), address, 0);
-                code.ins().splat(types::F32X4, one)
-            }
+        let address = element(&mut self.code(), scratch, flat);
+        if self.code.is_recording() {
+            let row = scope.stage.axes.last().and_then(Dim::as_const);
+            let stride = row.and_then(|row| i32::try_from(4 * row).ok());
+            let pointer = self.code.pointer(Pointer { address, stride });
+            return self.code.push(Op::Load(pointer), &[]);
         }
+        let is_full = matches!(scope.lanes, Lanes::Axis(_)) && scope.full;
+        self.code.made(load(&mut self.code(), types::F32X4, address, is_full))
     }
 }

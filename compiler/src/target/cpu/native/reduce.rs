@@ -2,13 +2,14 @@
 
 use cranelift::prelude::*;
 
-use super::math::{Mask, Vector, select_lanes, vconst};
 use super::{Emitter, Lanes, Scope};
 use crate::ir::graph::{Dim, Elem, Pointwise, Reduction};
 use crate::ir::kernel::ReduceLoop;
+use crate::target::cpu::lanes::code::{Mask, Vector, integers};
+use crate::target::cpu::lanes::{IntegerOp, Operand, Width, clif};
 
 impl Emitter<'_, '_> {
-    pub(super) fn reduce(&self, scope: &Scope, index: usize) -> Value {
+    pub(super) fn reduce(&self, scope: &Scope, index: usize) -> Operand {
         let mut scope = scope.clone();
         let reduce = &scope.stage.loops[index];
         for val in &reduce.body {
@@ -88,27 +89,32 @@ impl Emitter<'_, '_> {
         let reduction = reduce.reduction;
         if scope.lanes == Lanes::Loop(index) && !scope.full {
             // The other lanes have had their values.
-            let neutral = self.neutral(reduce);
-            let first = Mask(self.wrap(self.ints([-1, 0, 0, 0])));
-            value = first.choose(self.wrap(value), self.wrap(neutral)).value;
+            let [all, none] = [u32::MAX, 0].map(u32::to_le_bytes);
+            let first = [all, none, none, none].concat();
+            let first = clif::constant(&mut self.code(), types::I32X4, &first);
+            let first = Mask(self.wrap(self.code.made(first)));
+            value = first.choose(self.wrap(value), self.wrap(neutral(reduce))).operand;
         }
-        let value = self.wrap(value);
-        match reduction {
+        let before: Vec<Operand> = state.iter().map(|value| self.code.made(*value)).collect();
+        let after = match reduction {
             Reduction::Sum if reduce.elem == Elem::F32 => {
-                let halves = [value.widen_low(), value.widen_high()];
-                let sums = state.iter().zip(halves);
-                sums.map(|(sum, half)| (self.wrap(*sum) + half).value).collect()
+                let value = self.wrap(value);
+                let halves = [value.widen_low(), value.widen_high()].into_iter();
+                halves.zip(before).map(|(half, sum)| (half.with(sum) + half).operand).collect()
             }
             Reduction::ArgMax => {
                 let position = self.loop_position(scope, reduce, index);
-                self.better(&state, &[value.value, position], false)
+                self.better(&before, &[value, position], false)
             }
-            _ => vec![self.combine(reduce, state[0], value.value)],
-        }
+            _ => vec![self.combine(reduce, before[0], value)],
+        };
+        let types = state.iter().map(|value| self.code().func.dfg.value_type(*value));
+        let types: Vec<Type> = types.collect();
+        after.into_iter().zip(types).map(|(value, ty)| self.code.value(value, ty)).collect()
     }
 
     /// The number of an iteration, counted over all axes of the loop.
-    fn loop_position(&self, scope: &Scope, reduce: &ReduceLoop, index: usize) -> Value {
+    fn loop_position(&self, scope: &Scope, reduce: &ReduceLoop, index: usize) -> Operand {
         let mut position = self.int(0);
         for (at, extent) in scope.loop_axes.iter().zip(&reduce.axes) {
             let extent = self.dim(extent);
@@ -120,56 +126,62 @@ impl Emitter<'_, '_> {
         match scope.lanes == Lanes::Loop(index) {
             false => position,
             true => {
-                let lanes = self.ints([0, 1, 2, 3]);
-                self.code().ins().iadd(position, lanes)
+                let lanes = self.wrap(self.lane_numbers());
+                self.wrap(position).integer(IntegerOp::Add, lanes).operand
             }
         }
     }
 
     /// What a reduction starts from: sums of f32 are kept in two pairs of f64.
     fn reduction_start(&self, reduce: &ReduceLoop) -> Vec<Value> {
-        let start = self.neutral(reduce);
+        let ty = if reduce.elem == Elem::F32 { types::F32X4 } else { types::I32X4 };
+        let start = |ty| self.code.value(neutral(reduce), ty);
         match reduce.reduction {
-            Reduction::Sum if reduce.elem == Elem::F32 => {
-                vec![vconst(&self.code, types::F64X2, &[0; 16]); 2]
-            }
-            Reduction::ArgMax => vec![start, self.ints([0; 4])],
-            _ => vec![start],
+            Reduction::Sum if reduce.elem == Elem::F32 => vec![start(types::F64X2); 2],
+            Reduction::ArgMax => vec![start(ty), self.code.value(integers(0), types::I32X4)],
+            _ => vec![start(ty)],
         }
     }
 
     /// The result in all lanes.
-    fn reduction_result(&self, reduce: &ReduceLoop, state: &[Value], in_lanes: bool) -> Value {
-        let rotate = |value, lanes| select_lanes(&self.code, value, lanes);
+    fn reduction_result(&self, reduce: &ReduceLoop, state: &[Value], in_lanes: bool) -> Operand {
+        let made = |value: &Value| self.code.made(*value);
         match (reduce.reduction, reduce.elem) {
-            (Reduction::Sum, Elem::F32) if in_lanes => {
-                let pair = (self.wrap(state[0]) + self.wrap(state[1])).value;
+            (Reduction::Sum, Elem::F32) => {
+                let [low, high] = [0, 1].map(|at| self.code.vector(made(&state[at]), Width::W64));
+                if !in_lanes {
+                    return Vector::narrow(low, high).operand;
+                }
+                let pair = self.code.value((low + high).operand, types::F64X2);
                 let mut code = self.code();
                 let (a, b) = (code.ins().extractlane(pair, 0), code.ins().extractlane(pair, 1));
                 let sum = code.ins().fadd(a, b);
                 let sum = code.ins().fdemote(types::F32, sum);
-                code.ins().splat(types::F32X4, sum)
-            }
-            (Reduction::Sum, Elem::F32) => {
-                Vector::narrow(self.wrap(state[0]), self.wrap(state[1])).value
+                self.code.made(code.ins().splat(types::F32X4, sum))
             }
             (Reduction::ArgMax, _) => {
                 let rounds: &[[u8; 4]] = if in_lanes { &FOLDS } else { &[] };
-                let folded = rounds.iter().fold(state.to_vec(), |state, lanes| {
-                    let other: Vec<Value> = state.iter().map(|v| rotate(*v, *lanes)).collect();
-                    self.better(&state, &other, true)
+                let state: Vec<Operand> = state.iter().map(made).collect();
+                let folded = rounds.iter().fold(state, |state, lanes| {
+                    let other = state.iter().map(|value| self.rotated(*value, *lanes));
+                    self.better(&state, &other.collect::<Vec<Operand>>(), true)
                 });
                 folded[1]
             }
-            _ if in_lanes => FOLDS.iter().fold(state[0], |value, lanes| {
-                let other = rotate(value, *lanes);
-                self.combine(reduce, value, other)
+            _ if in_lanes => FOLDS.iter().fold(made(&state[0]), |value, lanes| {
+                self.combine(reduce, value, self.rotated(value, *lanes))
             }),
-            _ => state[0],
+            _ => made(&state[0]),
         }
     }
 
-    fn combine(&self, reduce: &ReduceLoop, a: Value, b: Value) -> Value {
+    /// With the lanes in another order.
+    fn rotated(&self, value: Operand, lanes: [u8; 4]) -> Operand {
+        let value = self.code.value(value, types::F32X4);
+        self.code.made(clif::shuffle(&mut self.code(), value, value, lanes))
+    }
+
+    fn combine(&self, reduce: &ReduceLoop, a: Operand, b: Operand) -> Operand {
         let op = match reduce.reduction {
             Reduction::Sum => Pointwise::Add,
             Reduction::Prod => Pointwise::Mul,
@@ -179,32 +191,33 @@ impl Emitter<'_, '_> {
         self.map(op, &[a, b], reduce.elem)
     }
 
-    /// What changes nothing in a reduction.
-    fn neutral(&self, reduce: &ReduceLoop) -> Value {
-        match (reduce.elem, reduce.reduction) {
-            (Elem::I32, Reduction::Sum) => self.ints([0; 4]),
-            (Elem::I32, Reduction::Prod) => self.ints([1; 4]),
-            (Elem::I32, Reduction::Max | Reduction::ArgMax) => self.ints([i32::MIN; 4]),
-            (Elem::I32, Reduction::Min) => self.ints([i32::MAX; 4]),
-            (_, Reduction::Sum) => self.floats(0.0).value,
-            (_, Reduction::Prod) => self.floats(1.0).value,
-            (_, Reduction::Max | Reduction::ArgMax) => self.floats(f32::NEG_INFINITY).value,
-            (_, Reduction::Min) => self.floats(f32::INFINITY).value,
-        }
-    }
-
     /// The greater of two values with its position, NaN being the greatest; of equals the first in
     /// position, if asked for, else that of `state`.
-    fn better(&self, state: &[Value], other: &[Value], break_ties: bool) -> Vec<Value> {
+    fn better(&self, state: &[Operand], other: &[Operand], break_ties: bool) -> Vec<Operand> {
         let (best, value) = (self.wrap(state[0]), self.wrap(other[0]));
+        let (before, position) = (self.wrap(state[1]), self.wrap(other[1]));
         let mut wins = best.less(value).or(value.is_nan().and(best.is_nan().not()));
         if break_ties {
-            let earlier = self.code().ins().icmp(IntCC::SignedLessThan, other[1], state[1]);
+            let earlier = Mask(before.integer(IntegerOp::Greater, position));
             let equal = best.equals(value).or(value.is_nan().and(best.is_nan()));
-            wins = wins.or(equal.and(Mask(self.wrap(earlier))));
+            wins = wins.or(equal.and(earlier));
         }
-        let position = wins.choose(self.wrap(other[1]), self.wrap(state[1]));
-        vec![wins.choose(value, best).value, position.value]
+        vec![wins.choose(value, best).operand, wins.choose(position, before).operand]
+    }
+}
+
+/// What changes nothing in a reduction.
+fn neutral(reduce: &ReduceLoop) -> Operand {
+    let float = |number: f32| integers(number.to_bits() as i32);
+    match (reduce.elem, reduce.reduction) {
+        (Elem::I32, Reduction::Sum) => integers(0),
+        (Elem::I32, Reduction::Prod) => integers(1),
+        (Elem::I32, Reduction::Max | Reduction::ArgMax) => integers(i32::MIN),
+        (Elem::I32, Reduction::Min) => integers(i32::MAX),
+        (_, Reduction::Sum) => float(0.0),
+        (_, Reduction::Prod) => float(1.0),
+        (_, Reduction::Max | Reduction::ArgMax) => float(f32::NEG_INFINITY),
+        (_, Reduction::Min) => float(f32::INFINITY),
     }
 }
 

@@ -4,10 +4,12 @@ use std::mem::offset_of;
 
 use cranelift::prelude::*;
 
-use super::math::vconst;
-use super::{Emitter, Frame, Scope, memory};
+use super::{Emitter, Frame, Lanes, Scope};
 use crate::ir::graph::{Dim, Elem, Pointwise};
 use crate::ir::kernel::{Affine, BufferId, Inst, Stage, Val};
+use crate::target::cpu::lanes::clif::{element, load, memory};
+use crate::target::cpu::lanes::code::{Mask, integers};
+use crate::target::cpu::lanes::{IntegerOp, Op, Operand, Pointer};
 
 /// Where the lanes of an access are, as flat indices.
 pub(super) enum Place {
@@ -25,19 +27,19 @@ impl<'f> Emitter<'_, 'f> {
     }
 
     /// A value in lanes: f32, i32, or for booleans all ones or zero.
-    pub(super) fn vector(&self, scope: &mut Scope, val: Val) -> Value {
+    pub(super) fn vector(&self, scope: &mut Scope, val: Val) -> Operand {
         if let Some(known) = scope.vectors[val.0 as usize] {
             return known;
         }
         let stage = scope.stage;
         let vector = match stage.inst(val) {
-            Inst::F32(bits) => vconst(&self.code, types::F32X4, &bits.to_le_bytes().repeat(4)),
-            Inst::I32(number) => self.ints([*number; 4]),
-            Inst::Bool(truth) => self.ints([-i32::from(*truth); 4]),
+            Inst::F32(bits) => integers(*bits as i32),
+            Inst::I32(number) => integers(*number),
+            Inst::Bool(truth) => integers(-i32::from(*truth)),
             Inst::Load(buffer, at) => self.load(scope, *buffer, at, scope.facts.elem(val)),
             Inst::Map(op, args) => {
                 let elem = args.first().map_or(Elem::F32, |arg| scope.facts.elem(*arg));
-                let args: Vec<Value> = args.iter().map(|arg| self.vector(scope, *arg)).collect();
+                let args: Vec<Operand> = args.iter().map(|arg| self.vector(scope, *arg)).collect();
                 self.map(*op, &args, elem)
             }
             Inst::Reduce(index) => match &scope.facts.products[*index] {
@@ -51,18 +53,17 @@ impl<'f> Emitter<'_, 'f> {
     }
 
     /// An index in lanes.
-    fn index_vector(&self, scope: &mut Scope, val: Val, inst: &Inst) -> Value {
+    fn index_vector(&self, scope: &mut Scope, val: Val, inst: &Inst) -> Operand {
         if let Some(stride) = scope.facts.stride_of(scope.stage, scope.lanes, val) {
             let first = self.scalar(scope, val);
             let first = self.splat_int(first);
             return match stride.is_zero() {
                 true => first,
                 false => {
-                    let lanes = self.ints([0, 1, 2, 3]);
                     let stride = self.dim(&stride);
                     let stride = self.splat_int(stride);
-                    let moved = self.code().ins().imul(lanes, stride);
-                    self.code().ins().iadd(first, moved)
+                    let moved = self.integer(IntegerOp::Mul, self.lane_numbers(), stride);
+                    self.integer(IntegerOp::Add, first, moved)
                 }
             };
         }
@@ -74,20 +75,25 @@ impl<'f> Emitter<'_, 'f> {
                     let value = self.vector(scope, *val);
                     let by = self.dim(by);
                     let by = self.splat_int(by);
-                    let part = self.code().ins().imul(value, by);
-                    sum = self.code().ins().iadd(sum, part);
+                    let part = self.integer(IntegerOp::Mul, value, by);
+                    sum = self.integer(IntegerOp::Add, sum, part);
                 }
                 sum
             }
             Inst::Quotient(arg, dim) => self.divide(scope, *arg, dim, true),
             Inst::Remainder(arg, dim) => self.divide(scope, *arg, dim, false),
-            _ => self.ints([0; 4]),
+            _ => integers(0),
         }
     }
 
+    fn integer(&self, op: IntegerOp, a: Operand, b: Operand) -> Operand {
+        self.wrap(a).integer(op, self.wrap(b)).operand
+    }
+
     /// Division lane by lane: there is no vector instruction for it.
-    fn divide(&self, scope: &mut Scope, arg: Val, dim: &Dim, quotient: bool) -> Value {
+    fn divide(&self, scope: &mut Scope, arg: Val, dim: &Dim, quotient: bool) -> Operand {
         let value = self.vector(scope, arg);
+        let value = self.code.value(value, types::I32X4);
         let divisor = self.dim(dim);
         let divisor = self.code().ins().ireduce(types::I32, divisor);
         let mut result = value;
@@ -100,13 +106,13 @@ impl<'f> Emitter<'_, 'f> {
             };
             result = code.ins().insertlane(result, one, lane);
         }
-        result
+        self.code.made(result)
     }
 
-    pub(super) fn splat_int(&self, scalar: Value) -> Value {
+    pub(super) fn splat_int(&self, scalar: Value) -> Operand {
         let mut code = self.code();
         let narrow = code.ins().ireduce(types::I32, scalar);
-        code.ins().splat(types::I32X4, narrow)
+        self.code.made(code.ins().splat(types::I32X4, narrow))
     }
 
     /// An i32 value of lane 0, as an i64.
@@ -147,7 +153,8 @@ impl<'f> Emitter<'_, 'f> {
         scalar
     }
 
-    fn lane_index(&self, vector: Value, lane: u8) -> Value {
+    fn lane_index(&self, vector: Operand, lane: u8) -> Value {
+        let vector = self.code.value(vector, types::I32X4);
         let mut code = self.code();
         let lane = code.ins().extractlane(vector, lane);
         code.ins().sextend(types::I64, lane)
@@ -236,7 +243,7 @@ impl<'f> Emitter<'_, 'f> {
                 let constant = self.dim(&at.constant);
                 let mut flat = [constant; 4];
                 for (val, by) in &at.terms {
-                    let uniform = !facts.varies(stage, lanes, *val);
+                    let uniform = !facts.varies(lanes, *val);
                     let scalar = uniform.then(|| {
                         let value = self.scalar(scope, *val);
                         self.position(stage, buffer, *val, value, by)
@@ -264,9 +271,46 @@ impl<'f> Emitter<'_, 'f> {
     /// Where an element is.
     pub(super) fn address(&self, buffer: BufferId, flat: Value) -> Value {
         let start = self.buffer_start(buffer);
-        let mut code = self.code();
-        let bytes = code.ins().ishl_imm_u(flat, 2);
-        code.ins().iadd(start, bytes)
+        element(&mut self.code(), start, flat)
+    }
+
+    /// The pointer to the elements of an access in the loop that is recorded.
+    pub(super) fn pointer(&self, scope: &mut Scope, buffer: BufferId, at: &Affine) -> usize {
+        let known = scope.pointers.iter().find(|(id, index, _)| *id == buffer && index == at);
+        if let Some((.., pointer)) = known {
+            return *pointer;
+        }
+        let flat = self.flat(scope, buffer, at);
+        let pointer = self.pointer_at(scope, buffer, at, flat);
+        scope.pointers.push((buffer, at.clone(), pointer));
+        pointer
+    }
+
+    /// The pointer to a flat index that moves along the axes as another one does.
+    pub(super) fn pointer_at(
+        &self,
+        scope: &Scope,
+        buffer: BufferId,
+        at: &Affine,
+        flat: Value,
+    ) -> usize {
+        let address = match self.program.buffer(buffer).bits {
+            true => {
+                let start = self.buffer_start(buffer);
+                let bytes = self.code().ins().ushr_imm_u(flat, 3);
+                self.code().ins().iadd(start, bytes)
+            }
+            false => self.address(buffer, flat),
+        };
+        let row = scope.stage.axes.len().checked_sub(2);
+        let stride = row.and_then(|axis| scope.facts.stride(scope.stage, Lanes::Axis(axis), at));
+        let stride = stride.and_then(|stride| stride.as_const());
+        let bytes = stride.and_then(|stride| match self.program.buffer(buffer).bits {
+            true => (stride % 8 == 0).then_some(stride / 8),
+            false => stride.checked_mul(4),
+        });
+        let stride = bytes.and_then(|bytes| i32::try_from(bytes).ok());
+        self.code.pointer(Pointer { address, stride })
     }
 
     pub(super) fn load(
@@ -275,46 +319,54 @@ impl<'f> Emitter<'_, 'f> {
         buffer: BufferId,
         at: &Affine,
         elem: Elem,
-    ) -> Value {
-        let (lane, vector) = match elem {
-            Elem::F32 => (types::F32, types::F32X4),
-            Elem::I32 | Elem::Bool => (types::I32, types::I32X4),
-        };
-        let place = self.place(scope, buffer, at);
-        if self.program.buffer(buffer).is_packed() {
-            return self.load_bits(buffer, place);
-        }
-        let value = match place {
-            Place::Contiguous(flat) => {
-                let address = self.address(buffer, flat);
-                self.code().ins().load(vector, memory(), address, 0)
-            }
-            place => self.gather(vector, place, |flat| {
-                let address = self.address(buffer, flat);
-                self.code().ins().load(lane, memory(), address, 0)
-            }),
+    ) -> Operand {
+        let is_bits = self.program.buffer(buffer).is_packed();
+        let value = if self.code.is_recording() {
+            let pointer = self.pointer(scope, buffer, at);
+            let load = if is_bits { Op::LoadBits(pointer) } else { Op::Load(pointer) };
+            self.code.push(load, &[])
+        } else if is_bits {
+            let place = self.place(scope, buffer, at);
+            self.load_bits(buffer, place)
+        } else {
+            let place = self.place(scope, buffer, at);
+            self.load_elements(buffer, place, elem)
         };
         match elem {
             Elem::Bool => {
-                let zero = self.ints([0; 4]);
-                self.code().ins().icmp(IntCC::NotEqual, value, zero)
+                let is_false = self.integer(IntegerOp::Equal, value, integers(0));
+                Mask(self.wrap(is_false)).not().0.operand
             }
+            // Bits are 0 and 1.
+            _ if is_bits => self.wrap(value).and(self.floats(1.0)).operand,
             _ => value,
         }
     }
 
-    /// A vector of single elements, or of one in all lanes.
-    pub(super) fn gather(&self, ty: Type, place: Place, load: impl Fn(Value) -> Value) -> Value {
-        let (first, rest) = match place {
-            Place::One(flat) | Place::Contiguous(flat) => (flat, Vec::new()),
-            Place::Each([first, rest @ ..]) => (first, rest.to_vec()),
+    fn load_elements(&self, buffer: BufferId, place: Place, elem: Elem) -> Operand {
+        let ty = if elem == Elem::F32 { types::F32X4 } else { types::I32X4 };
+        let (flat, is_full) = match place {
+            Place::Contiguous(flat) => (flat, true),
+            Place::One(flat) => (flat, false),
+            Place::Each(flats) => {
+                let lanes = flats.map(|flat| {
+                    let address = self.address(buffer, flat);
+                    self.code().ins().load(ty.lane_type(), memory(), address, 0)
+                });
+                return self.gathered(ty, lanes);
+            }
         };
-        let one = load(first);
-        let mut value = self.code().ins().splat(ty, one);
-        for (at, flat) in rest.into_iter().enumerate() {
-            let one = load(flat);
-            value = self.code().ins().insertlane(value, one, at as u8 + 1);
+        let address = self.address(buffer, flat);
+        self.code.made(load(&mut self.code(), ty, address, is_full))
+    }
+
+    /// A vector of single elements.
+    pub(super) fn gathered(&self, ty: Type, lanes: [Value; 4]) -> Operand {
+        let mut code = self.code();
+        let mut vector = code.ins().splat(ty, lanes[0]);
+        for (lane, value) in lanes.into_iter().enumerate().skip(1) {
+            vector = code.ins().insertlane(vector, value, lane as u8);
         }
-        value
+        self.code.made(vector)
     }
 }

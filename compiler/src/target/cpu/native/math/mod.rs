@@ -6,277 +6,13 @@
 //! nodes) need no compensation. The exponential function, which surrogates are made of, stays in f32:
 //! that takes half as long.
 
-use std::cell::{Ref, RefCell, RefMut};
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2, LN_2, LOG2_E, PI, SQRT_2};
-use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use cranelift::codegen::ir::{BlockArg, Constant};
+use cranelift::codegen::ir::BlockArg;
 use cranelift::prelude::*;
 
-/// A function under construction, shared by the values that append to it.
-pub(super) struct Code<'f> {
-    builder: RefCell<FunctionBuilder<'f>>,
-    /// See [`Target::has_fma`](super::Target).
-    has_fma: bool,
-}
-
-impl<'f> Code<'f> {
-    pub fn new(builder: FunctionBuilder<'f>, has_fma: bool) -> Code<'f> {
-        Code { builder: RefCell::new(builder), has_fma }
-    }
-
-    pub fn borrow(&self) -> Ref<'_, FunctionBuilder<'f>> {
-        self.builder.borrow()
-    }
-
-    pub fn borrow_mut(&self) -> RefMut<'_, FunctionBuilder<'f>> {
-        self.builder.borrow_mut()
-    }
-
-    pub fn into_inner(self) -> FunctionBuilder<'f> {
-        self.builder.into_inner()
-    }
-}
-
-/// A vector of f32 or f64 lanes; operators append instructions.
-#[derive(Clone, Copy)]
-pub(super) struct Vector<'m, 'f> {
-    pub code: &'m Code<'f>,
-    pub value: Value,
-}
-
-/// The lanes at which a comparison held, as all-ones integers.
-#[derive(Clone, Copy)]
-pub(super) struct Mask<'m, 'f>(pub Vector<'m, 'f>);
-
-macro_rules! operator {
-    ($trait:ident, $method:ident, $inst:ident) => {
-        impl<'m, 'f> $trait for Vector<'m, 'f> {
-            type Output = Self;
-            fn $method(self, other: Self) -> Self {
-                self.with(self.code.borrow_mut().ins().$inst(self.value, other.value))
-            }
-        }
-        impl<'m, 'f> $trait<f64> for Vector<'m, 'f> {
-            type Output = Self;
-            fn $method(self, other: f64) -> Self {
-                $trait::$method(self, self.constant(other))
-            }
-        }
-    };
-}
-operator!(Add, add, fadd);
-operator!(Sub, sub, fsub);
-operator!(Mul, mul, fmul);
-operator!(Div, div, fdiv);
-
-impl Neg for Vector<'_, '_> {
-    type Output = Self;
-    fn neg(self) -> Self {
-        self.with(self.code.borrow_mut().ins().fneg(self.value))
-    }
-}
-
-impl<'m, 'f> Vector<'m, 'f> {
-    fn with(self, value: Value) -> Self {
-        Vector { code: self.code, value }
-    }
-
-    fn ty(self) -> Type {
-        self.code.borrow().func.dfg.value_type(self.value)
-    }
-
-    /// The number in each lane.
-    pub fn constant(self, number: f64) -> Self {
-        let bytes = match self.ty() {
-            types::F32X4 => (number as f32).to_le_bytes().repeat(4),
-            _ => number.to_le_bytes().repeat(2),
-        };
-        self.with(vconst(self.code, self.ty(), &bytes))
-    }
-
-    fn integer(self, number: u64) -> Value {
-        vconst(self.code, types::I64X2, &number.to_le_bytes().repeat(2))
-    }
-
-    pub fn cast(self, ty: Type) -> Self {
-        match self.ty() == ty {
-            true => self,
-            false => self.with(self.code.borrow_mut().ins().bitcast(ty, little(), self.value)),
-        }
-    }
-
-    /// The bits of four lanes, as integers.
-    pub fn bits_of_lanes(self) -> Value {
-        self.cast(types::I32X4).value
-    }
-
-    fn bits(self) -> Value {
-        self.cast(types::I64X2).value
-    }
-
-    fn with_bits(self, bits: Value) -> Self {
-        self.with(bits).cast(types::F64X2)
-    }
-
-    pub fn abs(self) -> Self {
-        self.with(self.code.borrow_mut().ins().fabs(self.value))
-    }
-
-    pub fn sqrt(self) -> Self {
-        self.with(self.code.borrow_mut().ins().sqrt(self.value))
-    }
-
-    pub fn floor(self) -> Self {
-        self.with(self.code.borrow_mut().ins().floor(self.value))
-    }
-
-    pub fn ceil(self) -> Self {
-        self.with(self.code.borrow_mut().ins().ceil(self.value))
-    }
-
-    /// Rounded, to even at halves.
-    pub fn nearest(self) -> Self {
-        self.with(self.code.borrow_mut().ins().nearest(self.value))
-    }
-
-    fn copysign(self, sign: Self) -> Self {
-        let sign_bits = self.constant(-0.0).value;
-        self.with(self.code.borrow_mut().ins().bitselect(sign_bits, sign.value, self.value))
-    }
-
-    pub fn compare(self, condition: FloatCC, other: Self) -> Mask<'m, 'f> {
-        Mask(self.with(self.code.borrow_mut().ins().fcmp(condition, self.value, other.value)))
-    }
-
-    pub fn less(self, other: Self) -> Mask<'m, 'f> {
-        self.compare(FloatCC::LessThan, other)
-    }
-
-    pub fn equals(self, other: Self) -> Mask<'m, 'f> {
-        self.compare(FloatCC::Equal, other)
-    }
-
-    pub fn is_nan(self) -> Mask<'m, 'f> {
-        self.compare(FloatCC::Unordered, self)
-    }
-
-    /// Kept between numbers; NaN stays.
-    fn clamp(self, low: f64, high: f64) -> Self {
-        let (low, high) = (self.constant(low), self.constant(high));
-        let raised = self.less(low).choose(low, self);
-        high.less(raised).choose(high, raised)
-    }
-
-    /// `self · by + to`, rounded once where the machine can do so: less rounding, and half as long.
-    fn times_plus(self, by: Self, to: Self) -> Self {
-        match self.code.has_fma {
-            true => self.with(self.code.borrow_mut().ins().fma(self.value, by.value, to.value)),
-            false => self * by + to,
-        }
-    }
-
-    /// `c[0] + c[1]·x + c[2]·x² + …`, by Estrin's scheme: the chain of dependent operations is short.
-    fn polynomial(self, coefficients: &[f64]) -> Self {
-        let pairs = coefficients.chunks(2).map(|pair| match pair {
-            [low, high] => self.times_plus(self.constant(*high), self.constant(*low)),
-            _ => self.constant(pair[0]),
-        });
-        let mut terms: Vec<Self> = pairs.collect();
-        let mut power = self;
-        while terms.len() > 1 {
-            power = power * power;
-            let pairs = terms.chunks(2).map(|pair| match pair {
-                [low, high] => high.times_plus(power, *low),
-                _ => pair[0],
-            });
-            terms = pairs.collect();
-        }
-        terms[0]
-    }
-
-    /// Applies a function of f64 to the lanes of f32 vectors.
-    fn widened<const N: usize>(args: [Self; N], function: impl Fn([Self; N]) -> Self) -> Self {
-        let low = function(args.map(Self::widen_low));
-        let high = function(args.map(Self::widen_high));
-        Self::narrow(low, high)
-    }
-
-    /// The first two lanes as f64.
-    pub fn widen_low(self) -> Self {
-        self.with(self.code.borrow_mut().ins().fvpromote_low(self.value))
-    }
-
-    /// The last two lanes as f64.
-    pub fn widen_high(self) -> Self {
-        let high = shuffle(self.code, self.value, self.value, [2, 3, 2, 3]);
-        self.with(high).widen_low()
-    }
-
-    /// Two pairs of f64 as four f32.
-    pub fn narrow(low: Self, high: Self) -> Self {
-        let demote = |x: Self| x.code.borrow_mut().ins().fvdemote(x.value);
-        let (a, b) = (demote(low), demote(high));
-        low.with(shuffle(low.code, a, b, [0, 1, 4, 5]))
-    }
-}
-
-impl<'m, 'f> Mask<'m, 'f> {
-    pub fn choose(self, then: Vector<'m, 'f>, otherwise: Vector<'m, 'f>) -> Vector<'m, 'f> {
-        // Where the machine's blend and minimum are found: integer comparisons choose among integers,
-        // comparisons of floats among floats.
-        let ty = if self.is_of_integers() { self.0.ty() } else { then.ty() };
-        let [mask, a, b] = [self.0, then, otherwise].map(|vector| vector.cast(ty).value);
-        let chosen = then.code.borrow_mut().ins().bitselect(mask, a, b);
-        then.with(chosen).cast(then.ty())
-    }
-
-    fn is_of_integers(self) -> bool {
-        let code = self.0.code.borrow();
-        let inst = code.func.dfg.value_def(self.0.value).inst();
-        inst.is_some_and(|inst| code.func.dfg.insts[inst].opcode() == codegen::ir::Opcode::Icmp)
-    }
-
-    pub fn and(self, other: Self) -> Self {
-        Mask(self.0.with(self.0.code.borrow_mut().ins().band(self.0.value, other.0.value)))
-    }
-
-    pub fn or(self, other: Self) -> Self {
-        Mask(self.0.with(self.0.code.borrow_mut().ins().bor(self.0.value, other.0.value)))
-    }
-
-    pub fn not(self) -> Self {
-        Mask(self.0.with(self.0.code.borrow_mut().ins().bnot(self.0.value)))
-    }
-}
-
-/// A vector constant of 16 bytes.
-pub(super) fn vconst(code: &Code, ty: Type, bytes: &[u8]) -> Value {
-    let mut code = code.borrow_mut();
-    let handle: Constant = code.func.dfg.constants.insert(bytes.into());
-    code.ins().vconst(ty, handle)
-}
-
-/// Rearranges the lanes of a vector of four.
-pub(super) fn select_lanes(code: &Code, vector: Value, lanes: [u8; 4]) -> Value {
-    shuffle(code, vector, vector, lanes)
-}
-
-/// Picks four lanes out of the eight of two vectors.
-fn shuffle(code: &Code, a: Value, b: Value, lanes: [u8; 4]) -> Value {
-    let bytes: Vec<u8> = lanes.iter().flat_map(|lane| (4 * lane)..(4 * lane + 4)).collect();
-    let mut code = code.borrow_mut();
-    let mask = code.func.dfg.immediates.push(bytes.into());
-    // The instruction is one on bytes.
-    let [a, b] = [a, b].map(|value| (value, code.func.dfg.value_type(value)));
-    let bytes = [a, b].map(|(value, _)| code.ins().bitcast(types::I8X16, little(), value));
-    let shuffled = code.ins().shuffle(bytes[0], bytes[1], mask);
-    code.ins().bitcast(a.1, little(), shuffled)
-}
-
-fn little() -> MemFlagsData {
-    MemFlagsData::new().with_endianness(codegen::ir::Endianness::Little)
-}
+use crate::target::cpu::lanes::code::{Mask, Vector};
+use crate::target::cpu::lanes::{Direction, IntegerOp};
 
 /// `e^x - 1` and `2^n`, with `e^x = 2^n (1 + p)`: (p, 2^n).
 fn exp_parts<'m, 'f>(x: Vector<'m, 'f>) -> (Vector<'m, 'f>, Vector<'m, 'f>) {
@@ -286,10 +22,7 @@ fn exp_parts<'m, 'f>(x: Vector<'m, 'f>) -> (Vector<'m, 'f>, Vector<'m, 'f>) {
     let shifted = x.times_plus(x.constant(LOG2_E), x.constant(MAGIC + 1023.0));
     let n = shifted - (MAGIC + 1023.0);
     let r = n.times_plus(x.constant(-LN_2), x);
-    let scale = shifted.with_bits({
-        let bits = shifted.bits();
-        shifted.code.borrow_mut().ins().ishl_imm_u(bits, 52)
-    });
+    let scale = shifted.shift(Direction::Left, 52);
     (r * r.polynomial(&EXPM1), scale)
 }
 
@@ -307,20 +40,10 @@ fn expm1<'m, 'f>(x: Vector<'m, 'f>) -> Vector<'m, 'f> {
 fn log<'m, 'f>(x: Vector<'m, 'f>) -> Vector<'m, 'f> {
     // x = 2^e m with m from sqrt(1/2) to sqrt(2).
     let root_half = (0.5 * SQRT_2).to_bits();
-    let (m, e) = {
-        let bits = x.bits();
-        let [offset, mask, root] =
-            [1f64.to_bits() - root_half, (1 << 52) - 1, root_half].map(|c| x.integer(c));
-        let magic = x.constant(TWO_52).bits();
-        let mut code = x.code.borrow_mut();
-        let moved = code.ins().iadd(bits, offset);
-        let e = code.ins().ushr_imm_u(moved, 52);
-        let e = code.ins().bor(e, magic);
-        let m = code.ins().band(moved, mask);
-        let m = code.ins().iadd(m, root);
-        drop(code);
-        (x.with_bits(m), x.with_bits(e) - (TWO_52 + 1023.0))
-    };
+    let moved = x.integer(IntegerOp::Add, x.bits(1f64.to_bits() - root_half));
+    let e = moved.shift(Direction::Right, 52).or(x.constant(TWO_52));
+    let m = moved.and(x.bits((1 << 52) - 1)).integer(IntegerOp::Add, x.bits(root_half));
+    let e = e - (TWO_52 + 1023.0);
     let s = (m - 1.0) / (m + 1.0);
     let log = e * LN_2 + s * (s * s).polynomial(&ATANH_NEAR);
     let (zero, infinity) = (x.constant(0.0), x.constant(f64::INFINITY));
@@ -375,6 +98,8 @@ fn trigonometric<'m, 'f>(
     let wide = [x.widen_low(), x.widen_high()];
     let fast = wide.map(quarter_turns);
     let large = x.constant(SMALL_ANGLE).less(x.abs());
+    let large = code.value(large.0.operand, types::I32X4);
+    let fast_args = block_args(&fast);
     let join = {
         let mut code = code.borrow_mut();
         let (slow_block, join) = (code.create_block(), code.create_block());
@@ -382,8 +107,8 @@ fn trigonometric<'m, 'f>(
         for _ in 0..4 {
             code.append_block_param(join, types::F64X2);
         }
-        let any = code.ins().vany_true(large.0.value);
-        code.ins().brif(any, slow_block, &[], join, &block_args(&fast));
+        let any = code.ins().vany_true(large);
+        code.ins().brif(any, slow_block, &[], join, &fast_args);
         code.switch_to_block(slow_block);
         code.seal_block(slow_block);
         join
@@ -394,19 +119,22 @@ fn trigonometric<'m, 'f>(
         let slow = quarter_turns_of_large(wide[half]);
         [0, 1].map(|part| is_large.choose(slow[part], fast[half][part]))
     });
+    let slow = block_args(&slow);
     let joined: Vec<Value> = {
         let mut code = code.borrow_mut();
-        code.ins().jump(join, &block_args(&slow));
+        code.ins().jump(join, &slow);
         code.switch_to_block(join);
         code.seal_block(join);
         code.block_params(join).to_vec()
     };
-    let [low, high] = [0, 2].map(|at| function([x.with(joined[at]), x.with(joined[at + 1])]));
+    let joined = |at: usize| wide[0].with(code.made(joined[at]));
+    let [low, high] = [0, 2].map(|at| function([joined(at), joined(at + 1)]));
     Vector::narrow(low, high)
 }
 
 fn block_args(pairs: &[[Vector; 2]; 2]) -> Vec<BlockArg> {
-    pairs.iter().flatten().map(|vector| BlockArg::Value(vector.value)).collect()
+    let pairs = pairs.iter().flatten();
+    pairs.map(|half| BlockArg::Value(half.code.value(half.operand, types::F64X2))).collect()
 }
 
 /// The sine and the cosine of the remainder.
@@ -417,11 +145,8 @@ fn sin_cos<'m, 'f>(r: Vector<'m, 'f>) -> [Vector<'m, 'f>; 2] {
 
 /// Whether the bit `bit` of the quotient is set.
 fn quotient_bit<'m, 'f>(quotient: Vector<'m, 'f>, bit: u64) -> Mask<'m, 'f> {
-    let (bits, bit) = (quotient.bits(), quotient.integer(bit));
-    let mut code = quotient.code.borrow_mut();
-    let masked = code.ins().band(bits, bit);
-    let mask = code.ins().icmp(IntCC::Equal, masked, bit);
-    Mask(quotient.with(mask))
+    let bit = quotient.bits(bit);
+    Mask(quotient.and(bit).integer(IntegerOp::Equal, bit))
 }
 
 fn sine_at<'m, 'f>(r: Vector<'m, 'f>, quotient: Vector<'m, 'f>) -> Vector<'m, 'f> {
@@ -496,14 +221,9 @@ impl<'m, 'f> Vector<'m, 'f> {
         let r = n.times_plus(low, n.times_plus(high, x));
         let power = (r * r).times_plus(r.polynomial(&EXP_F32), r);
         // Two factors, as 2^n may be no f32 where the result is one.
-        let [first, second] = {
-            let bits = shifted.bits_of_lanes();
-            let mut code = self.code.borrow_mut();
-            let half = code.ins().ushr_imm_u(bits, 1);
-            let rest = code.ins().isub(bits, half);
-            [half, rest].map(|exponent| code.ins().ishl_imm_u(exponent, 23))
-        };
-        let [first, second] = [first, second].map(|bits| self.with(bits).cast(types::F32X4));
+        let half = shifted.shift(Direction::Right, 1);
+        let rest = shifted.integer(IntegerOp::Sub, half);
+        let [first, second] = [half, rest].map(|exponent| exponent.shift(Direction::Left, 23));
         power.times_plus(first, first) * second
     }
 

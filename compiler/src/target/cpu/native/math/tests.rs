@@ -1,8 +1,8 @@
 //! All functions over all of f32, against f64.
 
-use std::convert::Infallible;
-
+use cranelift::codegen::ir::UserExternalName;
 use cranelift::jit::{JITBuilder, JITModule};
+
 use cranelift::module::{Linkage, Module, default_libcall_names};
 use cranelift::prelude::*;
 
@@ -11,7 +11,7 @@ use crate::ir::graph::{Clock, Dim, Elem, Input, Pointwise, Type};
 use crate::ir::kernel::{
     Affine, Buffer, BufferId, BufferSource, Inst, Kernel, Program, Stage, Storage, Store, Val,
 };
-use crate::target::cpu::native::{Frame, Products, Target, Vectors, emit_kernel, widen};
+use crate::target::cpu::native::{Frame, Products, Target, Vectors, emit_kernel};
 
 /// The operation on arrays of one length.
 fn program(op: Pointwise) -> Program {
@@ -103,18 +103,16 @@ fn run(program: &Program, inputs: &[Vec<f32>], allowed: Allowed) -> (Vec<f32>, u
     let mut target = Target::new(module.isa());
     target.has_fma &= allowed.fma;
     let windows = vec![None; program.buffers.len()];
+    target.widest = allowed.wide;
     let mut native = emit_kernel(program, &program.forward[0], &windows, target, Products::Called);
     assert!(native.dims.is_empty() && native.products.is_empty());
-    let mut loops = 0;
-    if let Some(vectors) = allowed.wide {
-        widen(&mut native.function, &native.ahead, vectors, |function, signature, code| {
-            loops += 1;
-            let name = format!("loop_{loops}");
-            let id = module.declare_function(&name, Linkage::Local, signature).unwrap();
-            module.define_function_bytes(id, 64, code, &[]).unwrap();
-            Ok::<_, Infallible>(module.declare_func_in_func(id, function))
-        })
-        .unwrap();
+    let loops = native.loops.len();
+    for (at, wide) in native.loops.iter().enumerate() {
+        let name = format!("loop_{at}");
+        let id = module.declare_function(&name, Linkage::Local, &wide.signature).unwrap();
+        module.define_function_bytes(id, 64, &wide.code, &[]).unwrap();
+        let name = UserExternalName::new(0, id.as_u32());
+        native.function.params.reset_user_func_name(wide.name, name);
     }
     let id =
         module.declare_function("kernel", Linkage::Export, &native.function.signature).unwrap();

@@ -13,10 +13,9 @@ use std::collections::HashMap;
 
 use cranelift::prelude::FloatCC;
 
-use super::Vectors;
-use super::body::{Body, Direction, FloatOp, IntegerOp, Op, Width};
+use super::{Body, Direction, FloatOp, IntegerOp, Op, Vectors, Width};
 
-pub(super) struct Code {
+pub struct Code {
     pub bytes: Vec<u8>,
     pub frame: Frame,
 }
@@ -25,7 +24,7 @@ pub(super) struct Code {
 /// into the first four lanes of its place; the function fills the others. A vector of several stores
 /// would be waited for: loads get what stores still hold only if one of them has all of it.
 #[derive(Clone, Copy)]
-pub(super) struct Frame {
+pub struct Frame {
     vectors: Vectors,
     uniforms: u32,
     pub size: u32,
@@ -62,7 +61,7 @@ const BIT_OF_LANE: [u64; 4] = [1 | 2 << 32, 4 | 8 << 32, 16 | 32 << 32, 64 | 128
 const LANES: Memory = Memory::Constant(0);
 
 /// With `strides` the function runs several rows: from one to the next, pointers move by so many bytes.
-pub(super) fn assemble(body: &Body, vectors: Vectors, strides: Option<&[i32]>) -> Code {
+pub fn assemble(body: &Body, vectors: Vectors, strides: Option<&[i32]>) -> Code {
     let uniforms = (8 * (body.pointers.len() + 2)).next_multiple_of(vectors.bytes()) as u32;
     let frame = Frame { vectors, uniforms, size: uniforms }.grown(body.uniforms.len());
     let with_residents = |count: usize| {
@@ -462,13 +461,13 @@ impl<'a> Assembler<'a> {
                 let variant = match direction {
                     Direction::Left => 6,
                     Direction::Right => 2,
-                    Direction::RightWithSign => 4,
                 };
                 // The result stands where other instructions have their first operand.
                 let shift = instruction(1, 1, 0x72 + width as u8).on(width);
                 self.vector(shift, variant, to, Source::Register(from), Some(by));
             }
             Op::FromInteger => self.unary(instruction(0, 1, 0x5B), at, None),
+            Op::ToInteger => self.unary(instruction(2, 1, 0x5B), at, None),
             Op::High => {
                 let from = self.register(args[0], at);
                 self.release(args, at);
@@ -848,7 +847,6 @@ fn float_instruction(op: FloatOp, width: Width) -> (Instruction, Option<u8>) {
         FloatOp::Nearest => round(0),
         FloatOp::Floor => round(1),
         FloatOp::Ceil => round(2),
-        FloatOp::Trunc => round(3),
     }
 }
 
@@ -861,7 +859,8 @@ fn integer_instruction(op: IntegerOp, width: Width) -> Instruction {
         (IntegerOp::Mul, _) => instruction(1, 2, 0x40),
         (IntegerOp::Min, _) => instruction(1, 2, 0x39),
         (IntegerOp::Max, _) => instruction(1, 2, 0x3D),
-        (IntegerOp::Equal, _) => instruction(1, 1, 0x76),
+        (IntegerOp::Equal, Width::W32) => instruction(1, 1, 0x76),
+        (IntegerOp::Equal, Width::W64) => instruction(1, 2, 0x29),
         (IntegerOp::Greater, _) => instruction(1, 1, 0x66),
     };
     instruction.on(width)
