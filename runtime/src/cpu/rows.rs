@@ -1,4 +1,8 @@
 //! Sums of rows and products of few rows, in the widest vectors of the machine.
+//!
+//! `pulp` 0.22 has loads, sums and products for any width, but no list of the lanes that are chosen, no mask
+//! of bits and no bits of a mask: they would be written for each width as well. Lists by the table of bytes
+//! that any machine has take 4.7 ns for 64 bits instead of the 3.7 of AVX-512's own instruction.
 
 /// A matrix with contiguous rows.
 #[derive(Clone, Copy)]

@@ -8,6 +8,15 @@
 //! that no store can have changed are in memory already, so they take a register only for several uses.
 //! Loads are what such loops wait for: registers that are left over keep the constants and uniforms
 //! that are used most through all iterations.
+//!
+//! Others' assemblers and allocators, by the loops of nine programs:
+//!
+//! - `cranelift-assembler-x64` 0.135 has instructions on 128 bits only.
+//! - The encoder of `iced-x86` 1.21 has all of them, by two names each, VEX and EVEX, where a row of the
+//!   tables here stands for both. It takes 34 ns an instruction instead of 3, and 170 KB.
+//! - `regalloc2` 0.15 has 6 moves from and to memory in these loops, where there are 22 here, but for 552
+//!   operands of 3,649 instructions it leaves a constant or uniform in memory, where there are none here,
+//!   and takes 48 µs a loop.
 
 use std::collections::HashMap;
 

@@ -14,10 +14,8 @@ use crate::target::cpu::lanes::{Body, Recorded, Vectors};
 
 /// A loop in vectors that are wider than Cranelift's, for the kernel's function to call.
 pub struct WideLoop {
-    /// What the function calls it by: to be set ([`FunctionParameters::reset_user_func_name`]) to the
-    /// name that it has where it is put.
-    ///
-    /// [`FunctionParameters::reset_user_func_name`]: cranelift::codegen::ir::function::FunctionParameters::reset_user_func_name
+    /// What the function calls it by: to be set (`reset_user_func_name`) to the name that it has where it
+    /// is put.
     pub name: UserExternalNameRef,
     /// How it is called.
     pub signature: Signature,

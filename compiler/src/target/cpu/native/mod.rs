@@ -1,9 +1,12 @@
 //! Kernels as Cranelift functions.
 //!
-//! The innermost axis of a stage runs in vectors of four lanes, its rest in vectors of which only the
-//! first lane counts. A value that does not depend on the innermost axis is computed at the outermost
-//! loop it depends on, and has the same content in all lanes. An index is a 64-bit scalar wherever it
-//! is linear in the lane. Reductions that do not depend on the innermost axis run in lanes themselves.
+//! What a kernel computes is written as operations on lanes. Along the innermost axis of a stage they are
+//! recorded as a straight line, and run in the widest vectors of the machine. Where a reduction, a branch
+//! or an access element by element is among them, they run in vectors of four lanes, the rest of the axis
+//! in vectors of which only the first lane counts. A value that does not depend on the innermost axis is
+//! computed at the outermost loop it depends on, and has the same content in all lanes. An index is a
+//! 64-bit scalar wherever it is linear in the lane. Reductions that do not depend on the innermost axis run
+//! in lanes themselves.
 //!
 //! Matrix products are left to the caller, unless it has none of its own ([`Products`]): a [`Product`]
 //! says what to multiply, the function calls [`Frame::multiply`] for it and reads the result from
