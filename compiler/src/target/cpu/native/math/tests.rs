@@ -264,7 +264,9 @@ fn more_lanes_give_the_bits_of_four() {
         special.chain(bits.map(f32::from_bits)).chain(numbers).collect::<Vec<f32>>()
     };
     let operands = [0, 1, 2].map(operand);
-    let is_float = |signature| matches!(signature, Signature::Float | Signature::Numeric);
+    let is_float = |signature| {
+        matches!(signature, Signature::Float | Signature::Numeric | Signature::ToInteger)
+    };
     for lanes in wide() {
         let mut narrow = Vec::new();
         for row in TABLE.iter().filter(|row| is_float(row.signature)) {
