@@ -294,7 +294,7 @@ impl<'f> Emitter<'_, 'f> {
         at: &Affine,
         flat: Value,
     ) -> usize {
-        let address = match self.program.buffer(buffer).bits {
+        let address = match self.program.buffer(buffer).is_packed() {
             true => {
                 let start = self.buffer_start(buffer);
                 let bytes = self.code().ins().ushr_imm_u(flat, 3);
@@ -305,7 +305,7 @@ impl<'f> Emitter<'_, 'f> {
         let row = scope.stage.axes.len().checked_sub(2);
         let stride = row.and_then(|axis| scope.facts.stride(scope.stage, Lanes::Axis(axis), at));
         let stride = stride.and_then(|stride| stride.as_const());
-        let bytes = stride.and_then(|stride| match self.program.buffer(buffer).bits {
+        let bytes = stride.and_then(|stride| match self.program.buffer(buffer).is_packed() {
             true => (stride % 8 == 0).then_some(stride / 8),
             false => stride.checked_mul(4),
         });
