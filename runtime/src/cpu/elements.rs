@@ -23,7 +23,7 @@ impl Elements {
 
     /// # Safety
     /// There is such an element.
-    unsafe fn at(self, index: isize) -> f32 {
+    pub unsafe fn at(self, index: isize) -> f32 {
         // SAFETY: by the contract, for both.
         match self.offset(index) {
             Elements::Floats(element) => unsafe { *element },

@@ -8,6 +8,7 @@ mod bound_kernel;
 mod checkpointing;
 mod denormals;
 mod elements;
+mod gather;
 mod jit;
 mod memory;
 mod memory_plan;

@@ -10,6 +10,7 @@ use fgi_compiler::target::cpu::native::{Product, ProductAxis, WholeKernel};
 use smallvec::SmallVec;
 
 use super::elements::Elements;
+use super::gather::Gathered;
 use super::memory::LINE;
 use super::panels::{Matrix, Panel, PanelRows, Panels};
 use super::row_indices::{self, RowIndices};
@@ -64,15 +65,15 @@ struct Side {
 
 /// How many steps an axis has, and how far one goes in the operands and in the result.
 #[derive(Clone, Copy, Debug)]
-struct Axis {
-    extent: isize,
-    left: isize,
-    right: isize,
-    out: isize,
+pub(super) struct Axis {
+    pub extent: isize,
+    pub left: isize,
+    pub right: isize,
+    pub out: isize,
 }
 
 /// There are rarely more, and products are many.
-type Axes = SmallVec<[Axis; 4]>;
+pub(super) type Axes = SmallVec<[Axis; 4]>;
 
 /// Rows that are added up more often than this are copied to a panel first.
 const SELECTED: usize = 2;
@@ -374,6 +375,8 @@ struct Plan {
     outer: Axes,
     /// Further axes of the sum.
     outer_depth: Axes,
+    /// In place of all of these, where the right operand is gathered.
+    gathered: Option<Gathered>,
     /// Elements of the result.
     size: usize,
     /// Elements that are summed for each.
@@ -389,6 +392,7 @@ impl Plan {
             size *= axis.extent;
         }
         let terms: isize = loops.iter().map(|axis| axis.extent).product();
+        let gathered = if size > 0 && terms > 0 { Gathered::new(&axes, &loops) } else { None };
         let (mut outer, mut outer_depth) = (merge(axes), merge(loops));
         let elements = match outer.last() {
             Some(Axis { left: 1, right: 1, out: 1, .. }) => outer.pop(),
@@ -402,7 +406,7 @@ impl Plan {
         let rows = take(|axis| axis.right == 0);
         let depth = take_longest(&mut outer_depth, |_| true);
         let (size, terms) = (size as usize, terms as usize);
-        Plan { rows, columns, elements, depth, outer, outer_depth, size, terms }
+        Plan { rows, columns, elements, depth, outer, outer_depth, gathered, size, terms }
     }
 
     /// Nothing is summed.
@@ -452,6 +456,10 @@ impl Plan {
         packed: Option<PanelRows>,
         accumulate: bool,
     ) {
+        if let Some(gathered) = self.gathered.as_ref().filter(|_| !left.binary) {
+            // SAFETY: by the contract.
+            return unsafe { gathered.run(out, left.elements, right.elements, accumulate) };
+        }
         for_each(&self.outer, |l, r, o| {
             let mut accumulate = accumulate;
             for_each(&self.outer_depth, |dl, dr, _| {
@@ -478,7 +486,7 @@ impl Plan {
 }
 
 /// Axes that are steps of one longer axis become it; axes of one step vanish.
-fn merge(axes: Axes) -> Axes {
+pub(super) fn merge(axes: Axes) -> Axes {
     let mut merged = Axes::new();
     for axis in axes.into_iter().filter(|axis| axis.extent != 1) {
         match merged.last_mut() {
@@ -504,7 +512,7 @@ fn take_longest(axes: &mut Axes, admits: impl Fn(&Axis) -> bool) -> Axis {
 }
 
 /// All combinations of positions on the axes, as offsets in the operands and the result.
-fn for_each(axes: &[Axis], mut visit: impl FnMut(isize, isize, isize)) {
+pub(super) fn for_each(axes: &[Axis], mut visit: impl FnMut(isize, isize, isize)) {
     let mut positions = SmallVec::<[isize; 4]>::from_elem(0, axes.len());
     loop {
         let offset = |stride: fn(&Axis) -> isize| -> isize {

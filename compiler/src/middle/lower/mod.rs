@@ -4,11 +4,14 @@
 //! index, rearranging ones at an index computed from it, reductions in a loop, until a stored value
 //! is loaded. So everything that is not stored is fused into its users.
 
+mod split_axes;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
+
+use split_axes::split_axes;
 
 use super::rewrite::Rewrite;
 use super::schedule::{Schedule, Unit, sets_param};
@@ -257,6 +260,12 @@ impl Lowering<'_> {
             body.store_all(nodes);
             local_axes = local_axes.min(body.local_axes);
             stages.push(body.stage);
+        }
+        if let ([stage], None) = (stages.as_mut_slice(), unit.recurrence)
+            && let Some((split, counts)) = split_axes(stage)
+        {
+            local_axes = counts[..local_axes].iter().sum();
+            *stage = split;
         }
         let first = graph.node(members[0]);
         let what = match unit.updates {

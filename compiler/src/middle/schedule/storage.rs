@@ -6,11 +6,12 @@
 //! from values rounded differently, a decision could turn out differently.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use super::facts::{is_leaf, is_reduction, is_resident, is_sum, is_view};
 use super::min_cut::Ways;
 use super::recurrence::Recurrences;
-use crate::ir::graph::ops::Reads;
+use crate::ir::graph::ops::{IndexMap, Reads};
 use crate::ir::graph::{Graph, NodeId, Op, Pointwise};
 use crate::ir::kernel::Pass;
 use crate::middle::cost::{self, COSTLY, COSTLY_TO_REPEAT};
@@ -126,18 +127,34 @@ impl Choice<'_> {
     }
 
     /// Where axes of windows become rows and columns of a matrix, there is no step from one of its
-    /// elements to the next in what they slide along: the matrix is stored.
+    /// elements to the next in what they slide along: the matrix is stored, unless rows and columns can be taken
+    /// apart again (see [`split_axes`](crate::middle::lower)).
     fn store_regrouped_windows(&mut self, id: NodeId) {
         let mut regrouped = None;
         let mut at = id;
         while is_view(&self.graph.node(at).op) {
             let node = self.graph.node(at);
             match &node.op {
-                Op::Reshape(_) => regrouped = Some(node.args[0]),
+                Op::Reshape(_) if !self.is_known_apart(at) => regrouped = Some(node.args[0]),
                 Op::Windows(_) => return regrouped.into_iter().for_each(|id| self.store(id)),
                 _ => {}
             }
             at = node.args[0];
+        }
+    }
+
+    /// Each axis of the reshaped is one of its operand, or several of known lengths.
+    fn is_known_apart(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let from = &self.graph.ty(node.args[0]).dims;
+        let is_known = |(operand, own): &(Range<usize>, Range<usize>)| {
+            operand.len() == 1
+                || own.len() == 1
+                    && from[operand.clone()].iter().skip(1).all(|dim| dim.as_const().is_some())
+        };
+        match node.op.describe(|op| op.index_map(from)) {
+            Some(IndexMap::Regrouped(groups)) => groups.iter().all(is_known),
+            _ => false,
         }
     }
 
