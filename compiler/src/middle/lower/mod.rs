@@ -261,10 +261,14 @@ impl Lowering<'_> {
             local_axes = local_axes.min(body.local_axes);
             stages.push(body.stage);
         }
-        if let ([stage], None) = (stages.as_mut_slice(), unit.recurrence)
-            && let Some((split, counts)) = split_axes(stage)
-        {
-            local_axes = counts[..local_axes].iter().sum();
+        for stage in &mut stages {
+            let Some((split, counts)) = split_axes(stage) else { continue };
+            // Stages of a recurrence agree on the axes that are local.
+            if unit.recurrence.is_none() {
+                local_axes = counts[..local_axes].iter().sum();
+            } else if counts[..local_axes].iter().any(|count| *count > 1) {
+                continue;
+            }
             *stage = split;
         }
         let first = graph.node(members[0]);

@@ -9,6 +9,7 @@
 mod factor_hoisting;
 mod facts;
 mod min_cut;
+mod overlapping_products;
 mod recurrence;
 mod rewrite;
 mod storage;

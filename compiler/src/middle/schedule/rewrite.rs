@@ -1,8 +1,8 @@
 //! Prepares a graph for scheduling: products, sums and literals take the form that needs the least storage. Nothing
 //! changes but how sums and products are rounded.
 
-use super::factor_hoisting;
 use super::facts::is_sum;
+use super::{factor_hoisting, overlapping_products};
 use crate::ir::graph::{
     Builder, Dim, Elem, Graph, Node, NodeId, Op, Pointwise, Reduction, Type, constants,
 };
@@ -13,7 +13,7 @@ use crate::middle::surrogate::Numeric::{Exact, Reassociating};
 type Apply = fn(&mut Graph) -> bool;
 
 /// What is done, one after the other. Replaced nodes then stand before their operands.
-static REWRITES: [(Rewrite, Apply); 7] = [
+static REWRITES: [(Rewrite, Apply); 8] = [
     (
         Rewrite {
             name: "literal-nodes",
@@ -67,6 +67,15 @@ static REWRITES: [(Rewrite, Apply); 7] = [
             reason: "The gradient of the weights is there anyway, and the product need not be kept.",
         },
         factor_hoisting::sum_over_gradients,
+    ),
+    (
+        Rewrite {
+            name: "overlapping-product",
+            equation: "sum(shear(pad(a @ y)), axis = k) = flip(a, axis = k) @ windows(pad(y));  where k is among the rows of a",
+            numeric: Reassociating,
+            reason: "The gradient of a convolution is one too, and no unfolded matrix is stored.",
+        },
+        |graph| each(graph, overlapping_products::sum_by_product),
     ),
     (
         Rewrite {
