@@ -1,13 +1,11 @@
 //! The element types of terms, by unification: a number literal takes the type it meets.
 
-use super::shape::spelling;
-use super::term::{Kind, Reduce, Sliding, Static, TermId, Terms};
+use super::report::Problem;
+use super::term::{Kind, Static, TermId, Terms};
 use super::types::{Known, Types, elem_name};
 use crate::diagnostic::Diagnostic;
 use crate::ir::graph::Elem;
 use crate::ir::graph::op::Signature;
-
-type Problem = Box<Diagnostic>;
 
 /// The rules for the elements of one term.
 pub struct Dtypes<'a> {
@@ -16,79 +14,47 @@ pub struct Dtypes<'a> {
     pub id: TermId,
 }
 
-impl Dtypes<'_> {
+impl<'a> Dtypes<'a> {
     /// Relates the elements of the term and its operands.
     pub fn check(&mut self) -> Result<(), Problem> {
         let (terms, id) = (self.terms, self.id);
-        let term = &terms[id];
-        let args = &term.args;
-        match &term.kind {
-            Kind::Map(op) => self.check_map(op.row().signature, args),
+        let args = self.args();
+        match &terms[id].kind {
+            Kind::Op(op) => op.dtype(self),
             Kind::If => match terms.taken(id) {
                 Some(branch) => self.same(&[branch], Some(id)),
-                None => self.check_map(Signature::Choice, args),
+                None => self.map(Signature::Choice),
             },
-            Kind::Sg | Kind::Prev | Kind::Concat(_) | Kind::Stack(_) => self.same(args, Some(id)),
-            Kind::Transpose
-            | Kind::Permute(_)
-            | Kind::Reshape
-            | Kind::Broadcast
-            | Kind::Slice { .. }
-            | Kind::Flip(_)
-            | Kind::Triangle { .. }
-            | Kind::TimeStack
-            | Kind::TimeUnstack
-            | Kind::TimeReverse => self.same(&args[..1], Some(id)),
-            Kind::OverTime(super::term::OverTime::First | super::term::OverTime::Last) => {
-                self.same(&args[..1], Some(id))
-            }
-            Kind::Pad(_) => {
-                self.require(args[0], Elem::F32)?;
-                self.result(Elem::F32)
-            }
-            Kind::Random(..) => {
-                self.require(args[0], Elem::F32)?;
-                self.result(Elem::F32)
-            }
             Kind::Typed { elem, .. } => self.require(args[0], *elem),
-            Kind::Alike => self.same(args, Some(id)),
-            Kind::OverTime(_) | Kind::MatMul | Kind::Cumsum(_) => self.numbers(args),
-            Kind::Reduce { op, .. } if matches!(op, Reduce::Plain(_)) && !op.is_index() => {
-                self.numbers(args)
-            }
-            Kind::Reduce { op, .. } => {
-                self.require(args[0], Elem::F32)?;
-                self.result(if op.is_index() { Elem::I32 } else { Elem::F32 })
-            }
-            Kind::ArgSort(_) | Kind::TopK(_) => {
-                self.number(args[0])?;
-                self.result(Elem::I32)
-            }
-            Kind::ScatterAdd(_) => {
-                self.require(args[1], Elem::I32)?;
-                self.numbers(&args[..1])
-            }
-            Kind::Iota => self.result(Elem::F32),
-            Kind::Gather(_) | Kind::Take(_) => {
-                self.require(args[1], Elem::I32)?;
-                self.same(&args[..1], Some(id))
-            }
-            Kind::Sliding { op: Sliding::Windows | Sliding::Upsample, .. } => {
-                self.same(&args[..1], Some(id))
-            }
-            Kind::Sliding { op, .. } => {
-                args[..op.tensors()].iter().try_for_each(|arg| self.require(*arg, Elem::F32))?;
-                self.result(Elem::F32)
-            }
-            Kind::OneHot => {
-                self.require(args[0], Elem::I32)?;
-                self.result(Elem::F32)
-            }
-            _ => Ok(()),
+            Kind::Alike => self.as_operands(),
+            Kind::Error
+            | Kind::Literal { .. }
+            | Kind::Bool(_)
+            | Kind::Array(_)
+            | Kind::Dimension(_)
+            | Kind::Input(_)
+            | Kind::Param(_)
+            | Kind::Forward => Ok(()),
         }
     }
 
-    fn check_map(&mut self, signature: Signature, args: &[TermId]) -> Result<(), Problem> {
+    pub fn args(&self) -> &'a [TermId] {
+        &self.terms[self.id].args
+    }
+
+    /// The result has the type of all operands.
+    pub fn as_operands(&mut self) -> Result<(), Problem> {
+        self.same(self.args(), Some(self.id))
+    }
+
+    /// The result has the type of the first operand.
+    pub fn as_first(&mut self) -> Result<(), Problem> {
+        self.same(&self.args()[..1], Some(self.id))
+    }
+
+    /// As the signature of a pointwise operation says.
+    pub fn map(&mut self, signature: Signature) -> Result<(), Problem> {
+        let args = self.args();
         match signature {
             Signature::Float => {
                 args.iter().try_for_each(|arg| self.require(*arg, Elem::F32))?;
@@ -114,12 +80,12 @@ impl Dtypes<'_> {
     }
 
     /// Operands and result of one element type, f32 or i32.
-    fn numbers(&mut self, args: &[TermId]) -> Result<(), Problem> {
+    pub fn numbers(&mut self, args: &[TermId]) -> Result<(), Problem> {
         args.iter().try_for_each(|arg| self.number(*arg))?;
         self.same(args, Some(self.id))
     }
 
-    fn number(&mut self, arg: TermId) -> Result<(), Problem> {
+    pub fn number(&mut self, arg: TermId) -> Result<(), Problem> {
         let restricted = self.types.elements.restrict(arg, Known::Number);
         restricted.map_err(|()| self.refuse(arg, "f32 or i32"))
     }
@@ -139,14 +105,14 @@ impl Dtypes<'_> {
         }
     }
 
-    fn require(&mut self, arg: TermId, elem: Elem) -> Result<(), Problem> {
+    pub fn require(&mut self, arg: TermId, elem: Elem) -> Result<(), Problem> {
         self.types
             .elements
             .restrict(arg, Known::Is(elem))
             .map_err(|()| self.refuse(arg, elem_name(elem)))
     }
 
-    fn result(&mut self, elem: Elem) -> Result<(), Problem> {
+    pub fn result(&mut self, elem: Elem) -> Result<(), Problem> {
         self.types.elements.restrict(self.id, Known::Is(elem)).map_err(|()| {
             // Used before its definition with another type.
             self.refuse(self.id, elem_name(elem))
@@ -156,7 +122,7 @@ impl Dtypes<'_> {
     fn refuse(&self, arg: TermId, expected: &str) -> Problem {
         let name = match self.terms[self.id].kind {
             Kind::Typed { .. } => "the declared type".to_string(),
-            ref kind => spelling(kind),
+            ref kind => kind.spelling(),
         };
         let found = elem_name(self.types.elements.of(arg));
         let problem = Diagnostic::error("E051", format!("{name} takes {expected}, not {found}"))
@@ -173,7 +139,7 @@ impl Dtypes<'_> {
     }
 
     fn mixed(&self, a: TermId, b: TermId) -> Problem {
-        let name = spelling(&self.terms[self.id].kind);
+        let name = self.terms[self.id].kind.spelling();
         let (left, right) =
             (elem_name(self.types.elements.of(a)), elem_name(self.types.elements.of(b)));
         let problem = Diagnostic::error("E050", format!("{name} cannot mix {left} and {right}"))

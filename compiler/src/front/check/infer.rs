@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::builtins;
 use super::dtypes::Dtypes;
-use super::report;
-use super::shape::{Rules, spelling};
+use super::report::{self, Problem};
+use super::shape::Rules;
 use super::term::{FrameId, InputDecl, Kind, ParamDecl, Program, Static, TermId, Terms, VarSource};
 use super::types::{Elements, Shape, Types};
+use super::{Time, initialisers};
 use crate::diagnostic::Diagnostic;
 use crate::ir::graph::{Clock, Dim, Elem, Init, NodeId, ParamKind, Symbol, Type, components};
 use crate::source::Span;
@@ -127,7 +127,16 @@ fn users(graph: &Program) -> Vec<Vec<TermId>> {
                 let dims = graph.params.get(*index).map_or(&[][..], |param| &param.dims);
                 dims.iter().copied().for_each(&mut note);
             }
-            _ => {}
+            Kind::Error
+            | Kind::Literal { .. }
+            | Kind::Bool(_)
+            | Kind::Array(_)
+            | Kind::Input(_)
+            | Kind::Op(_)
+            | Kind::If
+            | Kind::Forward
+            | Kind::Typed { .. }
+            | Kind::Alike => {}
         }
     }
     users
@@ -148,18 +157,13 @@ fn update(graph: &mut Program, inputs: &[Vec<Dim>], types: &mut Types, id: TermI
     let stream = is_stream(&graph.terms, &graph.inputs, types, id);
     let shape = shape(&graph.terms, &graph.params, inputs, types, id);
     // A stated type is known whatever the value seems to be so far.
-    let shape = shape.unwrap_or_else(|_| Rules { terms: &graph.terms, types }.stated(id));
+    let shape = shape.unwrap_or_else(|_| Rules { terms: &graph.terms, types, id }.stated());
     if stream != types.streams[index] || shape != types.shapes[index] {
         types.streams[index] = stream;
         types.shapes[index] = shape;
         changed = true;
     }
     changed
-}
-
-/// Whether an operation takes all steps of its operand.
-fn over_time(kind: &Kind) -> bool {
-    matches!(kind, Kind::OverTime(_) | Kind::TimeStack | Kind::TimeUnstack | Kind::TimeReverse)
 }
 
 /// The terms that depend on themselves, through `prev` or not.
@@ -191,25 +195,34 @@ fn shape(
     inputs: &[Vec<Dim>],
     types: &Types,
     id: TermId,
-) -> Result<Shape, Box<Diagnostic>> {
-    let rules = Rules { terms, types };
-    let Kind::Param(index) = terms[id].kind else { return rules.shape(id, inputs) };
+) -> Result<Shape, Problem> {
+    let rules = Rules { terms, types, id };
+    let Kind::Param(index) = terms[id].kind else { return rules.shape(inputs) };
     let Some(param) = params.get(index) else { return Ok(None) };
     let dims =
         param.dims.iter().map(|dim| super::shape::dimension(terms.known(*dim), terms[*dim].span));
-    rules.size(id, Some(dims.collect::<Result<_, _>>()?))
+    rules.size(Some(dims.collect::<Result<_, _>>()?))
 }
 
 fn is_stream(terms: &Terms, inputs: &[InputDecl], types: &Types, id: TermId) -> bool {
-    let term = &terms[id];
-    match term.kind {
-        Kind::Input(index) => inputs.get(index).is_some_and(|input| input.is_stream),
-        Kind::Prev | Kind::TimeIndex | Kind::TimeUnstack => true,
-        Kind::OverTime(_) | Kind::TimeStack => false,
+    let args = &terms[id].args;
+    let of_operands = || args.iter().any(|arg| types.is_stream(*arg));
+    match &terms[id].kind {
+        Kind::Input(index) => inputs.get(*index).is_some_and(|input| input.is_stream),
+        Kind::Op(op) => op.clock().map_or_else(of_operands, |clock| clock == Clock::Stream),
         // The dimensions are static.
-        Kind::Typed { .. } | Kind::Alike => term.args.first().is_some_and(|x| types.is_stream(*x)),
-        Kind::If if let Some(branch) = terms.taken(id) => types.is_stream(branch),
-        _ => term.args.iter().any(|arg| types.is_stream(*arg)),
+        Kind::Typed { .. } | Kind::Alike => args.first().is_some_and(|x| types.is_stream(*x)),
+        Kind::If => match terms.taken(id) {
+            Some(branch) => types.is_stream(branch),
+            None => of_operands(),
+        },
+        Kind::Error
+        | Kind::Literal { .. }
+        | Kind::Bool(_)
+        | Kind::Array(_)
+        | Kind::Dimension(_)
+        | Kind::Param(_)
+        | Kind::Forward => of_operands(),
     }
 }
 
@@ -300,7 +313,14 @@ impl Checker<'_> {
                 Some(branch) => self.is_tainted(branch),
                 None => term.args.iter().any(|arg| self.is_tainted(*arg)),
             },
-            _ => term.args.iter().any(|arg| self.is_tainted(*arg)),
+            Kind::Literal { .. }
+            | Kind::Bool(_)
+            | Kind::Array(_)
+            | Kind::Input(_)
+            | Kind::Op(_)
+            | Kind::Forward
+            | Kind::Typed { .. }
+            | Kind::Alike => term.args.iter().any(|arg| self.is_tainted(*arg)),
         }
     }
 
@@ -319,41 +339,37 @@ impl Checker<'_> {
         self.problems.push(in_calls(self.terms, problem, frame));
     }
 
-    fn check(&mut self, id: TermId) -> Result<(), Box<Diagnostic>> {
+    fn check(&mut self, id: TermId) -> Result<(), Problem> {
         shape(self.terms, self.decls, self.inputs, &self.types, id)?;
-        let term = &self.terms[id];
-        if let (Kind::Prev, [x, init]) = (&term.kind, term.args.as_slice()) {
-            Rules { terms: self.terms, types: &self.types }.check_init(id, *x, *init)?;
-        }
         self.check_numbers(id)?;
         Dtypes { terms: self.terms, types: &mut self.types, id }.check()?;
-        self.check_time(id)
+        self.check_operation(id)
     }
 
     /// Checks that the dimensions a term is given are numbers at compile time.
-    fn check_numbers(&self, id: TermId) -> Result<(), Box<Diagnostic>> {
+    fn check_numbers(&self, id: TermId) -> Result<(), Problem> {
         let term = &self.terms[id];
-        let dims = match term.kind {
-            Kind::Typed { .. }
-            | Kind::Reshape
-            | Kind::Broadcast
-            | Kind::Slice { .. }
-            | Kind::Pad(_)
-            | Kind::OneHot
-            | Kind::TopK(_) => &term.args[1..],
-            Kind::Sliding { op, .. } => &term.args[op.tensors()..],
-            Kind::ScatterAdd(_) => &term.args[2..],
-            Kind::Iota => &term.args,
+        let dims = match &term.kind {
+            Kind::Typed { .. } => &term.args[1..],
+            Kind::Op(op) => &term.args[op.tensors().min(term.args.len())..],
             Kind::Array(_) => {
                 return term.args.iter().try_for_each(|number| self.check_element(*number));
             }
-            _ => &[],
+            Kind::Error
+            | Kind::Literal { .. }
+            | Kind::Bool(_)
+            | Kind::Dimension(_)
+            | Kind::Input(_)
+            | Kind::Param(_)
+            | Kind::If
+            | Kind::Forward
+            | Kind::Alike => return Ok(()),
         };
         dims.iter().try_for_each(|dim| self.check_number(*dim))
     }
 
     /// Checks that an element of an array is a number at compile time.
-    fn check_element(&self, id: TermId) -> Result<(), Box<Diagnostic>> {
+    fn check_element(&self, id: TermId) -> Result<(), Problem> {
         let span = self.terms[id].span;
         let needs = |symbol: &Symbol| Err(Box::new(report::needs(symbol, span)));
         match self.terms.known(id) {
@@ -367,7 +383,7 @@ impl Checker<'_> {
         }
     }
 
-    fn check_number(&self, dim: TermId) -> Result<(), Box<Diagnostic>> {
+    fn check_number(&self, dim: TermId) -> Result<(), Problem> {
         match self.terms.known(dim) {
             Some(Static::Never | Static::Bool(_)) => {
                 Err(Box::new(report::not_constant(self.terms[dim].span)))
@@ -381,18 +397,16 @@ impl Checker<'_> {
         }
     }
 
-    fn check_time(&mut self, id: TermId) -> Result<(), Box<Diagnostic>> {
+    fn check_operation(&mut self, id: TermId) -> Result<(), Problem> {
         let term = &self.terms[id];
-        let stream_of = |arg: TermId| self.types.is_stream(arg);
-        let name = spelling(&term.kind);
-        let needs_time = over_time(&term.kind)
-            || matches!(term.kind, Kind::Prev | Kind::TimeIndex | Kind::TimeSteps);
-        if needs_time && !self.has_time {
+        let Kind::Op(op) = &term.kind else { return Ok(()) };
+        if op.time() != Time::Nothing && !self.has_time {
             if std::mem::replace(&mut self.timeless, true) {
                 return Ok(());
             }
+            let name = op.name();
             return Err(Box::new(
-                Diagnostic::error("E063", format!("{name} in a graph without streams"))
+                Diagnostic::error("E063", format!("`{name}` in a graph without streams"))
                     .label(term.span, "needs time")
                     .hint(
                         "the inputs say what is a stream, `x: [T; B, K]`, or the graph how many steps it has, \
@@ -400,29 +414,18 @@ impl Checker<'_> {
                     ),
             ));
         }
-        match &term.kind {
-            Kind::Prev if term.args.get(1).is_some_and(|init| stream_of(*init)) => Err(Box::new(
-                Diagnostic::error("E061", "the first value of `prev` is static")
-                    .label(self.terms.place(id, term.args[1]), "this is a stream")
-                    .expected("a static value")
-                    .found(self.types.show(term.args[1]))
-                    .hint("`first(x)` is the first step of a stream"),
-            )),
-            Kind::TimeUnstack if stream_of(term.args[0]) => Err(Box::new(
-                Diagnostic::error("E061", "`time_unstack` takes a static tensor")
-                    .label(self.terms.place(id, term.args[0]), "this is a stream already")
-                    .expected("a static tensor whose first axis is time")
-                    .found(self.types.show(term.args[0])),
-            )),
-            kind if over_time(kind) && self.in_cycle[id.0 as usize] => Err(Box::new(
-                Diagnostic::error("E064", format!("{name} in a cycle through `prev`"))
+        op.check(&Rules { terms: self.terms, types: &self.types, id })?;
+        if op.time() == Time::AllSteps && self.in_cycle[id.0 as usize] {
+            let name = op.name();
+            return Err(Box::new(
+                Diagnostic::error("E064", format!("`{name}` in a cycle through `prev`"))
                     .label(term.span, "needs all steps of what depends on it")
                     .hint(
                         "inside a recurrence there are only this step and those before: `prev(x)`",
                     ),
-            )),
-            _ => Ok(()),
+            ));
         }
+        Ok(())
     }
 
     fn check_param_dims(&mut self, param: &ParamDecl) {
@@ -445,7 +448,7 @@ impl Checker<'_> {
             let is_known = shape.as_ref().is_some_and(|dims| dims.iter().all(Option::is_some));
             !is_known && !self.is_tainted(*id) && !self.left_out[id.0 as usize]
         };
-        let is_forward = |id: &TermId| self.terms[*id].kind == Kind::Forward;
+        let is_forward = |id: &TermId| matches!(self.terms[*id].kind, Kind::Forward);
         let first = self.terms.ids().find(|id| is_unknown(id) && !is_forward(id));
         first.or(self.terms.ids().find(is_unknown))
     }
@@ -524,7 +527,7 @@ impl Checker<'_> {
         if param.init.is_empty() {
             return None;
         }
-        let (dims, init) = (dims?, builtins::initialiser(&param.init, &args?)?);
+        let (dims, init) = (dims?, initialisers::initialiser(&param.init, &args?)?);
         if let Some(problem) = wrong_init(&init, &dims, param) {
             self.report(problem, param.frame);
             return None;

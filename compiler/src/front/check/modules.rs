@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::{builtins, report};
+use super::report;
 use crate::diagnostic::Diagnostic;
 use crate::front::syntax::ast::{Item, ItemKind, Name, Use, UseNames};
 use crate::front::syntax::parse;
@@ -74,6 +74,7 @@ pub enum Unresolved {
 /// All modules of a compilation.
 pub struct Modules<'l> {
     loader: &'l dyn Loader,
+    is_operation: fn(&str) -> bool,
     pub sources: Sources,
     pub diagnostics: Vec<Diagnostic>,
     /// Those that reading the files gave.
@@ -110,10 +111,12 @@ enum State {
 }
 
 impl<'l> Modules<'l> {
-    /// The modules of a program; the first is the prelude.
-    pub fn new(loader: &'l dyn Loader) -> Modules<'l> {
+    /// The modules of a program; the first is the prelude. What the language itself has a name for is no
+    /// item of theirs.
+    pub fn new(loader: &'l dyn Loader, is_operation: fn(&str) -> bool) -> Modules<'l> {
         let mut modules = Modules {
             loader,
+            is_operation,
             sources: Sources::default(),
             diagnostics: Vec::new(),
             of_files: Vec::new(),
@@ -224,7 +227,7 @@ impl<'l> Modules<'l> {
     /// The item that a name means in a module. What `use m::*` brings in hides no operation.
     pub fn visible(&self, module: ModuleId, name: &str) -> Option<DefId> {
         let here = &self.list[module.0];
-        let globbed = (!builtins::exists(name)).then_some(&here.globbed);
+        let globbed = (!(self.is_operation)(name)).then_some(&here.globbed);
         let prelude = self.list.first().map(|prelude| &prelude.own);
         [Some(&here.own), Some(&here.used), globbed, prelude]
             .into_iter()
@@ -236,7 +239,7 @@ impl<'l> Modules<'l> {
     /// Whether the name would be known but for an error that is reported. Operations are always known.
     fn is_broken(&self, module: ModuleId, name: &str) -> bool {
         let broken = &self.list[module.0].broken;
-        broken.names.contains(name) || (broken.any && !builtins::exists(name))
+        broken.names.contains(name) || (broken.any && !(self.is_operation)(name))
     }
 
     /// A visible name like this one; else a standard module that has the very name.

@@ -4,6 +4,9 @@ use crate::diagnostic::Diagnostic;
 use crate::front::syntax::ast::Name;
 use crate::source::Span;
 
+/// What is wrong with a term.
+pub type Problem = Box<Diagnostic>;
+
 /// The candidate that a misspelt name most likely means.
 pub fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::elaborate::{elem, names, plain_name};
 use super::modules::{Modules, item_name};
+use super::ops;
 use crate::diagnostic::Diagnostic;
 use crate::front::syntax::ast::{
     Argument, BinaryOp, Body, DimArgument, Expr, ExprKind, Function, GraphItem, Item, ItemKind,
@@ -124,7 +125,7 @@ impl GraphHead {
 
 /// The graphs and functions of a program, in the order of the text.
 pub fn heads(name: &str, text: &str, loader: &dyn Loader) -> Heads {
-    let mut modules = Modules::new(loader);
+    let mut modules = Modules::new(loader, ops::exists);
     let program = modules.add(name, text);
     let items = modules.items(program);
     let constants = items

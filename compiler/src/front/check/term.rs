@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Index, Range};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Operation;
 use crate::front::syntax::ast::Name;
-use crate::ir::graph::op::Signature;
-use crate::ir::graph::{Dim, Elem, ParamKind, Pointwise, Reduction, Symbol};
+use crate::ir::graph::{Dim, Elem, ParamKind, Symbol};
 use crate::source::Span;
 
 /// An index into [`Terms`].
@@ -38,8 +39,8 @@ pub struct Term {
     pub name: Option<Arc<str>>,
 }
 
-/// What a term does with its operands. Axes are as written, negative ones from the end.
-#[derive(Clone, Debug, PartialEq)]
+/// What a term is.
+#[derive(Clone, Debug)]
 pub enum Kind {
     /// Something wrong that is reported already.
     Error,
@@ -53,12 +54,10 @@ pub enum Kind {
     Dimension(VarId),
     Input(usize),
     Param(usize),
-    TimeIndex,
-    TimeSteps,
-    Map(Pointwise),
+    /// An operation of the language on the operands.
+    Op(Rc<dyn Operation>),
     /// A choice. One that is decided when compiling is the branch taken: see [`Terms::taken`].
     If,
-    Sg,
     /// The binding that is its operand, or [`Kind::Error`] as long as it has none.
     Forward,
     /// The first operand, declared to have these elements and the other operands as dimensions; with
@@ -69,112 +68,30 @@ pub enum Kind {
     },
     /// The first operand, which has the type of the second.
     Alike,
-    /// `prev(x)` or, with a second operand, `prev(x, init)`.
-    Prev,
-    OverTime(OverTime),
-    /// Random numbers of the operand's dimensions, the draw of this number in the program.
-    Random(Draw, i32),
-    /// The steps of a stream along a new first axis.
-    TimeStack,
-    /// The first axis as the steps of a stream.
-    TimeUnstack,
-    TimeReverse,
-    MatMul,
-    Reduce {
-        op: Reduce,
-        axes: Option<Vec<i64>>,
-        keepdims: bool,
-    },
-    Transpose,
-    Permute(Vec<i64>),
-    /// To the dimensions that are the other operands; one may be -1.
-    Reshape,
-    Broadcast,
-    Concat(i64),
-    /// Along a new axis.
-    Stack(i64),
-    /// The other operands are the bounds that are given.
-    Slice {
-        axis: i64,
-        start: bool,
-        end: bool,
-    },
-    /// The other operands are two paddings for each axis.
-    Pad(f64),
-    Flip(i64),
-    Gather(i64),
-    Take(i64),
-    /// x, the places of its elements, and how many there are.
-    ScatterAdd(i64),
-    OneHot,
-    /// Windows along so many of the last axes, and what is made with them. The other operands are the
-    /// numbers that it is given: see [`Sliding::attributes`].
-    Sliding {
-        name: &'static str,
-        op: Sliding,
-        axes: usize,
-        /// As much padding as keeps the axes as long as they are.
-        same: bool,
-    },
-    /// The operand is how far it counts.
-    Iota,
-    Triangle {
-        k: i64,
-        is_upper: bool,
-    },
-    Cumsum(i64),
-    /// The places of an axis in ascending order.
-    ArgSort(i64),
-    /// The places of the greatest on an axis: so many as the second operand says.
-    TopK(i64),
 }
 
-/// What slides along axes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sliding {
-    Windows,
-    Conv,
-    Transposed,
-    Average,
-    Maximum,
-    Adaptive,
-    Upsample,
-}
+impl Kind {
+    pub fn op(op: impl Operation + 'static) -> Kind {
+        Kind::Op(Rc::new(op))
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OverTime {
-    First,
-    Last,
-    Sum,
-    Mean,
-    Max,
-}
-
-/// How random numbers are distributed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Draw {
-    /// In [0, 1).
-    Uniform,
-    /// With mean 0 and deviation 1.
-    Normal,
-    /// 1 with the probability that the operand is, else 0.
-    Bernoulli,
-}
-
-/// The reductions of the language.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reduce {
-    Plain(Reduction),
-    ArgMin,
-    Mean,
-    Var,
-    LogSumExp,
-}
-
-impl Reduce {
-    /// The result is an index, over one axis.
-    pub fn is_index(self) -> bool {
-        matches!(self, Reduce::Plain(Reduction::ArgMax) | Reduce::ArgMin)
+    /// As a message names it.
+    pub fn spelling(&self) -> String {
+        let name = match self {
+            Kind::Op(op) => op.name(),
+            Kind::If => "if",
+            Kind::Error
+            | Kind::Literal { .. }
+            | Kind::Bool(_)
+            | Kind::Array(_)
+            | Kind::Dimension(_)
+            | Kind::Input(_)
+            | Kind::Param(_)
+            | Kind::Forward
+            | Kind::Typed { .. }
+            | Kind::Alike => "this",
+        };
+        format!("`{name}`")
     }
 }
 
@@ -470,21 +387,9 @@ impl Terms {
                 VarSource::Given(value) => self.known(*value).cloned(),
                 VarSource::Arguments(places) => places.iter().find_map(axis_dim).map(Static::Dim),
             },
-            Kind::Map(op) => {
+            Kind::Op(op) => {
                 let args: Vec<_> = term.args.iter().map(|arg| self.known(*arg)).collect();
-                if args.contains(&Some(&Static::Broken)) {
-                    return Some(Static::Broken);
-                }
-                let is_logic = op.row().signature == Signature::Logic;
-                let is_tensor = |arg: &Option<&Static>| match arg {
-                    Some(Static::Bool(_)) => !is_logic,
-                    arg => matches!(arg, Some(Static::Never)),
-                };
-                if args.iter().any(is_tensor) {
-                    return Some(Static::Never);
-                }
-                let args: Option<Vec<&Static>> = args.into_iter().collect();
-                Some(arithmetic(*op, &args?))
+                op.number(&args)
             }
             Kind::If => match self.taken(id) {
                 Some(branch) => self.known(branch).cloned(),
@@ -492,8 +397,12 @@ impl Terms {
             },
             Kind::Alike => self.known(term.args[0]).cloned(),
             Kind::Typed { .. } if term.args.len() == 1 => self.known(term.args[0]).cloned(),
-            // Its dimensions may be of interest, its value is a tensor's.
-            _ => Some(Static::Never),
+            // Their dimensions may be of interest, their values are a tensor's.
+            Kind::Array(_)
+            | Kind::Input(_)
+            | Kind::Param(_)
+            | Kind::Forward
+            | Kind::Typed { .. } => Some(Static::Never),
         }
     }
 }
@@ -506,74 +415,11 @@ impl Index<TermId> for Terms {
 }
 
 /// Integers above this are no dimensions: arithmetic on smaller ones does not overflow.
-const LARGEST: i64 = 1 << 40;
+pub const LARGEST: i64 = 1 << 40;
 
 fn number(value: f64, integer: bool) -> Static {
     match integer && value <= LARGEST as f64 {
         true => Static::Dim(Dim::constant(value as i64)),
         false => Static::Real(value),
     }
-}
-
-/// An operation on numbers: exact on dimensions where it can be.
-fn arithmetic(op: Pointwise, args: &[&Static]) -> Static {
-    if let [Static::Dim(a), Static::Dim(b)] = args {
-        let result = match op {
-            Pointwise::Add => Some(a + b),
-            Pointwise::Sub => Some(a - b),
-            Pointwise::Mul => Some(a * b),
-            Pointwise::Div => a.exact_div(b),
-            _ => None,
-        };
-        match result {
-            Some(dim) if is_small(&dim) => return Static::Dim(dim),
-            Some(_) => return Static::Real(f64::INFINITY),
-            None => {}
-        }
-    }
-    if let [Static::Dim(a)] = args
-        && op == Pointwise::Neg
-    {
-        return Static::Dim(&Dim::zero() - a);
-    }
-    let mut numbers = Vec::new();
-    for arg in args {
-        match arg {
-            Static::Dim(dim) if dim.as_const().is_none() => {
-                let symbol = dim.symbols().next().cloned();
-                return symbol.map_or(Static::Never, Static::Needs);
-            }
-            Static::Needs(symbol) => return Static::Needs(symbol.clone()),
-            Static::Bool(value) => numbers.push(f64::from(u8::from(*value))),
-            arg => match arg.number() {
-                Some(value) => numbers.push(value),
-                None => return Static::Never,
-            },
-        }
-    }
-    let row = op.row();
-    if numbers.len() != row.arity {
-        return Static::Never;
-    }
-    let value = (row.value)(&numbers);
-    if row.is_boolean() {
-        return Static::Bool(value != 0.0);
-    }
-    number_of(value, args.iter().all(|arg| matches!(arg, Static::Dim(_))))
-}
-
-/// A power or a minimum of integers is one again.
-fn number_of(value: f64, from_integers: bool) -> Static {
-    let is_integer = value.fract() == 0.0 && value.abs() <= LARGEST as f64;
-    match from_integers && is_integer {
-        true => Static::Dim(Dim::constant(value as i64)),
-        false => Static::Real(value),
-    }
-}
-
-/// Whether later arithmetic with the dimension stays exact and short.
-fn is_small(dim: &Dim) -> bool {
-    let terms = dim.terms();
-    terms.len() <= 16
-        && terms.iter().all(|(factors, value)| factors.len() <= 16 && value.abs() <= LARGEST)
 }

@@ -1,10 +1,10 @@
 use super::*;
-use crate::front::syntax::ast::{Argument, DimArgument};
+use crate::front::syntax::ast::{Argument, DimArgument, ItemKind};
 use crate::front::syntax::parse;
 use crate::ir::graph::interpret::{Tensor, Values};
 use crate::ir::graph::{Bindings, Init, Op, Role};
 use crate::ir::verify;
-use crate::source::NoFiles;
+use crate::source::{Loader, NoFiles};
 use crate::testing::{assert_close, graph, interpret, interpret_dual};
 
 fn run(text: &str, dims: &[(&str, i64)]) -> Checked {

@@ -79,9 +79,8 @@ impl Elements {
             Kind::Param(index) => {
                 params.get(*index).map_or(Known::Nothing, |param| Known::Is(param.elem))
             }
-            Kind::TimeIndex | Kind::TimeSteps => Known::Is(Elem::F32),
             Kind::Typed { elem, .. } => Known::Is(*elem),
-            _ => Known::Nothing,
+            Kind::Error | Kind::Op(_) | Kind::If | Kind::Forward | Kind::Alike => Known::Nothing,
         });
         let known = known.collect();
         let parent = terms.ids().map(|id| id.0).collect();

@@ -511,7 +511,7 @@ impl Printer<'_> {
             if op == BinaryOp::Pow {
                 rest.push(text("^"));
             } else {
-                rest.extend([Doc::Line, text(format!("{} ", spelling(op)))]);
+                rest.extend([Doc::Line, text(format!("{} ", op.symbol()))]);
             }
             rest.push(self.operand(operand, is_bare(operand, right_level)));
         }
@@ -841,25 +841,4 @@ fn first_argument(arguments: &[Argument], otherwise: usize) -> usize {
 
 fn start_of_argument(argument: &CallArgument) -> usize {
     start(argument.name.as_ref().map_or(argument.value.span, |name| name.span))
-}
-
-fn spelling(op: BinaryOp) -> &'static str {
-    use BinaryOp::*;
-    match op {
-        Or => "||",
-        And => "&&",
-        Lt => "<",
-        Le => "<=",
-        Gt => ">",
-        Ge => ">=",
-        Eq => "==",
-        Ne => "!=",
-        Add => "+",
-        Sub => "-",
-        Mul => "*",
-        Div => "/",
-        Rem => "%",
-        MatMul => "@",
-        Pow => "^",
-    }
 }

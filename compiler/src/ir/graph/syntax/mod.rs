@@ -265,36 +265,50 @@ fn joined_dims(a: Vec<Dim>, b: &[Dim]) -> Option<Vec<Dim>> {
         .collect()
 }
 
+/// The pointwise operations that are written as operators between their operands.
+const OPERATORS: [(BinaryOp, Pointwise); 14] = [
+    (BinaryOp::Or, Pointwise::Or),
+    (BinaryOp::And, Pointwise::And),
+    (BinaryOp::Lt, Pointwise::Lt),
+    (BinaryOp::Le, Pointwise::Le),
+    (BinaryOp::Gt, Pointwise::Gt),
+    (BinaryOp::Ge, Pointwise::Ge),
+    (BinaryOp::Eq, Pointwise::Eq),
+    (BinaryOp::Ne, Pointwise::Ne),
+    (BinaryOp::Add, Pointwise::Add),
+    (BinaryOp::Sub, Pointwise::Sub),
+    (BinaryOp::Mul, Pointwise::Mul),
+    (BinaryOp::Div, Pointwise::Div),
+    (BinaryOp::Rem, Pointwise::Rem),
+    (BinaryOp::Pow, Pointwise::Pow),
+];
+
+/// The operator between two operands that an operation is written as.
+pub fn operator(op: Pointwise) -> Option<BinaryOp> {
+    OPERATORS.iter().find(|(_, pointwise)| *pointwise == op).map(|(operator, _)| *operator)
+}
+
+/// The pointwise operation that an operator means; `None` for `@`.
+pub fn pointwise(operator: BinaryOp) -> Option<Pointwise> {
+    OPERATORS.iter().find(|(other, _)| *other == operator).map(|(_, op)| *op)
+}
+
 pub fn map(op: Pointwise, args: Vec<Expr>) -> Expr {
-    use Pointwise::*;
-    let operator = match op {
-        Add => BinaryOp::Add,
-        Sub => BinaryOp::Sub,
-        Mul => BinaryOp::Mul,
-        Div => BinaryOp::Div,
-        Rem => BinaryOp::Rem,
-        Pow => BinaryOp::Pow,
-        Lt => BinaryOp::Lt,
-        Le => BinaryOp::Le,
-        Gt => BinaryOp::Gt,
-        Ge => BinaryOp::Ge,
-        Eq => BinaryOp::Eq,
-        Ne => BinaryOp::Ne,
-        And => BinaryOp::And,
-        Or => BinaryOp::Or,
-        _ => {
-            let mut args = args.into_iter();
-            let mut next = || Box::new(args.next().unwrap_or_else(|| path("?")));
-            return match op {
-                Neg => expr(ExprKind::Unary(UnaryOp::Neg, next())),
-                Not => expr(ExprKind::Unary(UnaryOp::Not, next())),
-                Select => expr(ExprKind::If { condition: next(), then: next(), otherwise: next() }),
-                op => call(op.row().name, args.collect::<Vec<_>>()),
-            };
+    if let Some(operator) = operator(op) {
+        let [left, right] = pair(args);
+        return binary(operator, left, right);
+    }
+    let prefix = [(Pointwise::Neg, UnaryOp::Neg), (Pointwise::Not, UnaryOp::Not)];
+    let prefix = prefix.iter().find(|(prefixed, _)| *prefixed == op);
+    let mut operands = args.into_iter();
+    let mut next = || Box::new(operands.next().unwrap_or_else(|| path("?")));
+    match prefix {
+        Some((_, prefix)) => expr(ExprKind::Unary(*prefix, next())),
+        None if op == Pointwise::Select => {
+            expr(ExprKind::If { condition: next(), then: next(), otherwise: next() })
         }
-    };
-    let [left, right] = pair(args);
-    binary(operator, left, right)
+        None => call(op.row().name, operands.collect::<Vec<_>>()),
+    }
 }
 
 /// Both operands.

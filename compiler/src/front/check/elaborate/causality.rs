@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::diagnostic::Diagnostic;
+use crate::front::check::ops;
 use crate::front::syntax::ast::{Body, Expr, ExprKind, Name, Pattern, StatementKind};
 use crate::source::Span;
 
@@ -129,10 +130,7 @@ fn mentions<'a>(expr: &'a Expr, found: &mut Vec<&'a str>) {
             [condition, then, otherwise].into_iter().for_each(|part| mentions(part, found));
         }
         ExprKind::Call { callee, arguments, .. } => {
-            let is_delay = matches!(
-                callee.as_slice(),
-                [name] if matches!(name.text.as_str(), "prev" | "delay")
-            );
+            let is_delay = matches!(callee.as_slice(), [name] if ops::is_past(&name.text));
             for (position, argument) in arguments.iter().enumerate() {
                 let is_past = is_delay
                     && match &argument.name {

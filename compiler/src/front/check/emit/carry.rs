@@ -1,7 +1,7 @@
 //! Memories from run to run: with `carry` every `prev` starts from a state that holds what it would have had next.
 
-use super::emit::Emitter;
-use super::term::{Kind, TermId};
+use super::Emitter;
+use crate::front::check::term::{Kind, TermId};
 use crate::ir::graph::{
     Dim, Elem, Init, NodeId, Op, Param, ParamKind, Pointwise, Role, Root, Type,
 };
