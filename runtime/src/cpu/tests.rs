@@ -1,6 +1,6 @@
 //! Kernels against the slow evaluation of their form.
 
-use fgi_compiler::ir::graph::op::Signature;
+use fgi_compiler::ir::graph::pointwise::Signature;
 use fgi_compiler::ir::graph::{
     Builder, Clock, Elem, Graph, Init, Input, NodeId, Number, Op, Param, ParamKind, Pointwise,
     Reduction, Role, Root, Type,
@@ -238,7 +238,7 @@ fn recurrence_with_gradients() {
 fn pointwise_operations() {
     let b = Dim::symbol("B");
     let x = stream(&[b.clone(), Dim::constant(6)]);
-    for row in &fgi_compiler::ir::graph::op::TABLE {
+    for row in &fgi_compiler::ir::graph::pointwise::TABLE {
         let inputs: Vec<_> =
             ["x", "y", "z"][..row.arity].iter().map(|name| (*name, x.clone())).collect();
         let graph = graph_of(&inputs, |g, nodes| {

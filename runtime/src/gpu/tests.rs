@@ -1,7 +1,7 @@
 //! Programs on whatever GPU there is (Mesa's llvmpipe, where there is none), against plain Rust.
 
 use fgi_compiler::ir::graph::interpret::{Results, Tensor, Values, interpret};
-use fgi_compiler::ir::graph::op::{Signature, TABLE};
+use fgi_compiler::ir::graph::pointwise::{Signature, TABLE};
 use fgi_compiler::ir::graph::{
     Builder, Clock, Dim, Elem, Graph, Init, Input, NodeId, Number, Op, Param, ParamKind, Pointwise,
     Reduction, Role, Root, Type,

@@ -5,7 +5,7 @@ use super::term::{Kind, Static, TermId, Terms};
 use super::types::{Known, Types, elem_name};
 use crate::diagnostic::Diagnostic;
 use crate::ir::graph::Elem;
-use crate::ir::graph::op::Signature;
+use crate::ir::graph::pointwise::Signature;
 
 /// The rules for the elements of one term.
 pub struct Dtypes<'a> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::op::{Number, Op, Pointwise, Reduction};
-use super::{Dim, Elem, Graph, Node, NodeId, OPEN, Type, TypeError, constants, infer};
+use super::{Dim, Elem, Graph, Node, NodeId, OPEN, Type, TypeError, constants};
 use crate::source::Span;
 
 /// Appends nodes to a graph; a node that is there already is found again.
@@ -55,7 +55,7 @@ impl<'g> Builder<'g> {
         let ty = match &key.0 {
             Op::Input(index) => self.graph.inputs[*index].ty.clone(),
             Op::Param(index) => self.graph.params[*index].ty(),
-            op => infer(op, &types)?,
+            op => op.infer(&types)?,
         };
         let (op, args) = key.clone();
         let id = self.graph.push(Node { op, args, ty, span: self.span, name: None });

@@ -1,6 +1,5 @@
 //! What the type rules of operations are written with, and how they fail.
 
-use super::op::Op;
 use super::{Clock, Dim, Elem, Type};
 
 /// Why an operation does not take its operands. The positions are operand numbers.
@@ -20,12 +19,6 @@ pub enum TypeError {
     NotStatic { operand: usize },
     #[error("{0}")]
     Attribute(String),
-}
-
-/// The type of an operation's result. `Input` and `Param` take theirs from the graph's lists and are
-/// refused here.
-pub fn infer(op: &Op, args: &[&Type]) -> Result<Type, TypeError> {
-    op.describe(|op| op.infer(args))
 }
 
 /// There are as many operands as expected.

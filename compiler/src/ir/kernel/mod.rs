@@ -30,7 +30,7 @@ pub use verify::{Violation, verify_sizes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ir::graph::op::Signature;
+use crate::ir::graph::pointwise::Signature;
 use crate::ir::graph::{
     Bindings, Clock, Dim, DimError, Elem, Indexed, Input, Param, ParamKind, Pointwise, Reduction,
     Role, Type,

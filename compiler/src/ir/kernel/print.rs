@@ -28,7 +28,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::*;
-use crate::ir::graph::print::{Listed, Name};
+use crate::ir::graph::print::line::{Listed, Name};
 
 impl Display for Program {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

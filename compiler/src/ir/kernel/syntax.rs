@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::ir::graph::op::TABLE;
-use crate::ir::graph::print::{Line, ParseError, Parsed, parse_lines};
+use crate::ir::graph::print::line::{Line, Parsed};
+use crate::ir::graph::print::{ParseError, parse_lines};
 
 /// Reads the text form. That the program keeps the laws is for [`verify`](crate::ir::verify) to say.
 pub fn parse_program(text: &str) -> Result<Program, ParseError> {

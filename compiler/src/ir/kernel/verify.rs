@@ -26,7 +26,7 @@ use std::fmt;
 use super::{
     Affine, BufferId, BufferSource, Inst, Kernel, Program, ReduceLoop, Stage, Storage, Val,
 };
-use crate::ir::graph::op::Signature;
+use crate::ir::graph::pointwise::Signature;
 use crate::ir::graph::{Bindings, Dim, DimError, Elem, Pointwise, Reduction};
 use crate::ir::{Laws, Verified};
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::ir::graph::interpret::{Tensor, Values};
-use crate::ir::graph::op::{Number, Signature, TABLE};
+use crate::ir::graph::op::Number;
+use crate::ir::graph::pointwise::{Signature, TABLE};
 use crate::ir::graph::{Bindings, Windows};
 use crate::testing::{Program, Random, assert_close, dims, interpret, interpret_dual};
 

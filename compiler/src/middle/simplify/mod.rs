@@ -23,9 +23,7 @@ use super::surrogate::dag::{self, Choice, Chosen, Class};
 use super::surrogate::language::{Leaf, Operation, Term, is_commutative};
 use super::surrogate::rules::{LAWS, Numeric, Phase};
 use super::surrogate::{Report, cost, untimed};
-use crate::ir::graph::{
-    Elem, Facts, Graph, Node, NodeId, Number, Op, Pointwise, Role, Type, infer,
-};
+use crate::ir::graph::{Elem, Facts, Graph, Node, NodeId, Number, Op, Pointwise, Role, Type};
 use crate::source::Span;
 
 /// The longest region; what is longer is cut in the order of its operations.
@@ -436,7 +434,7 @@ impl<'a> Rebuild<'a> {
     #[track_caller]
     fn push(&mut self, op: Op, args: Vec<NodeId>) -> NodeId {
         let types: Vec<&Type> = args.iter().map(|arg| self.graph.ty(*arg)).collect();
-        let ty = infer(&op, &types).unwrap_or_else(|error| panic!("{op:?} {error}"));
+        let ty = op.infer(&types).unwrap_or_else(|error| panic!("{op:?} {error}"));
         self.graph.push(Node { op, args, ty, span: None, name: None })
     }
 }

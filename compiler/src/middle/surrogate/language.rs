@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use egg::{Id, define_language};
 
-use crate::ir::graph::op::TABLE;
+use crate::ir::graph::pointwise::TABLE;
 use crate::ir::graph::{Elem, Fact, Number, Op, Pointwise, Reduction};
 
 define_language! {

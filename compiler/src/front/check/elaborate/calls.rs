@@ -82,7 +82,12 @@ impl Elaborator<'_, '_> {
         }
     }
 
-    pub(super) fn no_callee(&self, callee: &[Name], span: Span, hint: Option<String>) -> Diagnostic {
+    pub(super) fn no_callee(
+        &self,
+        callee: &[Name],
+        span: Span,
+        hint: Option<String>,
+    ) -> Diagnostic {
         let name = callee.last().map_or("", |name| &name.text);
         let hint = ops::closest(name)
             .map(|likely| format!("did you mean `{likely}`?"))

@@ -115,7 +115,12 @@ impl Elaborator<'_, '_> {
         }
     }
 
-    pub(super) fn call_instance(&mut self, scope: &mut Scope, instance: &Instance, call: &Call<'_>) -> Value {
+    pub(super) fn call_instance(
+        &mut self,
+        scope: &mut Scope,
+        instance: &Instance,
+        call: &Call<'_>,
+    ) -> Value {
         if let Some(dim) = call.dims.first() {
             let problem = Diagnostic::error("E033", "an instance has its dimensions already")
                 .label(dim.span, "given again")

@@ -13,7 +13,8 @@ use super::term::{Kind, Program, Static, TermId, Terms};
 use super::types::elem_name;
 use super::{Binding, Places};
 use crate::diagnostic::Diagnostic;
-use crate::ir::graph::op::{Number, Signature};
+use crate::ir::graph::op::Number;
+use crate::ir::graph::pointwise::Signature;
 use crate::ir::graph::{
     Builder, Clock, Dim, Elem, Graph, Input, NodeId, Op, Param, Pointwise, Role, Root, Type,
 };

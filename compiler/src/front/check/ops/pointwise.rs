@@ -3,7 +3,7 @@
 use crate::front::check::elaborate::{Arguments, Call, Value};
 use crate::front::check::term::{LARGEST, Static};
 use crate::front::check::{Dtypes, Emitter, Operation, Problem, Rules, Shape};
-use crate::ir::graph::op::{Signature, TABLE};
+use crate::ir::graph::pointwise::{Signature, TABLE};
 use crate::ir::graph::syntax::operator;
 use crate::ir::graph::{Dim, NodeId, Pointwise};
 
@@ -19,8 +19,10 @@ const FORMALS: [(Pointwise, &[&str]); 4] = [
     (Pointwise::Max, &["a", "b"]),
 ];
 
+type OnDims = fn(&Dim, &Dim) -> Option<Dim>;
+
 /// What is exact on dimensions, where it has a value.
-const EXACT: [(Pointwise, fn(&Dim, &Dim) -> Option<Dim>); 4] = [
+const EXACT: [(Pointwise, OnDims); 4] = [
     (Pointwise::Add, |a, b| Some(a + b)),
     (Pointwise::Sub, |a, b| Some(a - b)),
     (Pointwise::Mul, |a, b| Some(a * b)),

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::arbitrary::{Sample, samples};
-use super::super::op::{Signature, TABLE};
+use super::super::pointwise::{Signature, TABLE};
 use super::super::{Builder, Dim, Reduction, Role, Root};
 use super::*;
 use crate::testing::Program;

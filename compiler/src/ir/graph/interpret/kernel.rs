@@ -1,6 +1,7 @@
 //! What one operation does at one step, with its dimensions known.
 
-use super::super::{Dim, Elem, NodeId, Pointwise, Reduction, op::Row};
+use super::super::pointwise::Row;
+use super::super::{Dim, Elem, NodeId, Pointwise, Reduction};
 use super::{Fault, Mode, Run, Slot, View, at};
 
 pub(crate) enum Kernel<'a> {

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::super::op::{Row, Signature, TABLE};
+use super::super::pointwise::{Row, Signature, TABLE};
 use super::super::{Builder, Clock, Input, Pointwise};
 use super::*;
 use crate::testing::interpret;

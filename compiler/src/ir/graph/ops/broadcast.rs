@@ -7,7 +7,7 @@ use crate::front::syntax::ast::Expr;
 use crate::ir::graph::facts::{Fact, Place};
 use crate::ir::graph::infer::{TypeError, arity};
 use crate::ir::graph::interpret::{Fault, Kernel, Site, row_major};
-use crate::ir::graph::print::List;
+use crate::ir::graph::print::line::List;
 use crate::ir::graph::syntax::{call, shape};
 use crate::ir::graph::{Builder, Dim, Graph, NodeId, Reduction, Type};
 

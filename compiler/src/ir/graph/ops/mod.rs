@@ -34,8 +34,9 @@ use std::ops::Range;
 use super::facts::Place;
 use super::infer::TypeError;
 use super::interpret::{Fault, Kernel, Site};
-use super::op::{Op, Reduction, TABLE};
-use super::print::{Line, Parsed};
+use super::op::{Op, Reduction};
+use super::pointwise::TABLE;
+use super::print::line::{Line, Parsed};
 use super::syntax::call;
 use super::{Builder, Dim, Fact, Graph, NodeId, Type};
 use crate::front::syntax::ast::Expr;
@@ -264,6 +265,11 @@ impl Op {
     /// The spelling in the graph's text form.
     pub fn name(&self) -> &'static str {
         self.describe(|op| op.name())
+    }
+
+    /// The type of the result. `Input` and `Param` take theirs from the graph's lists and are refused here.
+    pub(crate) fn infer(&self, args: &[&Type]) -> Result<Type, TypeError> {
+        self.describe(|op| op.infer(args))
     }
 
     /// How the value of an element comes about.

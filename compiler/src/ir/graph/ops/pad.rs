@@ -7,7 +7,7 @@ use crate::ir::graph::facts::{Fact, Place};
 use crate::ir::graph::infer::{TypeError, arity, axis_of, with_axis};
 use crate::ir::graph::interpret::{Fault, Kernel, Site, Source, around};
 use crate::ir::graph::op::{Number, Op};
-use crate::ir::graph::print::{Line, Parsed};
+use crate::ir::graph::print::line::{Line, Parsed};
 use crate::ir::graph::{Builder, Dim, Graph, NodeId, Type};
 
 pub(super) const NAME: &str = "pad";

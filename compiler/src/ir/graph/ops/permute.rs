@@ -8,7 +8,7 @@ use crate::ir::graph::facts::{Fact, Place};
 use crate::ir::graph::infer::{TypeError, arity};
 use crate::ir::graph::interpret::{Fault, Kernel, Site, row_major};
 use crate::ir::graph::op::Op;
-use crate::ir::graph::print::List;
+use crate::ir::graph::print::line::List;
 use crate::ir::graph::syntax::{call, count, list};
 use crate::ir::graph::{Builder, Dim, Graph, NodeId, Type};
 

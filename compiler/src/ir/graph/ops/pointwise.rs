@@ -1,11 +1,12 @@
-//! Pointwise operations, of which [`TABLE`](crate::ir::graph::op::TABLE) says everything.
+//! Pointwise operations, of which [`TABLE`](crate::ir::graph::pointwise::TABLE) says everything.
 
 use super::{Class, Operation};
 use crate::front::syntax::ast::Expr;
 use crate::ir::graph::facts::{Fact, Place, integers, pointwise, range};
 use crate::ir::graph::infer::{TypeError, arity, clock, expect_elem, same_dims};
 use crate::ir::graph::interpret::{Fault, Kernel, Site};
-use crate::ir::graph::op::{Pointwise, Signature};
+use crate::ir::graph::op::Pointwise;
+use crate::ir::graph::pointwise::Signature;
 use crate::ir::graph::syntax::map;
 use crate::ir::graph::{Builder, Elem, NodeId, Type};
 

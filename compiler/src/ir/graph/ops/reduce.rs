@@ -10,7 +10,7 @@ use crate::ir::graph::infer::{
 };
 use crate::ir::graph::interpret::{Fault, Kernel, Site, row_major, strided};
 use crate::ir::graph::op::{Op, Pointwise, Reduction};
-use crate::ir::graph::print::List;
+use crate::ir::graph::print::line::List;
 use crate::ir::graph::syntax::{axes, call, named};
 use crate::ir::graph::{Builder, Clock, Dim, Elem, Graph, NodeId, Type};
 

@@ -8,7 +8,7 @@ use crate::ir::graph::facts::{Fact, INT_MAX, MAX, Place};
 use crate::ir::graph::infer::{TypeError, axis_of};
 use crate::ir::graph::interpret::{Fault, Kernel, Site, around};
 use crate::ir::graph::op::{Number, Op};
-use crate::ir::graph::print::{Line, List, Listed, Parsed};
+use crate::ir::graph::print::line::{Line, List, Listed, Parsed};
 use crate::ir::graph::syntax::{call, dim, expr, list, literal, shape};
 use crate::ir::graph::{Clock, Dim, Elem, Graph, Type};
 

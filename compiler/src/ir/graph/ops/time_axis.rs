@@ -7,7 +7,7 @@ use crate::ir::graph::facts::{Fact, Place};
 use crate::ir::graph::infer::{TypeError, arity, axis_of, expect_stream};
 use crate::ir::graph::interpret::{Fault, Kernel, Site};
 use crate::ir::graph::op::Op;
-use crate::ir::graph::print::{Line, Parsed};
+use crate::ir::graph::print::line::{Line, Parsed};
 use crate::ir::graph::{Builder, Clock, Dim, Graph, NodeId, Type};
 
 pub(super) const STACK: &str = "time_stack";

@@ -13,7 +13,7 @@ use crate::ir::graph::facts::{Fact, Place};
 use crate::ir::graph::infer::{TypeError, arity, axis_of, clock, with_axis};
 use crate::ir::graph::interpret::{Fault, Kernel, Site, row_major};
 use crate::ir::graph::op::{Number, Op, Windows};
-use crate::ir::graph::print::{Line, Parsed};
+use crate::ir::graph::print::line::{Line, Parsed};
 use crate::ir::graph::syntax::{dim, named};
 use crate::ir::graph::{Builder, Dim, Graph, NodeId, Reduction, Type};
 

@@ -3,7 +3,7 @@
 //! 1. Operands and roots are nodes of the graph.
 //! 2. Operands come before their users, but for the first operand of `prev` and `next`.
 //! 3. An input or parameter node names one of the graph's lists and has the type declared there;
-//!    any other node has the type that [`infer`] gives. Leaves have no operands.
+//!    any other node has the type that its descriptor gives. Leaves have no operands.
 //! 4. A cycle holds streams only, and `prev` only or `next` only: it can be computed step by step,
 //!    in one direction of time.
 //! 5. There are streams only where the graph has a length of time. An axis that stands for time has
@@ -21,9 +21,7 @@ mod tests;
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{
-    Dim, Elem, Graph, Node, NodeId, Op, Param, Role, Root, Type, TypeError, components, infer,
-};
+use super::{Dim, Elem, Graph, Node, NodeId, Op, Param, Role, Root, Type, TypeError, components};
 use crate::ir::Laws;
 
 /// A broken law: where, and which.
@@ -176,7 +174,7 @@ fn expected_type(graph: &Graph, node: &Node) -> Result<Type, Law> {
         Op::Param(index) => graph.params.get(*index).map(Param::ty).ok_or(Law::NotListed),
         op => {
             let types: Vec<&Type> = node.args.iter().map(|arg| graph.ty(*arg)).collect();
-            infer(op, &types).map_err(Law::IllTyped)
+            op.infer(&types).map_err(Law::IllTyped)
         }
     }
 }

@@ -19,7 +19,7 @@ use egg::{
 
 use super::analysis::{Facts, Terms};
 use super::language::{Operation, Term, is_commutative};
-use crate::ir::graph::op::Signature;
+use crate::ir::graph::pointwise::Signature;
 use crate::ir::graph::{Elem, Fact, Number, Op, Pointwise, facts};
 
 /// Where laws are put to use.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::pointwise::breaks_line;
 use super::{Emitter, Lanes, Product, ProductAxis, Products, TimeLoop, WholeKernel};
-use crate::ir::graph::op::Signature;
+use crate::ir::graph::pointwise::Signature;
 use crate::ir::graph::{Dim, Elem};
 use crate::ir::kernel::{Affine, BufferId, Inst, Stage, Val};
 

@@ -6,7 +6,7 @@ use cranelift::jit::{JITBuilder, JITModule};
 use cranelift::module::{Linkage, Module, default_libcall_names};
 use cranelift::prelude::*;
 
-use crate::ir::graph::op::{Signature, TABLE};
+use crate::ir::graph::pointwise::{Signature, TABLE};
 use crate::ir::graph::{Clock, Dim, Elem, Input, Pointwise, Type};
 use crate::ir::kernel::{
     Affine, Buffer, BufferId, BufferSource, Inst, Kernel, Program, Stage, Storage, Store, Val,
