@@ -1,5 +1,7 @@
 //! From the checked graph to kernels, the same for all targets.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod autodiff;
 mod cost;
 pub mod lower;

@@ -334,13 +334,13 @@ fn splice<'u>(
     let mut copies: Vec<NodeId> = Vec::with_capacity(update.len());
     for id in update.ids() {
         let node = update.node(id);
-        copies.push(match node.op {
-            Op::Input(index) => given[&update.inputs[index].name],
-            _ => {
-                let args = node.args.iter().map(|arg| copies[arg.0 as usize]).collect();
-                builder.push(node.op.clone(), args)
-            }
-        });
+        let copy = if let Op::Input(index) = node.op {
+            given[&update.inputs[index].name]
+        } else {
+            let args = node.args.iter().map(|arg| copies[arg.0 as usize]).collect();
+            builder.push(node.op.clone(), args)
+        };
+        copies.push(copy);
     }
     let outputs = update.roots.iter();
     outputs.map(|root| (root.name.as_str(), copies[root.node.0 as usize])).collect()

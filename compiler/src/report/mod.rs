@@ -1,5 +1,7 @@
 //! Readers of the compiler's forms: what they say of a program, and how it is checked.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod activity;
 pub mod audit;
 #[cfg(feature = "wgsl")]

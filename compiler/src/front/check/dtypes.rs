@@ -120,10 +120,9 @@ impl<'a> Dtypes<'a> {
     }
 
     fn refuse(&self, arg: TermId, expected: &str) -> Problem {
-        let name = match self.terms[self.id].kind {
-            Kind::Typed { .. } => "the declared type".to_string(),
-            ref kind => kind.spelling(),
-        };
+        let kind = &self.terms[self.id].kind;
+        let is_declared = matches!(kind, Kind::Typed { .. });
+        let name = if is_declared { "the declared type".into() } else { kind.spelling() };
         let found = elem_name(self.types.elements.of(arg));
         let problem = Diagnostic::error("E051", format!("{name} takes {expected}, not {found}"))
             .label(self.terms.place(self.id, arg), format!("this is {}", self.types.show(arg)))
@@ -162,7 +161,16 @@ impl<'a> Dtypes<'a> {
                 let number = |arg: &TermId| terms.known(*arg).and_then(Static::number);
                 terms[id].args.iter().map(|arg| (*arg, number(arg))).collect()
             }
-            _ => return Ok(()),
+            Kind::Error
+            | Kind::Bool(_)
+            | Kind::Dimension(_)
+            | Kind::Input(_)
+            | Kind::Param(_)
+            | Kind::Op(_)
+            | Kind::If
+            | Kind::Forward
+            | Kind::Typed { .. }
+            | Kind::Alike => return Ok(()),
         };
         let fits = |value: f64| value.fract() == 0.0 && value.abs() <= f64::from(i32::MAX);
         let wrong = numbers.into_iter().find_map(|(at, value)| {

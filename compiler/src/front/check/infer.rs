@@ -601,7 +601,14 @@ fn wrong_init(init: &Init, dims: &[Dim], param: &ParamDecl) -> Option<Diagnostic
                     .hint("use `zeros`, `constant`, `uniform` or `normal`")
             })
         }
-        _ => None,
+        Init::Constant(_)
+        | Init::Uniform(..)
+        | Init::Normal(..)
+        | Init::XavierUniform
+        | Init::XavierNormal
+        | Init::KaimingUniform
+        | Init::KaimingNormal
+        | Init::Orthogonal(_) => None,
     }
 }
 

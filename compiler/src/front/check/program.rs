@@ -99,7 +99,7 @@ fn check_rest(
             ItemKind::Fn(_) | ItemKind::Layer(_) if !elaborator.used.contains(&id) => {
                 elaborator.uncalled(id);
             }
-            _ => {}
+            ItemKind::Use(_) | ItemKind::Fn(_) | ItemKind::Layer(_) | ItemKind::Graph(_) => {}
         }
     }
     *known = Some(elaborator.modules.diagnostics[before..].to_vec());

@@ -130,29 +130,25 @@ pub fn heads(name: &str, text: &str, loader: &dyn Loader) -> Heads {
     let items = modules.items(program);
     let constants = items
         .iter()
-        .filter_map(|item| match &item.kind {
-            ItemKind::Const(item) => {
-                Some((item.name.text.clone(), evaluate(&item.value, &BTreeMap::new())?))
-            }
-            _ => None,
+        .filter_map(|item| {
+            let ItemKind::Const(item) = &item.kind else { return None };
+            Some((item.name.text.clone(), evaluate(&item.value, &BTreeMap::new())?))
         })
         .collect();
     let graphs = items
         .iter()
-        .filter_map(|item| match &item.kind {
-            ItemKind::Graph(graph) => Some(head(item, graph, &constants)),
-            _ => None,
+        .filter_map(|item| {
+            let ItemKind::Graph(graph) = &item.kind else { return None };
+            Some(head(item, graph, &constants))
         })
         .collect();
-    let functions = items.iter().filter_map(|item| match &item.kind {
-        ItemKind::Fn(Function { name, arguments, .. }) => Some(function_head(name, &[], arguments)),
-        _ => None,
+    let functions = items.iter().filter_map(|item| {
+        let ItemKind::Fn(Function { name, arguments, .. }) = &item.kind else { return None };
+        Some(function_head(name, &[], arguments))
     });
-    let layers = items.iter().filter_map(|item| match &item.kind {
-        ItemKind::Layer(Layer { name, dims, arguments, .. }) => {
-            Some(function_head(name, dims, arguments))
-        }
-        _ => None,
+    let layers = items.iter().filter_map(|item| {
+        let ItemKind::Layer(Layer { name, dims, arguments, .. }) = &item.kind else { return None };
+        Some(function_head(name, dims, arguments))
     });
     let names = items.iter().filter_map(item_name).map(|name| name.text.clone());
     Heads {
@@ -300,9 +296,27 @@ fn evaluate(dim: &Expr, known: &BTreeMap<String, i64>) -> Option<i64> {
                 BinaryOp::Div if right != 0 && left % right == 0 => Some(left / right),
                 BinaryOp::Rem if right != 0 => Some(left - left.div_euclid(right) * right),
                 BinaryOp::Pow => left.checked_pow(u32::try_from(right).ok()?),
-                _ => None,
+                BinaryOp::Or
+                | BinaryOp::And
+                | BinaryOp::Lt
+                | BinaryOp::Le
+                | BinaryOp::Gt
+                | BinaryOp::Ge
+                | BinaryOp::Eq
+                | BinaryOp::Ne
+                | BinaryOp::Div
+                | BinaryOp::Rem
+                | BinaryOp::MatMul => None,
             }
         }
-        _ => None,
+        ExprKind::Number { .. }
+        | ExprKind::Bool(_)
+        | ExprKind::Unary(..)
+        | ExprKind::If { .. }
+        | ExprKind::Call { .. }
+        | ExprKind::Instance { .. }
+        | ExprKind::Tuple(_)
+        | ExprKind::List(_)
+        | ExprKind::Error => None,
     }
 }

@@ -226,7 +226,7 @@ impl Static {
         match self {
             Static::Dim(dim) => dim.as_const().map(|value| value as f64),
             Static::Real(value) => Some(*value),
-            _ => None,
+            Static::Bool(_) | Static::Needs(_) | Static::Never | Static::Broken => None,
         }
     }
 }

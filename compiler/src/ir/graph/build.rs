@@ -52,11 +52,8 @@ impl<'g> Builder<'g> {
             return Ok(id);
         }
         let types: Vec<&Type> = key.1.iter().map(|arg| self.graph.ty(*arg)).collect();
-        let ty = match &key.0 {
-            Op::Input(index) => self.graph.inputs[*index].ty.clone(),
-            Op::Param(index) => self.graph.params[*index].ty(),
-            op => op.infer(&types)?,
-        };
+        let declared = self.graph.declared(&key.0).map(|declared| declared.ty());
+        let ty = declared.map_or_else(|| key.0.infer(&types), Ok)?;
         let (op, args) = key.clone();
         let id = self.graph.push(Node { op, args, ty, span: self.span, name: None });
         if !key.0.is_delay() {

@@ -1,6 +1,6 @@
 //! What depends on what by the chain rule.
 
-use super::{Elem, Graph, Node, NodeId, Op, ParamKind, Pointwise};
+use super::{Declared, Elem, Graph, Node, NodeId, Op, ParamKind, Pointwise};
 
 /// Whether a change of this operand changes the node by the chain rule.
 pub(crate) fn carries_derivative(graph: &Graph, node: &Node, operand: usize) -> bool {
@@ -15,12 +15,12 @@ pub(crate) fn carries_derivative(graph: &Graph, node: &Node, operand: usize) -> 
 pub(crate) fn live(graph: &Graph) -> Vec<bool> {
     let is_source = |id: &NodeId| {
         let node = graph.node(*id);
-        let varies = match node.op {
-            Op::Input(_) => true,
-            Op::Param(index) => {
-                !matches!(graph.params[index].kind, ParamKind::State | ParamKind::Fixed)
+        let varies = match graph.declared(&node.op) {
+            Some(Declared::Input(_)) => true,
+            Some(Declared::Param(param)) => {
+                !matches!(param.kind, ParamKind::State | ParamKind::Fixed)
             }
-            _ => false,
+            None => false,
         };
         varies && node.ty.elem == Elem::F32
     };

@@ -70,10 +70,8 @@ fn moved(graph: &Graph, mut id: NodeId) -> NodeId {
 
 /// How far an operand counts.
 fn counted(graph: &Graph, id: NodeId) -> Option<Dim> {
-    match &graph.node(moved(graph, id)).op {
-        Op::Iota { axis, dims } => Some(dims[*axis].clone()),
-        _ => None,
-    }
+    let Op::Iota { axis, dims } = &graph.node(moved(graph, id)).op else { return None };
+    Some(dims[*axis].clone())
 }
 
 #[cfg(test)]

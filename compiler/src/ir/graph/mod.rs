@@ -4,6 +4,8 @@
 //! Operands come before their users in the arena, except the first operand of `prev` and `next`,
 //! which may come later: these are the only back edges.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod build;
@@ -163,6 +165,28 @@ pub struct Input {
     pub ty: Type,
     /// The `///` lines of the declaration.
     pub docs: String,
+}
+
+/// An input or a parameter, as a graph declares it.
+pub(crate) enum Declared<'g> {
+    Input(&'g Input),
+    Param(&'g Param),
+}
+
+impl<'g> Declared<'g> {
+    pub fn name(&self) -> &'g str {
+        match self {
+            Declared::Input(input) => &input.name,
+            Declared::Param(param) => &param.path,
+        }
+    }
+
+    pub fn ty(&self) -> Type {
+        match self {
+            Declared::Input(input) => input.ty.clone(),
+            Declared::Param(param) => param.ty(),
+        }
+    }
 }
 
 /// What a parameter is for.
@@ -329,10 +353,26 @@ impl Graph {
     /// The literal that a node is, or is a broadcast of.
     pub fn as_number(&self, id: NodeId) -> Option<f64> {
         let node = self.node(id);
-        match &node.op {
-            Op::Const(number, _) => Some(number.0),
-            Op::Broadcast(_) | Op::Reshape(_) => self.as_number(node.args[0]),
-            _ => None,
+        if let Op::Const(number, _) = node.op {
+            return Some(number.0);
+        }
+        node.op.is_shaping().then(|| self.as_number(node.args[0]))?
+    }
+
+    /// What a node is a broadcast or a reshape of.
+    pub(crate) fn unshaped(&self, id: NodeId) -> NodeId {
+        let node = self.node(id);
+        if node.op.is_shaping() { self.unshaped(node.args[0]) } else { id }
+    }
+
+    /// The input or the parameter that an operation stands for.
+    pub(crate) fn declared(&self, op: &Op) -> Option<Declared<'_>> {
+        if let Op::Input(index) = op {
+            Some(Declared::Input(&self.inputs[*index]))
+        } else if let Op::Param(index) = op {
+            Some(Declared::Param(&self.params[*index]))
+        } else {
+            None
         }
     }
 

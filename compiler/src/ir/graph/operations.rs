@@ -23,12 +23,16 @@ impl<N> Operations<N> {
     /// The number that an operation counts to.
     pub fn of(&mut self, op: Pointwise) -> &mut N {
         use Pointwise::{Add, Div, Mul, Neg, Sqrt, Sub};
-        match op {
-            Add | Sub | Neg => &mut self.adds,
-            Mul => &mut self.multiplies,
-            Div | Sqrt => &mut self.divisions,
-            op if op.row().cost >= Pointwise::Rsqrt.row().cost => &mut self.transcendentals,
-            _ => &mut self.others,
+        if matches!(op, Add | Sub | Neg) {
+            &mut self.adds
+        } else if op == Mul {
+            &mut self.multiplies
+        } else if matches!(op, Div | Sqrt) {
+            &mut self.divisions
+        } else if op.row().cost >= Pointwise::Rsqrt.row().cost {
+            &mut self.transcendentals
+        } else {
+            &mut self.others
         }
     }
 

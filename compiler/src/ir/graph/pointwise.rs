@@ -137,7 +137,10 @@ fn on_integers(op: Pointwise, a: i32, b: i32) -> Option<i32> {
         Div | Rem if b == 0 => 0,
         Div => a.wrapping_div(b),
         Rem => a.wrapping_rem(b),
-        _ => return None,
+        Exp | Log | Sqrt | Rsqrt | Sign | Floor | Ceil | Round | Sin | Cos | Tan | Asin | Acos
+        | Atan | Sinh | Cosh | Tanh | Sigmoid | Relu | Softplus | Erf | Not | ToF32 | ToI32
+        | Philox | Unit | Pow | Atan2 | Min | Max | Lt | Le | Gt | Ge | Eq | Ne | And | Or
+        | Select | Clamp => return None,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::ir::graph::op::TABLE;
+use crate::ir::graph::pointwise::TABLE;
 use crate::ir::graph::print::line::{Line, Parsed};
 use crate::ir::graph::print::{ParseError, parse_lines};
 

@@ -47,18 +47,21 @@ fn is_steep(graph: &Graph, facts: &Facts, node: &Node) -> bool {
     use Pointwise::*;
     let fact = |operand: usize| facts.at(node.args[operand]);
     let within = |bound: f64| fact(0).low > -bound && fact(0).high < bound;
-    match node.op {
-        Op::Map(Log) => !fact(0).is_non_zero(),
-        Op::Map(Sqrt | Rsqrt) => !(fact(0).is_non_zero() && fact(0).is_non_negative()),
-        Op::Map(Asin | Acos) => !within(1.0),
-        Op::Map(Sinh | Cosh) => !within(88.0),
-        Op::Map(Tan) => true,
-        Op::Map(Div) => !fact(1).is_non_zero(),
-        Op::Map(Atan2) => !fact(0).is_non_zero() && !fact(1).is_non_zero(),
-        Op::Map(Pow) => {
+    let Op::Map(op) = node.op else { return false };
+    match op {
+        Log => !fact(0).is_non_zero(),
+        Sqrt | Rsqrt => !(fact(0).is_non_zero() && fact(0).is_non_negative()),
+        Asin | Acos => !within(1.0),
+        Sinh | Cosh => !within(88.0),
+        Tan => true,
+        Div => !fact(1).is_non_zero(),
+        Atan2 => !fact(0).is_non_zero() && !fact(1).is_non_zero(),
+        Pow => {
             let power = graph.as_number(node.args[1]);
             !power.is_some_and(|power| power >= 0.0 && power.fract() == 0.0)
         }
-        _ => false,
+        Neg | Exp | Abs | Sign | Floor | Ceil | Round | Sin | Cos | Atan | Tanh | Sigmoid
+        | Relu | Softplus | Erf | Not | ToF32 | ToI32 | Add | Sub | Mul | Rem | Philox | Unit
+        | Min | Max | Lt | Le | Gt | Ge | Eq | Ne | And | Or | Select | Clamp => false,
     }
 }

@@ -142,7 +142,9 @@ fn find_operand(graph: &Graph, name: &str) -> Result<Operand, DifferentiateError
     let ty = graph.inputs[index].ty.clone();
     match ty.elem {
         Elem::F32 => Ok(Operand { op: Op::Input(index), ty }),
-        found => Err(DifferentiateError::NotFloat { name: name.into(), found }),
+        found @ (Elem::I32 | Elem::Bool) => {
+            Err(DifferentiateError::NotFloat { name: name.into(), found })
+        }
     }
 }
 

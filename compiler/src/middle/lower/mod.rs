@@ -146,10 +146,12 @@ impl Lowering<'_> {
             .collect();
         for id in graph.ids() {
             let node = graph.node(id);
-            let buffer = match node.op {
-                Op::Input(index) => Some(inputs[index]),
-                Op::Param(index) => Some(params[index]),
-                _ => self.schedule.is_stored(id).then(|| self.declare_stored(id)),
+            let buffer = if let Op::Input(index) = node.op {
+                Some(inputs[index])
+            } else if let Op::Param(index) = node.op {
+                Some(params[index])
+            } else {
+                self.schedule.is_stored(id).then(|| self.declare_stored(id))
             };
             if let Some(buffer) = buffer {
                 self.buffer_of.insert(id, buffer);
@@ -217,15 +219,14 @@ impl Lowering<'_> {
     fn kernels(&mut self, unit: &Unit) -> Vec<Kernel> {
         let graph = &self.schedule.graph;
         let id = unit.stages[0][0];
-        match &graph.node(id).op {
-            Op::Array { elem, data, .. } if !unit.updates => {
-                let parts = data.chunks(MOST_NUMBERS).enumerate();
-                let part =
-                    |(number, part)| self.numbers(unit, id, number * MOST_NUMBERS, *elem, part);
-                parts.map(part).collect()
-            }
-            _ => vec![self.kernel(unit)],
+        if let Op::Array { elem, data, .. } = &graph.node(id).op
+            && !unit.updates
+        {
+            let parts = data.chunks(MOST_NUMBERS).enumerate();
+            let part = |(number, part)| self.numbers(unit, id, number * MOST_NUMBERS, *elem, part);
+            return parts.map(part).collect();
         }
+        vec![self.kernel(unit)]
     }
 
     /// Stores numbers of an array from one on, all of them at one point.
@@ -429,7 +430,13 @@ impl<'b, 's> BodyBuilder<'b, 's> {
                 at.terms.iter().find_map(|(val, _)| self.scope.get(val).copied())
             }
             Inst::Map(_, args) => args.iter().find_map(|arg| self.scope.get(arg).copied()),
-            _ => None,
+            Inst::F32(_)
+            | Inst::I32(_)
+            | Inst::Bool(_)
+            | Inst::Dim(_)
+            | Inst::Axis(_)
+            | Inst::Time
+            | Inst::Reduce(_) => None,
         };
         let val = self.push(inst.clone());
         match scope {
@@ -474,13 +481,15 @@ impl<'b, 's> BodyBuilder<'b, 's> {
 
     /// An i32 value as an affine expression.
     fn affine_of(&self, val: Val) -> Affine {
-        match self.stage.inst(val) {
-            Inst::Affine(affine) => affine.clone(),
-            Inst::I32(value) => {
-                Affine { terms: vec![], constant: Dim::constant(i64::from(*value)) }
-            }
-            Inst::Dim(dim) => Affine { terms: vec![], constant: dim.clone() },
-            _ => Affine { terms: vec![(val, Dim::one())], constant: Dim::zero() },
+        let inst = self.stage.inst(val);
+        if let Inst::Affine(affine) = inst {
+            affine.clone()
+        } else if let Inst::I32(value) = inst {
+            Affine { terms: vec![], constant: Dim::constant(i64::from(*value)) }
+        } else if let Inst::Dim(dim) = inst {
+            Affine { terms: vec![], constant: dim.clone() }
+        } else {
+            Affine { terms: vec![(val, Dim::one())], constant: Dim::zero() }
         }
     }
 
@@ -548,10 +557,8 @@ impl<'b, 's> BodyBuilder<'b, 's> {
     }
 
     fn float_of(&self, val: Val) -> Option<f32> {
-        match self.stage.inst(val) {
-            Inst::F32(bits) => Some(f32::from_bits(*bits)),
-            _ => None,
-        }
+        let Inst::F32(bits) = self.stage.inst(val) else { return None };
+        Some(f32::from_bits(*bits))
     }
 
     /// The result as a literal, if the operands are literals and the result is a number.
@@ -560,7 +567,17 @@ impl<'b, 's> BodyBuilder<'b, 's> {
             Inst::F32(bits) => Some(f64::from(f32::from_bits(*bits))),
             Inst::I32(value) => Some(f64::from(*value)),
             Inst::Bool(value) => Some(f64::from(u8::from(*value))),
-            _ => None,
+            Inst::Dim(_)
+            | Inst::Axis(_)
+            | Inst::Time
+            | Inst::LoopAxis(..)
+            | Inst::LoopTime(_)
+            | Inst::Quotient(..)
+            | Inst::Remainder(..)
+            | Inst::Affine(_)
+            | Inst::Load(..)
+            | Inst::Map(..)
+            | Inst::Reduce(_) => None,
         };
         let numbers: Vec<f64> = args.iter().map(literal).collect::<Option<_>>()?;
         // The result's type: make the instruction to ask, without keeping it.
@@ -574,11 +591,13 @@ impl<'b, 's> BodyBuilder<'b, 's> {
     /// The branch of a choice that is known.
     fn branch(&self, op: Pointwise, args: &[Val]) -> Option<Val> {
         let [condition, then, otherwise] = *args else { return None };
-        match self.stage.inst(condition) {
-            _ if op != Pointwise::Select => None,
-            Inst::Bool(condition) => Some(if *condition { then } else { otherwise }),
-            _ => (then == otherwise).then_some(then),
+        if op != Pointwise::Select {
+            return None;
         }
+        if let Inst::Bool(condition) = self.stage.inst(condition) {
+            return Some(if *condition { then } else { otherwise });
+        }
+        (then == otherwise).then_some(then)
     }
 
     fn by_inverse(&mut self, op: Pointwise, args: &[Val]) -> Option<Val> {
@@ -923,10 +942,8 @@ impl<'b, 's> BodyBuilder<'b, 's> {
         let other = self.affine_val(&[(step, Dim::one())], Dim::constant(offset));
         if self.inner_steps.contains(&(step, edge)) {
             // A loop's time never is at the edge; a kernel's may be, and is corrected after the loop.
-            let other = match self.stage.inst(step) {
-                Inst::LoopTime(_) => other,
-                _ => self.clamp_step(other, edge),
-            };
+            let is_inner = matches!(self.stage.inst(step), Inst::LoopTime(_));
+            let other = if is_inner { other } else { self.clamp_step(other, edge) };
             return self.pull(node.args[0], index, Some(other));
         }
         let clamped = self.clamp_step(other, edge);
@@ -1016,57 +1033,53 @@ impl<'b, 's> BodyBuilder<'b, 's> {
         let graph = self.graph;
         let node = graph.node(id);
         let sum = self.stage.loops[number].reduction == Reduction::Sum;
-        match &node.op {
-            Op::TimeReduce(_) => {
-                let arg = node.args[0];
-                let step = self.inst(Inst::LoopTime(number));
-                self.stage.loops[number].over_time = true;
-                if sum && self.vanishes(arg, Edge::First) {
-                    self.stage.loops[number].without_first = true;
-                    self.inner_steps.insert((step, Edge::First));
-                }
-                if sum && self.vanishes(arg, Edge::Last) {
-                    self.stage.loops[number].without_last = true;
-                    self.inner_steps.insert((step, Edge::Last));
-                }
-                self.summand_or_value(number, arg, index, Some(step), step_edge)
+        if let Op::TimeReduce(_) = node.op {
+            let arg = node.args[0];
+            let step = self.inst(Inst::LoopTime(number));
+            self.stage.loops[number].over_time = true;
+            if sum && self.vanishes(arg, Edge::First) {
+                self.stage.loops[number].without_first = true;
+                self.inner_steps.insert((step, Edge::First));
             }
-            Op::Reduce(_, axes) => {
-                let arg = node.args[0];
-                let dims = &graph.ty(arg).dims;
-                let mut kept = index.iter();
-                let mut arg_index = Vec::new();
-                for (axis, dim) in dims.iter().enumerate() {
-                    arg_index.push(match axes.contains(&axis) {
-                        true => self.loop_axis(number, dim),
-                        false => kept.next().copied().unwrap_or(Val(0)),
-                    });
-                }
-                self.summand_or_value(number, arg, &arg_index, time, step_edge)
+            if sum && self.vanishes(arg, Edge::Last) {
+                self.stage.loops[number].without_last = true;
+                self.inner_steps.insert((step, Edge::Last));
             }
-            _ => {
-                let (a, b) = (node.args[0], node.args[1]);
-                let rank = index.len();
-                let length = graph.ty(a).dims[rank - 1].clone();
-                let k = self.loop_axis(number, &length);
-                let step = self.step(time);
-                for edge in [Edge::First, Edge::Last] {
-                    let known = self.inner_steps.contains(&(step, edge));
-                    if time.is_some() && !known && self.vanishes(id, edge) {
-                        self.inner_steps.insert((step, edge));
-                        *step_edge = Some((step, edge));
-                    }
-                }
-                let mut left = index.to_vec();
-                left[rank - 1] = k;
-                let mut right = index.to_vec();
-                right[rank - 2] = k;
-                let left = self.pull(a, &left, time);
-                let right = self.pull(b, &right, time);
-                // Not folded: a loop reduces a product even where a factor is a literal.
-                self.inst(Inst::Map(Pointwise::Mul, vec![left, right]))
+            return self.summand_or_value(number, arg, index, Some(step), step_edge);
+        }
+        if let Op::Reduce(_, axes) = &node.op {
+            let arg = node.args[0];
+            let dims = &graph.ty(arg).dims;
+            let mut kept = index.iter();
+            let mut arg_index = Vec::new();
+            for (axis, dim) in dims.iter().enumerate() {
+                arg_index.push(match axes.contains(&axis) {
+                    true => self.loop_axis(number, dim),
+                    false => kept.next().copied().unwrap_or(Val(0)),
+                });
+            }
+            return self.summand_or_value(number, arg, &arg_index, time, step_edge);
+        }
+        let (a, b) = (node.args[0], node.args[1]);
+        let rank = index.len();
+        let length = graph.ty(a).dims[rank - 1].clone();
+        let k = self.loop_axis(number, &length);
+        let step = self.step(time);
+        for edge in [Edge::First, Edge::Last] {
+            let known = self.inner_steps.contains(&(step, edge));
+            if time.is_some() && !known && self.vanishes(id, edge) {
+                self.inner_steps.insert((step, edge));
+                *step_edge = Some((step, edge));
             }
         }
+        let mut left = index.to_vec();
+        left[rank - 1] = k;
+        let mut right = index.to_vec();
+        right[rank - 2] = k;
+        let left = self.pull(a, &left, time);
+        let right = self.pull(b, &right, time);
+        // Not folded: a loop reduces a product even where a factor is a literal.
+        self.inst(Inst::Map(Pointwise::Mul, vec![left, right]))
     }
 
     fn summand_or_value(

@@ -177,18 +177,16 @@ impl Gradients {
     /// a stream.
     fn terms(&self, graph: &Graph, value: NodeId, stream: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
         let node = graph.node(value);
-        match node.op {
-            Op::Map(Pointwise::Add) => {
-                let mut terms = self.terms(graph, node.args[0], stream)?;
-                terms.extend(self.terms(graph, node.args[1], stream)?);
-                Some(terms)
-            }
-            Op::MatMul if !graph.ty(node.args[1]).is_stream() => {
-                let gradient = self.of_weights.get(&(node.args[0], stream))?;
-                Some(vec![(node.args[1], *gradient)])
-            }
-            _ => Some(vec![(row(graph, value)?, *self.of_bias.get(&stream)?)]),
+        if node.op == Op::Map(Pointwise::Add) {
+            let mut terms = self.terms(graph, node.args[0], stream)?;
+            terms.extend(self.terms(graph, node.args[1], stream)?);
+            return Some(terms);
         }
+        if node.op == Op::MatMul && !graph.ty(node.args[1]).is_stream() {
+            let gradient = self.of_weights.get(&(node.args[0], stream))?;
+            return Some(vec![(node.args[1], *gradient)]);
+        }
+        Some(vec![(row(graph, value)?, *self.of_bias.get(&stream)?)])
     }
 }
 

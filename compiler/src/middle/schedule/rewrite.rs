@@ -125,10 +125,9 @@ fn distribute_time_sums(graph: &mut Graph) -> bool {
 fn fold(graph: &mut Graph, id: NodeId) -> bool {
     let node = graph.node(id).clone();
     let Op::Map(op) = node.op else { return false };
-    let numbers = node.args.iter().map(|arg| match graph.ty(*arg).elem {
-        Elem::F32 => graph.as_number(*arg),
-        _ => None,
-    });
+    let is_float = |arg: &NodeId| graph.ty(*arg).elem == Elem::F32;
+    let numbers =
+        node.args.iter().map(|arg| if is_float(arg) { graph.as_number(*arg) } else { None });
     let Some(numbers) = numbers.collect::<Option<Vec<f64>>>() else { return false };
     if node.ty.elem != Elem::F32 || node.ty.is_stream() {
         return false;
@@ -185,10 +184,10 @@ fn has_sum(graph: &Graph, id: NodeId) -> bool {
     let mut open = vec![id];
     for _ in 0..MOST_TERMS {
         let Some(node) = open.pop().map(|id| graph.node(id)) else { return false };
-        match node.op {
-            Op::Map(Pointwise::Neg | Pointwise::Add | Pointwise::Sub) => open.extend(&node.args),
-            _ if is_sum(&node.op) => return true,
-            _ => {}
+        if node.op.signs().is_some() {
+            open.extend(&node.args);
+        } else if is_sum(&node.op) {
+            return true;
         }
     }
     false
@@ -204,30 +203,27 @@ struct Delayed {
 
 fn delayed(graph: &mut Graph, id: NodeId) -> Option<Delayed> {
     let node = graph.node(id).clone();
-    match &node.op {
-        Op::Permute(_) => {
-            let inner = delayed(graph, node.args[0])?;
-            let mut permuted = |arg: NodeId| {
-                let ty = Type { clock: graph.ty(arg).clock, ..node.ty.clone() };
-                graph.push(Node { args: vec![arg], ty, ..node.clone() })
-            };
-            Some(Delayed { init: permuted(inner.init), from_zero: permuted(inner.from_zero) })
-        }
-        Op::Prev | Op::Next if graph.as_number(node.args[1]) != Some(0.0) => {
-            let zero = Builder::new(graph).full_like(0.0, node.args[1]);
-            let from_zero = graph.push(Node { args: vec![node.args[0], zero], ..node.clone() });
-            Some(Delayed { init: node.args[1], from_zero })
-        }
-        _ => None,
+    if let Op::Permute(_) = node.op {
+        let inner = delayed(graph, node.args[0])?;
+        let mut permuted = |arg: NodeId| {
+            let ty = Type { clock: graph.ty(arg).clock, ..node.ty.clone() };
+            graph.push(Node { args: vec![arg], ty, ..node.clone() })
+        };
+        return Some(Delayed { init: permuted(inner.init), from_zero: permuted(inner.from_zero) });
     }
+    if !node.op.is_delay() || graph.as_number(node.args[1]) == Some(0.0) {
+        return None;
+    }
+    let zero = Builder::new(graph).full_like(0.0, node.args[1]);
+    let from_zero = graph.push(Node { args: vec![node.args[0], zero], ..node.clone() });
+    Some(Delayed { init: node.args[1], from_zero })
 }
 
 /// The delay under an operand runs against time.
 fn is_backward(graph: &Graph, id: NodeId) -> bool {
-    match &graph.node(id).op {
-        Op::Permute(_) => is_backward(graph, graph.node(id).args[0]),
-        op => *op == Op::Next,
-    }
+    let node = graph.node(id);
+    let is_moved = matches!(node.op, Op::Permute(_));
+    if is_moved { is_backward(graph, node.args[0]) } else { node.op == Op::Next }
 }
 
 fn split_step_product(graph: &mut Graph, id: NodeId) -> bool {

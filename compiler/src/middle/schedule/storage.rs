@@ -109,10 +109,11 @@ impl Choice<'_> {
                     }
                 }
             }
-            match &node.op {
-                Op::Map(Pointwise::Eq | Pointwise::Ne) => self.store_compared(id),
-                Op::Array { data, .. } if data.len() > MOST_CHOICES => self.store(id),
-                _ => {}
+            if matches!(node.op, Op::Map(Pointwise::Eq | Pointwise::Ne)) {
+                self.store_compared(id);
+            }
+            if matches!(&node.op, Op::Array { data, .. } if data.len() > MOST_CHOICES) {
+                self.store(id);
             }
         }
     }
@@ -134,10 +135,13 @@ impl Choice<'_> {
         let mut at = id;
         while is_view(&self.graph.node(at).op) {
             let node = self.graph.node(at);
-            match &node.op {
-                Op::Reshape(_) if !self.is_known_apart(at) => regrouped = Some(node.args[0]),
-                Op::Windows(_) => return regrouped.into_iter().for_each(|id| self.store(id)),
-                _ => {}
+            if let Op::Reshape(_) = node.op
+                && !self.is_known_apart(at)
+            {
+                regrouped = Some(node.args[0]);
+            }
+            if let Op::Windows(_) = node.op {
+                return regrouped.into_iter().for_each(|id| self.store(id));
             }
             at = node.args[0];
         }
@@ -313,10 +317,9 @@ impl Choice<'_> {
                     self.join(sink, self.sink_through(id, *user, &sinks))
                 });
                 let is_reduction = is_reduction(&self.graph.node(id).op);
-                let store = match sink {
-                    _ if is_reduction => !self.is_fused(id, sink),
-                    Sink::Several => self.cost(id) > COSTLY,
-                    _ => false,
+                let store = match is_reduction {
+                    true => !self.is_fused(id, sink),
+                    false => sink == Sink::Several && self.cost(id) > COSTLY,
                 };
                 sinks[index] = sink;
                 if store {

@@ -307,10 +307,7 @@ impl Region {
     fn level(&self, graph: &Graph, term: &Term) -> u32 {
         let Term::Leaf(leaf) = term else { return 0 };
         let id = self.leaves[&leaf.name];
-        match graph.node(id).op {
-            Op::Prev | Op::Next => 0,
-            _ => id.0 + 1,
-        }
+        if graph.node(id).op.is_delay() { 0 } else { id.0 + 1 }
     }
 }
 
@@ -380,9 +377,9 @@ impl<'a> Rebuild<'a> {
             return *made;
         }
         let term = self.chosen[&class].clone();
-        let made = match &term {
-            Term::Leaf(leaf) => self.region.leaves[&leaf.name],
-            Term::Operation(Operation { op: op @ Op::Const(..), .. }, _) => self.literal(op),
+        let made = match (&term, term.operation()) {
+            (Term::Leaf(leaf), _) => self.region.leaves[&leaf.name],
+            (_, Some((op @ Op::Const(..), _))) => self.literal(op),
             _ => self.operation(&term),
         };
         if let Some((span, name)) = self.sources.get(&class)

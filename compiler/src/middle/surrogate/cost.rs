@@ -20,12 +20,9 @@ use crate::middle::cost::{KEPT_BYTE, STEPS, quarters};
 
 /// The cost of a term, given its operands; `known` is what is proved of it.
 pub fn of(term: &Term, known: &Known) -> u64 {
-    let weight = match term {
-        Term::Neg(_) => quarters(Pointwise::Neg),
-        Term::Operation(operation, _) => match operation.op {
-            Op::Map(pointwise) => quarters(pointwise),
-            _ => 0,
-        },
+    let weight = match (term, term.operation()) {
+        (Term::Neg(_), _) => quarters(Pointwise::Neg),
+        (_, Some((Op::Map(pointwise), _))) => quarters(*pointwise),
         _ => 0,
     };
     let times = if known.value.invariant { 1 } else { STEPS };

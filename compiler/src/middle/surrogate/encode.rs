@@ -8,12 +8,13 @@ use super::analysis::Terms;
 use super::extract::is_sum;
 use super::language::{Leaf, Operation, Term, is_commutative};
 use crate::ir::graph::dependence::live;
-use crate::ir::graph::{Facts, Graph, NodeId, Op, Pointwise};
+use crate::ir::graph::{Facts, Graph, NodeId, Op};
 
 /// The longest sum that is one term, so that sums in other order or with other parentheses are equal.
 const MAX_SUM: usize = 8;
 
 /// The graph as terms, `prev` and `next` cut: the class of each node.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others are operations to the calculus")]
 pub fn encode(graph: &Graph, terms: &mut Terms) -> Vec<Id> {
     let live = live(graph);
     let facts = Facts::of(graph);
@@ -27,13 +28,10 @@ pub fn encode(graph: &Graph, terms: &mut Terms) -> Vec<Id> {
             let parts = sums[node.args[operand].0 as usize].iter();
             parts.map(move |(negative, x)| (*negative != negate, *x))
         };
-        let sum: Vec<(bool, Id)> = match node.op {
-            _ if !is_sum(graph, id) => vec![],
-            Op::Map(Pointwise::Add) => parts(0, false).chain(parts(1, false)).collect(),
-            Op::Map(Pointwise::Sub) => parts(0, false).chain(parts(1, true)).collect(),
-            Op::Map(Pointwise::Neg) => parts(0, true).collect(),
-            _ => vec![],
-        };
+        let signs = node.op.signs().filter(|_| is_sum(graph, id)).unwrap_or_default();
+        let signs = signs.iter().enumerate();
+        let sum: Vec<(bool, Id)> =
+            signs.flat_map(|(operand, negate)| parts(operand, *negate)).collect();
         let term = match &node.op {
             Op::Sg => Term::Sg([class(0)]),
             Op::Bypass => Term::Bypass([class(0), class(1)]),
@@ -68,10 +66,10 @@ pub fn encode(graph: &Graph, terms: &mut Terms) -> Vec<Id> {
 }
 
 fn name(graph: &Graph, leaf: NodeId) -> Arc<str> {
-    match graph.node(leaf).op {
-        Op::Input(index) => graph.inputs[index].name.as_str().into(),
-        Op::Param(index) => graph.params[index].path.as_str().into(),
-        Op::TimeIndex => "%time_index".into(),
-        _ => format!("{leaf:?}").into(),
+    let op = &graph.node(leaf).op;
+    match graph.declared(op) {
+        Some(declared) => declared.name().into(),
+        None if *op == Op::TimeIndex => "%time_index".into(),
+        None => format!("{leaf:?}").into(),
     }
 }

@@ -27,7 +27,13 @@ define_language! {
 
 impl Term {
     pub fn is_literal(&self) -> bool {
-        matches!(self, Term::Operation(Operation { op: Op::Const(..), .. }, _))
+        matches!(self.operation(), Some((Op::Const(..), _)))
+    }
+
+    /// An operation of the graph with its operands.
+    pub fn operation(&self) -> Option<(&Op, &[Id])> {
+        let Term::Operation(operation, ids) = self else { return None };
+        Some((&operation.op, ids))
     }
 }
 
@@ -95,10 +101,12 @@ pub struct Operation {
 
 impl Operation {
     pub fn new(op: Op) -> Operation {
-        let spelling = match &op {
-            Op::Map(pointwise) => pointwise.row().name.into(),
-            Op::Const(number, Elem::F32) => format!("{number:?}").into(),
-            op => format!("{op:?}").into(),
+        let spelling = if let Op::Map(pointwise) = op {
+            pointwise.row().name.into()
+        } else if let Op::Const(number, Elem::F32) = op {
+            format!("{number:?}").into()
+        } else {
+            format!("{op:?}").into()
         };
         Operation { op, spelling }
     }

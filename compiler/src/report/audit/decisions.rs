@@ -38,13 +38,14 @@ pub fn decisions_without_surrogate(subject: &Subject) -> Vec<Diagnostic> {
 /// comparison, a choice between what has no gradient itself.
 fn decided(flow: &Flow, id: NodeId) -> Vec<NodeId> {
     let node = flow.graph.node(id);
-    let mut todo = match node.op {
-        Op::Map(Pointwise::ToF32) => node.args.clone(),
-        Op::Map(Pointwise::Select) if !node.args[1..].iter().any(|x| flow.is_wanted(*x)) => {
-            vec![node.args[0]]
-        }
-        Op::Map(op) if op.row().is_decision() => node.args.clone(),
-        _ => return Vec::new(),
+    let Op::Map(op) = node.op else { return Vec::new() };
+    let is_choice = op == Pointwise::Select && !node.args[1..].iter().any(|x| flow.is_wanted(*x));
+    let mut todo = if is_choice {
+        vec![node.args[0]]
+    } else if op == Pointwise::ToF32 || op.row().is_decision() {
+        node.args.clone()
+    } else {
+        return Vec::new();
     };
     // Through booleans and integers to the real numbers that they are made of.
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
@@ -53,7 +54,7 @@ fn decided(flow: &Flow, id: NodeId) -> Vec<NodeId> {
             match flow.graph.ty(id).elem {
                 Elem::F32 if flow.is_wanted(id) => found.push(id),
                 Elem::F32 => {}
-                _ => todo.extend(&flow.graph.node(id).args),
+                Elem::I32 | Elem::Bool => todo.extend(&flow.graph.node(id).args),
             }
         }
     }
@@ -67,20 +68,19 @@ fn values(graph: &Graph) -> Vec<u32> {
     let mut values: Vec<u32> = Vec::with_capacity(graph.len());
     for id in graph.ids() {
         let node = graph.node(id);
-        let value = match node.op {
-            Op::Sg => values[node.args[0].0 as usize],
-            // Their operands may come later.
-            Op::Prev | Op::Next => id.0,
-            _ => {
-                let mut args: Vec<u32> =
-                    node.args.iter().map(|arg| values[arg.0 as usize]).collect();
-                if matches!(node.op, Op::Map(Add | Mul | Min | Max)) {
-                    args.sort_unstable();
-                }
-                *known.entry((&node.op, args)).or_insert(id.0)
-            }
-        };
-        values.push(value);
+        // Its operand may come later.
+        if node.op.is_delay() {
+            values.push(id.0);
+            continue;
+        }
+        let mut args: Vec<u32> = node.args.iter().map(|arg| values[arg.0 as usize]).collect();
+        if matches!(node.op, Op::Map(Add | Mul | Min | Max)) {
+            args.sort_unstable();
+        }
+        values.push(match node.op == Op::Sg {
+            true => args[0],
+            false => *known.entry((&node.op, args)).or_insert(id.0),
+        });
     }
     values
 }
@@ -116,11 +116,9 @@ impl Sums<'_> {
             }
             for user in self.users(id) {
                 let node = graph.node(user);
-                let joins = match node.op {
-                    Op::Map(Mul | Div) => is_near,
-                    Op::Map(Add | Sub) => is_near && rounds,
-                    _ => false,
-                };
+                let joins = is_near
+                    && (matches!(node.op, Op::Map(Mul | Div))
+                        || rounds && matches!(node.op, Op::Map(Add | Sub)));
                 let mut others = node.args.iter().filter(|arg| **arg != id);
                 let is_alone = !others.clone().any(|arg| flow.is_wanted(*arg));
                 if joins && others.any(|arg| self.depends(*arg, x)) || self.passes(user, x, 0) {
@@ -177,25 +175,28 @@ impl Sums<'_> {
 
     /// The terms of a sum, without those that its factors come with.
     fn terms(&self, sum: NodeId) -> Vec<Term> {
-        use Pointwise::{Add, Div, Mul, Neg, Sub};
+        use Pointwise::{Div, Mul};
         let graph = &self.flow.graph;
         let mut terms = Vec::new();
         let mut todo = vec![Term { node: sum, factor: 1.0, is_stopped: false }];
         while let Some(Term { node: id, factor, is_stopped }) = todo.pop() {
             let node = graph.node(id);
             let number = |operand: usize| graph.as_number(node.args[operand]);
-            let parts: Vec<(usize, f64)> = match node.op {
-                Op::Map(Add) => vec![(0, 1.0), (1, 1.0)],
-                Op::Map(Sub) => vec![(0, 1.0), (1, -1.0)],
-                Op::Map(Neg) => vec![(0, -1.0)],
-                Op::Sg | Op::Broadcast(_) => vec![(0, 1.0)],
-                Op::Map(Mul) => match (number(0), number(1)) {
+            let parts: Vec<(usize, f64)> = if let Some(signs) = node.op.signs() {
+                let sign = |is_subtracted: &bool| if *is_subtracted { -1.0 } else { 1.0 };
+                signs.iter().map(sign).enumerate().collect()
+            } else if matches!(node.op, Op::Sg | Op::Broadcast(_)) {
+                vec![(0, 1.0)]
+            } else if node.op == Op::Map(Mul) {
+                match (number(0), number(1)) {
                     (Some(number), None) => vec![(1, number)],
                     (None, Some(number)) => vec![(0, number)],
                     _ => vec![],
-                },
-                Op::Map(Div) => number(1).map(|number| (0, 1.0 / number)).into_iter().collect(),
-                _ => vec![],
+                }
+            } else if node.op == Op::Map(Div) {
+                number(1).map(|number| (0, 1.0 / number)).into_iter().collect()
+            } else {
+                vec![]
             };
             let is_stopped = is_stopped || node.op == Op::Sg;
             if parts.is_empty() || terms.len() + todo.len() >= MAX_TERMS {
@@ -228,11 +229,8 @@ impl Sums<'_> {
     /// Whether a product has a factor whose terms add up to zero.
     fn has_tangent(&self, product: NodeId) -> bool {
         let node = self.flow.graph.node(product);
-        let factors = match node.op {
-            Op::Map(Pointwise::Mul) => &node.args[..],
-            Op::Map(Pointwise::Div) => &node.args[..1],
-            _ => return false,
-        };
+        let Op::Map(op @ (Pointwise::Mul | Pointwise::Div)) = node.op else { return false };
+        let factors = if op == Pointwise::Mul { &node.args[..] } else { &node.args[..1] };
         factors.iter().any(|factor| {
             let mut sums: HashMap<u32, f64> = HashMap::new();
             for term in self.terms(*factor) {

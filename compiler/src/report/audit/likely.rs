@@ -140,13 +140,14 @@ fn is_above_threshold(graph: &Graph, id: NodeId, remembers: &dyn Fn(&NodeId) -> 
     let (mut todo, mut seen) = (vec![id], BTreeSet::new());
     while let Some(id) = todo.pop().filter(|id| seen.insert(*id)) {
         let node = graph.node(id);
-        match node.op {
-            Op::Map(Sub) if remembers(&node.args[0]) && !is_state(graph, node.args[1]) => {
-                return true;
-            }
-            Op::Map(Mul) => todo.extend(node.args.iter().filter(|arg| remembers(arg))),
-            Op::Map(Div) | Op::Broadcast(_) => todo.extend(&node.args[..1]),
-            _ => {}
+        if node.op == Op::Map(Sub) && remembers(&node.args[0]) && !is_state(graph, node.args[1]) {
+            return true;
+        }
+        if node.op == Op::Map(Mul) {
+            todo.extend(node.args.iter().filter(|arg| remembers(arg)));
+        }
+        if matches!(node.op, Op::Map(Div) | Op::Broadcast(_)) {
+            todo.extend(&node.args[..1]);
         }
     }
     false
@@ -154,11 +155,11 @@ fn is_above_threshold(graph: &Graph, id: NodeId, remembers: &dyn Fn(&NodeId) -> 
 
 /// Whether a node is a state, a mean that is kept, say.
 fn is_state(graph: &Graph, id: NodeId) -> bool {
-    match graph.node(id).op {
-        Op::Param(index) => graph.params[index].kind == ParamKind::State,
-        Op::Sg | Op::Broadcast(_) => is_state(graph, graph.node(id).args[0]),
-        _ => false,
+    let node = graph.node(id);
+    if let Op::Param(index) = node.op {
+        return graph.params[index].kind == ParamKind::State;
     }
+    matches!(node.op, Op::Sg | Op::Broadcast(_)) && is_state(graph, node.args[0])
 }
 
 fn is_elementwise(op: &Op) -> bool {

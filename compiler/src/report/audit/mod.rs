@@ -361,12 +361,15 @@ fn cuts(subject: &Subject, to: Vec<NodeId>) -> BTreeSet<(Span, Cut)> {
         operands.flat_map(|gradient| singular::pointwise(&flow.graph, gradient)).collect();
     let cut = |id: NodeId| {
         let node = flow.graph.node(id);
-        let how = match node.op {
-            _ if flow.zero.contains(&id) => Cut::Zero,
-            Op::Sg if of_surrogates.contains(&id) => Cut::Surrogate,
-            Op::Bypass => Cut::Surrogate,
-            Op::Sg => Cut::Stop,
-            _ => Cut::Decision,
+        let is_stop = node.op == Op::Sg;
+        let how = if flow.zero.contains(&id) {
+            Cut::Zero
+        } else if node.op == Op::Bypass || is_stop && of_surrogates.contains(&id) {
+            Cut::Surrogate
+        } else if is_stop {
+            Cut::Stop
+        } else {
+            Cut::Decision
         };
         (subject.place(node), how)
     };

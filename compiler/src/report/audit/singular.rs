@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{MAX, Subject};
 use crate::ir::graph::dependence::reachable;
+use crate::ir::graph::ops::Class;
 use crate::ir::graph::{Elem, Fact, Graph, NodeId, Op, Pointwise, Role};
 
 /// An operation with an operand at which its derivative is no number.
@@ -99,7 +100,10 @@ fn pole(subject: &Subject, id: NodeId) -> Option<(usize, &'static str, Remedy)> 
             let is_known = low > -MAX && low <= -1.0 || (1.0..MAX).contains(&high);
             is_known.then_some((0, "its derivative is infinite at -1 and 1", Remedy::Between))
         }
-        _ => None,
+        Neg | Exp | Log | Sqrt | Rsqrt | Abs | Sign | Floor | Ceil | Round | Sin | Cos | Tan
+        | Atan | Sinh | Cosh | Tanh | Sigmoid | Relu | Softplus | Erf | Not | ToF32 | ToI32
+        | Add | Sub | Mul | Rem | Philox | Unit | Atan2 | Min | Max | Lt | Le | Gt | Ge | Eq
+        | Ne | And | Or | Select | Clamp => None,
     }
 }
 
@@ -116,29 +120,23 @@ fn vanishes(subject: &Subject, id: NodeId) -> bool {
         }
         let node = subject.normal.graph.node(id);
         let mut args = node.args.iter().map(|arg| look(subject, *arg, seen));
-        match &node.op {
-            Op::Map(Exp | Sigmoid | Softplus | Cosh) => false,
-            Op::Map(Add) => args.all(|vanishes| vanishes),
-            Op::Map(Mul | Min | Max | Clamp | Select) => args.any(|vanishes| vanishes),
-            Op::Map(Neg | Abs | Relu | Sqrt | Pow | Div)
-            | Op::Sg
-            | Op::Bypass
-            | Op::Broadcast(_)
-            | Op::Reshape(_)
-            | Op::Permute(_)
-            | Op::Slice { .. }
-            | Op::Flip { .. }
-            | Op::Windows(_)
-            | Op::Shear { .. }
-            | Op::Gather { .. }
-            | Op::Take { .. }
-            | Op::Reduce(..)
-            | Op::First
-            | Op::Last
-            | Op::TimeStack(_)
-            | Op::TimeUnstack
-            | Op::TimeReduce(_) => args.next().unwrap_or(true),
-            _ => true,
+        let Op::Map(op) = node.op else {
+            let mut first = || args.next().unwrap_or(true);
+            return match node.op.class() {
+                Class::View | Class::Pointwise => first(),
+                Class::Reduction(_) => node.op == Op::MatMul || first(),
+                Class::Selection => !node.op.describe(|op| op.looks_up(0)) || first(),
+                Class::Given | Class::AtHand | Class::Delay => true,
+            };
+        };
+        match op {
+            Exp | Sigmoid | Softplus | Cosh => false,
+            Add => args.all(|vanishes| vanishes),
+            Mul | Min | Max | Clamp | Select => args.any(|vanishes| vanishes),
+            Neg | Abs | Relu | Sqrt | Pow | Div => args.next().unwrap_or(true),
+            Log | Rsqrt | Sign | Floor | Ceil | Round | Sin | Cos | Tan | Asin | Acos | Atan
+            | Sinh | Tanh | Erf | Not | ToF32 | ToI32 | Sub | Rem | Philox | Unit | Atan2 | Lt
+            | Le | Gt | Ge | Eq | Ne | And | Or => true,
         }
     }
     look(subject, id, &mut BTreeSet::new())

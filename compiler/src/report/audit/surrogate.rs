@@ -113,14 +113,6 @@ fn is_within(fact: &Fact, value: f32) -> bool {
     (fact.low..=fact.high).contains(&f64::from(value))
 }
 
-/// What a node is a broadcast of.
-fn unshaped(graph: &Graph, id: NodeId) -> NodeId {
-    match graph.node(id).op {
-        Op::Broadcast(_) | Op::Reshape(_) => unshaped(graph, graph.node(id).args[0]),
-        _ => id,
-    }
-}
-
 /// The pointwise operations that a node is computed by.
 struct Body<'a> {
     graph: &'a Graph,
@@ -141,21 +133,19 @@ impl<'a> Body<'a> {
         let mut todo = vec![root];
         while let Some(id) = todo.pop() {
             let node = graph.node(id);
-            let known = match node.op {
-                _ if until.iter().any(|(leaf, _)| *leaf == id) => {
-                    leaves.insert(id);
-                    None
-                }
-                Op::Map(_) | Op::Const(..) => operations.insert(id).then_some(&node.args[..]),
-                Op::Sg | Op::Bypass | Op::Broadcast(_) => {
-                    operations.insert(id).then_some(&node.args[..1])
-                }
-                _ => {
-                    leaves.insert(id);
-                    None
-                }
+            let is_end = until.iter().any(|(leaf, _)| *leaf == id);
+            let taken = match matches!(node.op, Op::Map(_) | Op::Const(..)) {
+                true => Some(&node.args[..]),
+                false => matches!(node.op, Op::Sg | Op::Bypass | Op::Broadcast(_))
+                    .then(|| &node.args[..1]),
             };
-            todo.extend(known.unwrap_or(&[]));
+            match taken.filter(|_| !is_end) {
+                Some(args) if operations.insert(id) => todo.extend(args),
+                Some(_) => {}
+                None => {
+                    leaves.insert(id);
+                }
+            }
         }
         Body { graph, facts, operations, leaves }
     }
@@ -164,13 +154,13 @@ impl<'a> Body<'a> {
     fn variables(&self) -> Option<Vec<NodeId>> {
         let Body { graph, leaves, .. } = self;
         let is_variable = |id: &NodeId| {
-            let source = &graph.node(unshaped(graph, *id)).op;
+            let source = &graph.node(graph.unshaped(*id)).op;
             graph.ty(*id).elem == Elem::F32 && !matches!(source, Op::Param(_) | Op::Size(_))
         };
         let variables: Vec<NodeId> = leaves.iter().copied().filter(is_variable).collect();
-        let of = |id: NodeId| match graph.node(id).op {
-            Op::Prev | Op::Next => Vec::new(),
-            _ => graph.node(id).args.clone(),
+        let of = |id: NodeId| match graph.node(id).op.is_delay() {
+            true => Vec::new(),
+            false => graph.node(id).args.clone(),
         };
         let needed = variables.iter().flat_map(|id| of(*id)).collect();
         let needed = reachable(graph, needed, of);
@@ -187,13 +177,13 @@ impl<'a> Body<'a> {
         for id in &self.operations {
             let node = self.graph.node(*id);
             let arg = |operand: usize| known.get(&node.args[operand]).copied().unwrap_or(f32::NAN);
-            last = match &node.op {
-                Op::Const(number, _) => number.0 as f32,
-                Op::Map(op) => {
-                    let args: Vec<f64> = (0..node.args.len()).map(|i| f64::from(arg(i))).collect();
-                    (op.row().value)(&args) as f32
-                }
-                _ => arg(0),
+            last = if let Op::Const(number, _) = node.op {
+                number.0 as f32
+            } else if let Op::Map(op) = node.op {
+                let args: Vec<f64> = (0..node.args.len()).map(|i| f64::from(arg(i))).collect();
+                (op.row().value)(&args) as f32
+            } else {
+                arg(0)
             };
             use Pointwise::{Cosh, Exp, Sinh};
             overflows |= matches!(node.op, Op::Map(Exp | Cosh | Sinh)) && last.is_infinite();
@@ -206,14 +196,23 @@ impl<'a> Body<'a> {
     /// far as that is within its range.
     fn ordinary(&self, id: NodeId) -> f32 {
         let fact = self.facts.at(id);
-        let value = match self.graph.node(unshaped(self.graph, id)).op {
-            Op::Param(index) => match self.graph.params[index].init {
+        let op = &self.graph.node(self.graph.unshaped(id)).op;
+        let value = if let Op::Param(index) = op {
+            match self.graph.params[*index].init {
                 Init::Constant(value) => value,
                 Init::Normal(mean, _) if mean != 0.0 => mean,
-                _ => 1.0,
-            },
-            Op::Size(_) => 2.0,
-            _ => 0.0,
+                Init::Normal(..)
+                | Init::Uniform(..)
+                | Init::XavierUniform
+                | Init::XavierNormal
+                | Init::KaimingUniform
+                | Init::KaimingNormal
+                | Init::Orthogonal(_) => 1.0,
+            }
+        } else if let Op::Size(_) = op {
+            2.0
+        } else {
+            0.0
         };
         value.max(fact.low).min(fact.high) as f32
     }

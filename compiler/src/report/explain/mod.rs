@@ -15,7 +15,7 @@ use crate::front::syntax::{expr_to_lines, expr_to_string};
 use crate::ir::graph::dependence::live;
 use crate::ir::graph::syntax::{self, Written, call, written};
 use crate::ir::graph::{
-    Builder, Elem, Graph, Input, Node, NodeId, Op, Pointwise, Reduction, Role, Root,
+    Builder, Declared, Elem, Graph, Input, Node, NodeId, Op, Pointwise, Reduction, Role, Root,
 };
 use crate::middle::autodiff;
 use crate::middle::surrogate::analysis::{Facts, Terms};
@@ -177,16 +177,11 @@ impl Names {
     /// The name of a node, if it has one of the program's.
     pub(crate) fn of(&self, graph: &Graph, id: NodeId) -> Option<String> {
         let node = graph.node(id);
-        match node.op {
-            Op::Input(index) => Some(self.short(&graph.inputs[index].name)),
-            Op::Param(index) => Some(self.short(&graph.params[index].path)),
-            _ if graph.as_number(id).is_some() => None,
-            _ => node
-                .name
-                .as_deref()
-                .filter(|name| self.paths.contains(*name))
-                .map(|n| self.short(n)),
+        if let Some(declared) = graph.declared(&node.op) {
+            return Some(self.short(declared.name()));
         }
+        let name = node.name.as_deref().filter(|name| self.paths.contains(*name))?;
+        graph.as_number(id).is_none().then(|| self.short(name))
     }
 
     /// A name that nothing else has.
@@ -217,10 +212,10 @@ fn is_faithful(graph: &Graph, root: NodeId, part: &Part) -> bool {
     let mut new: Vec<NodeId> = Vec::new();
     for id in part.normal.ids() {
         let node = part.normal.node(id);
-        let leaf = match node.op {
-            Op::Input(index) => whole.root(Role::Output, &part.normal.inputs[index].name),
-            _ => None,
-        };
+        let leaf = part.normal.declared(&node.op).and_then(|leaf| match leaf {
+            Declared::Input(input) => whole.root(Role::Output, &input.name),
+            Declared::Param(_) => None,
+        });
         new.push(leaf.unwrap_or_else(|| {
             let args = node.args.iter().map(|arg| new[arg.0 as usize]).collect();
             whole.push(Node { args, ..node.clone() })
@@ -236,12 +231,12 @@ fn part(graph: &Graph, root: NodeId, names: &Names, is_cut: &dyn Fn(NodeId) -> b
     let leaf = |id: NodeId| {
         let node = graph.node(id);
         let delayed = || delayed_name(graph, node, names);
-        match node.op {
-            Op::Input(_) | Op::Param(_) => names.of(graph, id),
-            Op::Prev | Op::Next => Some(delayed()),
-            _ if id != root && node.ty.elem == Elem::F32 && is_cut(id) => names.of(graph, id),
-            _ => None,
+        if node.op.is_delay() {
+            return Some(delayed());
         }
+        let is_named = graph.declared(&node.op).is_some()
+            || id != root && node.ty.elem == Elem::F32 && is_cut(id);
+        if is_named { names.of(graph, id) } else { None }
     };
     let mut needed = BTreeSet::new();
     let mut todo = vec![root];
@@ -438,20 +433,18 @@ fn spelled(term: &FlatTerm<Term>, mut args: Vec<Expr>) -> Expr {
         Term::Tangent(_) => call("tangent", args),
         Term::Neg(_) => syntax::operation(&Op::Map(Pointwise::Neg), args),
         Term::Sum(_) => sum(args),
-        Term::Operation(operation, _) => match operation.op {
-            Op::Broadcast(_) if args.len() == 1 => args.remove(0),
-            _ => syntax::operation(&operation.op, args),
-        },
+        Term::Operation(operation, _) => {
+            let is_broadcast = matches!(operation.op, Op::Broadcast(_)) && args.len() == 1;
+            if is_broadcast { args.remove(0) } else { syntax::operation(&operation.op, args) }
+        }
     }
 }
 
 /// Whether a term is a function with no surrogate in it.
 fn is_opaque(term: &FlatTerm<Term>) -> bool {
-    let is_linear = match &term.node {
-        Term::Operation(operation, _) => !operation.op.linear_in(term.children.len()).is_empty(),
-        _ => true,
-    };
-    let is_choice = matches!(&term.node, Term::Operation(operation, _) if operation.op == Op::Map(Pointwise::Select));
+    let operation = term.node.operation().map(|(op, _)| op);
+    let is_linear = operation.is_none_or(|op| !op.linear_in(term.children.len()).is_empty());
+    let is_choice = operation == Some(&Op::Map(Pointwise::Select));
     (!is_linear || is_choice) && is_plain(term)
 }
 
@@ -474,9 +467,9 @@ fn sum(args: Vec<Expr>) -> Expr {
         plus.extend(minus.next());
     }
     let total = plus.into_iter().reduce(|a, b| syntax::binary(BinaryOp::Add, a, b));
-    minus.fold(total.unwrap_or_else(|| syntax::path("0")), |total, part| match part.kind {
-        ExprKind::Unary(UnaryOp::Neg, x) => syntax::binary(BinaryOp::Sub, total, *x),
-        _ => total,
+    minus.fold(total.unwrap_or_else(|| syntax::path("0")), |total, part| {
+        let ExprKind::Unary(UnaryOp::Neg, x) = part.kind else { return total };
+        syntax::binary(BinaryOp::Sub, total, *x)
     })
 }
 

@@ -105,7 +105,7 @@ impl Elaborator<'_, '_> {
                         Value::Term(target) => {
                             self.program.terms.get_mut(forward).args = vec![target]
                         }
-                        _ => {
+                        Value::Tuple(_) | Value::List(_) | Value::Layer(_) | Value::Same => {
                             let span = self.program.terms[forward].span;
                             self.tensor(value.clone(), span);
                         }
@@ -130,7 +130,11 @@ impl Elaborator<'_, '_> {
                 Value::Term(Terms::ERROR) => {
                     parts.iter().for_each(|part| self.bind(scope, part, Value::ERROR, span));
                 }
-                value => {
+                value @ (Value::Term(_)
+                | Value::Tuple(_)
+                | Value::List(_)
+                | Value::Layer(_)
+                | Value::Same) => {
                     let found = match &value {
                         Value::Tuple(tuple) => format!("a tuple of {}", tuple.parts.len()),
                         Value::List(_) => "a list".to_string(),

@@ -149,7 +149,7 @@ impl Elaborator<'_, '_> {
                 let inner = Scope::new(id.module, ScopeKind::Layer, home, None);
                 self.instantiate(scope, inner, &Callee::layer(id, item), dims, call)
             }
-            _ => {
+            ItemKind::Use(_) | ItemKind::Const(_) | ItemKind::Graph(_) => {
                 self.arguments(scope, call.arguments);
                 let callee = self.modules.name(id).to_string();
                 let problem = Diagnostic::error("E016", format!("`{callee}` cannot be called"))
@@ -297,7 +297,7 @@ impl Elaborator<'_, '_> {
                         Value::List(_) => {
                             self.tensor(value, span).map_or(Value::ERROR, Value::Term)
                         }
-                        value => value,
+                        Value::Term(_) | Value::Tuple(_) | Value::Layer(_) | Value::Same => value,
                     };
                     self.measure(vars, ty, &value);
                     self.typed(inner, value, ty, span)

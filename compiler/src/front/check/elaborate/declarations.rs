@@ -149,7 +149,14 @@ impl Elaborator<'_, '_> {
             ExprKind::Call { callee, arguments, .. } => (callee, arguments.as_slice()),
             ExprKind::Path(path) => (path, &[][..]),
             ExprKind::Error => return None,
-            _ => {
+            ExprKind::Number { .. }
+            | ExprKind::Bool(_)
+            | ExprKind::Unary(..)
+            | ExprKind::Binary(..)
+            | ExprKind::If { .. }
+            | ExprKind::Instance { .. }
+            | ExprKind::Tuple(_)
+            | ExprKind::List(_) => {
                 self.report(initialisers::not_an_initialiser(None, init.span));
                 return None;
             }

@@ -156,13 +156,12 @@ impl Elaborator<'_, '_> {
     /// A number is made anew at each use: there it takes the type it meets.
     fn fresh(&mut self, scope: &Scope, value: Value, span: Span) -> Value {
         let Value::Term(id) = value else { return value };
-        match self.program.terms[id].kind {
-            Kind::Literal { .. } | Kind::Dimension(_) => {
-                let kind = self.program.terms[id].kind.clone();
-                Value::Term(self.push(scope, kind, Vec::new(), span))
-            }
-            _ => value,
+        let kind = &self.program.terms[id].kind;
+        if !matches!(kind, Kind::Literal { .. } | Kind::Dimension(_)) {
+            return value;
         }
+        let kind = kind.clone();
+        Value::Term(self.push(scope, kind, Vec::new(), span))
     }
 
     /// A binding of this body that has no value yet.
@@ -203,7 +202,9 @@ impl Elaborator<'_, '_> {
             }
             ItemKind::Fn(item) => ("a function", format!("call it: `{}(…)`", item.name.text)),
             ItemKind::Layer(_) => return self.instance_of(id, Vec::new()),
-            _ => ("a graph", "graphs are entry points; share code in a layer".to_string()),
+            ItemKind::Use(_) | ItemKind::Graph(_) => {
+                ("a graph", "graphs are entry points; share code in a layer".to_string())
+            }
         };
         let name = self.modules.name(id);
         let problem = Diagnostic::error("E016", format!("`{name}` is {what}, not a value"))

@@ -77,7 +77,7 @@ impl Elaborator<'_, '_> {
             ItemKind::Layer(item) => {
                 (ScopeKind::Layer, &item.dims[..], &item.arguments, &item.body, &item.name)
             }
-            _ => return,
+            ItemKind::Use(_) | ItemKind::Const(_) | ItemKind::Graph(_) => return,
         };
         let home = Home::default().inner(&name.text);
         let mut scope = Scope::new(id.module, kind, home, None);

@@ -87,7 +87,7 @@ impl Elaborator<'_, '_> {
         let (items, index) = self.modules.definition(id);
         match &items[index].kind {
             ItemKind::Layer(_) => self.instance_of(id, dims),
-            _ => {
+            ItemKind::Use(_) | ItemKind::Const(_) | ItemKind::Fn(_) | ItemKind::Graph(_) => {
                 let name = self.modules.name(id).to_string();
                 let problem = Diagnostic::error("E016", format!("`{name}` is no layer"))
                     .label(span, "expected a layer before the brackets")
@@ -104,15 +104,13 @@ impl Elaborator<'_, '_> {
 
     /// Lets a name hold a layer that none holds yet. One that is held stays where it is.
     pub(super) fn hold(&self, value: Value, home: &Home, name: &str) -> Value {
-        match value {
-            Value::Layer(instance) if !instance.is_held() => {
-                let (layer, depth) = (instance.layer, instance.depth);
-                let (dims, home) = (instance.dims.clone(), Some(home.inner(name)));
-                let calls = Cell::new(0);
-                Value::Layer(Rc::new(Instance { layer, dims, depth, home, calls }))
-            }
-            value => value,
+        let Value::Layer(instance) = &value else { return value };
+        if instance.is_held() {
+            return value;
         }
+        let (layer, depth) = (instance.layer, instance.depth);
+        let (dims, home) = (instance.dims.clone(), Some(home.inner(name)));
+        Value::Layer(Rc::new(Instance { layer, dims, depth, home, calls: Cell::new(0) }))
     }
 
     pub(super) fn call_instance(
@@ -177,7 +175,9 @@ impl Elaborator<'_, '_> {
     ) -> Value {
         let parts = match value {
             Value::Tuple(tuple) => tuple.parts.clone(),
-            value => vec![value],
+            value @ (Value::Term(_) | Value::List(_) | Value::Layer(_) | Value::Same) => {
+                vec![value]
+            }
         };
         self.with_layer(instance, |this, callee| {
             let required = callee.arguments.iter().filter(|one| one.default.is_none()).count();

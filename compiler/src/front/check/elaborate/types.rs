@@ -83,13 +83,9 @@ pub fn elem(ty: &TypeExpr) -> Elem {
 
 /// The name that a dimension is, if it is nothing else.
 pub fn plain_name(dim: &Expr) -> Option<&Name> {
-    match &dim.kind {
-        ExprKind::Path(path) => match path.as_slice() {
-            [name] => Some(name),
-            _ => None,
-        },
-        _ => None,
-    }
+    let ExprKind::Path(path) = &dim.kind else { return None };
+    let [name] = path.as_slice() else { return None };
+    Some(name)
 }
 
 /// The names in a dimension, each once.
@@ -107,6 +103,13 @@ pub fn names<'a>(dim: &'a Expr, found: &mut Vec<&'a Name>) {
             names(left, found);
             names(right, found);
         }
-        _ => {}
+        ExprKind::Number { .. }
+        | ExprKind::Bool(_)
+        | ExprKind::If { .. }
+        | ExprKind::Call { .. }
+        | ExprKind::Instance { .. }
+        | ExprKind::Tuple(_)
+        | ExprKind::List(_)
+        | ExprKind::Error => {}
     }
 }

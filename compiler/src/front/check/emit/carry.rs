@@ -71,7 +71,7 @@ impl Emitter<'_, '_> {
             let last = self.builder.push(Op::Last, vec![x]);
             let last = match self.builder.ty(last).elem {
                 Elem::Bool => self.builder.unary(Pointwise::ToF32, last),
-                _ => last,
+                Elem::F32 | Elem::I32 => last,
             };
             roots.push(root((path, last)));
         }

@@ -313,7 +313,13 @@ impl<'a> Emitter<'a, '_> {
         let wanted = match op.row().signature {
             Signature::ToFloat => Elem::F32,
             Signature::ToInteger => Elem::I32,
-            _ => return Ok(None),
+            Signature::Float
+            | Signature::Numeric
+            | Signature::Integer
+            | Signature::Compare
+            | Signature::Logic
+            | Signature::Choice
+            | Signature::Bits => return Ok(None),
         };
         let found = self.builder.ty(args[0]).elem;
         Ok(Some(match (found, wanted) {

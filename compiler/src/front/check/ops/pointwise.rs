@@ -132,7 +132,8 @@ fn arithmetic(op: Pointwise, args: &[&Static]) -> Static {
             }
             Static::Needs(symbol) => return Static::Needs(symbol.clone()),
             Static::Bool(value) => numbers.push(f64::from(u8::from(*value))),
-            arg => match arg.number() {
+            Static::Dim(_) | Static::Real(_) | Static::Never | Static::Broken => match arg.number()
+            {
                 Some(value) => numbers.push(value),
                 None => return Static::Never,
             },

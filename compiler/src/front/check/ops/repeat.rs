@@ -23,7 +23,7 @@ pub fn read(call: &mut Arguments<'_, '_, '_>) -> Option<Value> {
     let instance = match call.value(1)? {
         Value::Layer(instance) => Rc::clone(instance),
         Value::Term(Terms::ERROR) => return None,
-        _ => {
+        Value::Term(_) | Value::Tuple(_) | Value::List(_) | Value::Same => {
             call.report(
                 Diagnostic::error("E024", "`repeat` takes a layer")
                     .label(call.span(1), "this is none")

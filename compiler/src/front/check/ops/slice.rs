@@ -1,7 +1,5 @@
 //! A part of an axis, and more elements at its ends.
 
-use std::rc::Rc;
-
 use crate::diagnostic::Diagnostic;
 use crate::front::check::elaborate::{Arguments, MAX_LIST, Value};
 use crate::front::check::shape::position;
@@ -108,34 +106,30 @@ pub fn pad(call: &mut Arguments<'_, '_, '_>) -> Option<Value> {
 /// `[[before, after], …]` as a flat list.
 fn widths(call: &mut Arguments<'_, '_, '_>) -> Option<Vec<TermId>> {
     let span = call.span(1);
-    let pairs = match call.value(1)? {
-        Value::List(pairs) if pairs.len() <= MAX_LIST => pairs.clone(),
-        Value::Term(Terms::ERROR) => return None,
-        _ => Rc::from([]),
-    };
-    let mut widths = Vec::new();
-    for pair in pairs.iter() {
-        match pair {
-            Value::List(pair) if pair.len() == 2 => {
-                for width in pair.iter() {
-                    widths.push(call.elaborator.tensor(width.clone(), span)?);
-                }
-            }
-            _ => {
-                widths.clear();
-                break;
-            }
-        }
+    let value = call.value(1)?;
+    if matches!(value, Value::Term(Terms::ERROR)) {
+        return None;
     }
-    if widths.is_empty() {
+    let Some(widths) = pairs(value) else {
         call.report(
             Diagnostic::error("E025", "the paddings are not understood")
                 .label(span, "expected a list of pairs")
                 .hint("one pair for each axis: `pad(x, [[0, 0], [before, after]])`"),
         );
         return None;
+    };
+    widths.into_iter().map(|width| call.elaborator.tensor(width, span)).collect()
+}
+
+/// What a list of pairs has, if it is one.
+fn pairs(value: &Value) -> Option<Vec<Value>> {
+    let Value::List(pairs) = value else { return None };
+    let mut flat = Vec::new();
+    for pair in pairs.iter() {
+        let Value::List(pair) = pair else { return None };
+        flat.extend_from_slice(<&[Value; 2]>::try_from(&pair[..]).ok()?);
     }
-    Some(widths)
+    (1..=MAX_LIST).contains(&pairs.len()).then_some(flat)
 }
 
 impl Operation for Pad {

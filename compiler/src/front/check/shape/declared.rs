@@ -70,9 +70,9 @@ impl Rules<'_> {
     /// A declared type with what is known of its dimensions, and with their names.
     fn written(&self, known: &[Option<Dim>]) -> (String, String) {
         let terms = &self.args()[1..];
-        let name = |term: &TermId| match self.terms[*term].kind {
-            Kind::Dimension(var) => Some(self.terms.var(var).name.clone()),
-            _ => None,
+        let name = |term: &TermId| {
+            let Kind::Dimension(var) = self.terms[*term].kind else { return None };
+            Some(self.terms.var(var).name.clone())
         };
         let shown = |known: &Option<Dim>| known.as_ref().map(Dim::to_string);
         let unknown = || "?".to_string();
@@ -82,10 +82,8 @@ impl Rules<'_> {
         let names = known.iter().zip(terms);
         let names = names.map(|(known, term)| name(term).or(shown(known)).unwrap_or_else(unknown));
         let elem = prefix(self.types.elements.of(self.id));
-        let rest = match self.term().kind {
-            Kind::Typed { has_rest: true, .. } => "..",
-            _ => "",
-        };
+        let has_rest = matches!(self.term().kind, Kind::Typed { has_rest: true, .. });
+        let rest = if has_rest { ".." } else { "" };
         let gap = if rest.is_empty() || terms.is_empty() { "" } else { ", " };
         let join = |parts: Vec<String>| format!("{elem}[{rest}{gap}{}]", parts.join(", "));
         (join(values.collect()), join(names.collect()))

@@ -193,10 +193,12 @@ pub(super) fn integers(op: Pointwise, args: &[Fact]) -> Fact {
     if let Some(numbers) = numbers {
         return Fact::literal(op.row().evaluate(Elem::I32, &numbers));
     }
-    let fact = match op {
-        Pointwise::Div => range::quotient(args),
-        Pointwise::Rem => range::remainder(args),
-        op => (op.row().range)(args),
+    let fact = if op == Pointwise::Div {
+        range::quotient(args)
+    } else if op == Pointwise::Rem {
+        range::remainder(args)
+    } else {
+        (op.row().range)(args)
     };
     let invariant = args.iter().all(|arg| arg.invariant) || fact.invariant;
     Fact { invariant, ..fact }
@@ -258,10 +260,8 @@ const PATIENCE: u32 = 3;
 
 /// The bounds that still grow go as far as they can.
 fn widened(before: &Fact, now: &Fact, sums: Sums) -> Fact {
-    let limit = match sums {
-        Sums::StayFinite if now.is_finite() => MAX,
-        _ => f64::INFINITY,
-    };
+    let stays_finite = sums == Sums::StayFinite && now.is_finite();
+    let limit = if stays_finite { MAX } else { f64::INFINITY };
     let joined = before.or(now);
     let low = if now.low < before.low { -limit } else { joined.low };
     let high = if now.high > before.high { limit } else { joined.high };

@@ -269,7 +269,19 @@ impl<'a> Kernel<'a> {
                     see(0.0);
                 }
             }
-            _ => {}
+            Kernel::Given { .. }
+            | Kernel::Numbers(_)
+            | Kernel::TimeIndex
+            | Kernel::Copy { .. }
+            | Kernel::Step { .. }
+            | Kernel::Pick(_)
+            | Kernel::Gather { .. }
+            | Kernel::Take { .. }
+            | Kernel::Map(..)
+            | Kernel::Bypass
+            | Kernel::Shift
+            | Kernel::MatMul { .. }
+            | Kernel::Reduce { .. } => {}
         }
     }
 }

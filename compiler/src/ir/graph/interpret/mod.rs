@@ -15,7 +15,8 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    Bindings, Dim, DimError, Elem, Graph, NodeId, Op, Role, Root, Type, Violation, components,
+    Bindings, Dim, DimError, Elem, Graph, Node, NodeId, Op, Role, Root, Type, Violation,
+    components,
 };
 use crate::ir::Verified;
 pub(crate) use kernel::{Kernel, Site, Source, around, row_major, strided};
@@ -185,6 +186,14 @@ enum Mode<'a> {
     Dual(&'a Values),
     Freezing,
     Frozen(&'a Frozen),
+}
+
+/// The nodes of which a node takes the values where functions without a derivative of their own are frozen.
+fn based_on(id: NodeId, node: &Node) -> Option<[NodeId; 2]> {
+    match node.op == Op::Sg {
+        true => Some([id, id]),
+        false => (node.op == Op::Bypass).then(|| [id, node.args[1]]),
+    }
 }
 
 /// Value and tangent of a node, over all steps for a stream. No tangent is a tangent of zero.
@@ -410,11 +419,7 @@ impl<'a> Run<'a> {
         }
         for &id in component {
             let node = self.graph.node(id);
-            let kept = match node.op {
-                Op::Sg => [id, id],
-                Op::Bypass => [id, node.args[1]],
-                _ => continue,
-            };
+            let Some(kept) = based_on(id, node) else { continue };
             for id in kept {
                 self.base.insert(id, self.slots[at(id)].value.clone());
             }
@@ -438,7 +443,7 @@ impl<'a> Run<'a> {
         let expected = self.full_dims(id);
         let tangent = match self.mode {
             Mode::Dual(tangents) => tangents.get(name),
-            _ => None,
+            Mode::Values | Mode::Rounded | Mode::Freezing | Mode::Frozen(_) => None,
         };
         for tensor in [Some(value), tangent].into_iter().flatten() {
             let (dims, found) = (tensor.dims.clone(), tensor.data.len());
@@ -457,11 +462,7 @@ impl<'a> Run<'a> {
     fn check_base(&self, id: NodeId) -> Result<(), Fault> {
         let Mode::Frozen(frozen) = self.mode else { return Ok(()) };
         let node = self.graph.node(id);
-        let taken = match node.op {
-            Op::Sg => [id, id],
-            Op::Bypass => [id, node.args[1]],
-            _ => return Ok(()),
-        };
+        let Some(taken) = based_on(id, node) else { return Ok(()) };
         let fits = |id: NodeId| {
             let len = self.full_dims(id).iter().product::<usize>();
             frozen.base.get(&id).is_some_and(|value| value.len() == len)
@@ -476,14 +477,13 @@ impl<'a> Run<'a> {
         if node.ty.elem != Elem::F32 {
             return false;
         }
-        match &node.op {
-            Op::Input(index) => tangents.contains_key(&self.graph.inputs[*index].name),
-            Op::Param(index) => tangents.contains_key(&self.graph.params[*index].path),
-            Op::Sg => false,
-            _ if is_cyclic => true,
-            Op::Bypass => self.slots[at(node.args[1])].tangent.is_some(),
-            _ => node.args.iter().any(|arg| self.slots[at(*arg)].tangent.is_some()),
+        if let Some(declared) = self.graph.declared(&node.op) {
+            return tangents.contains_key(declared.name());
         }
+        // The derivative of a bypass is that of the second operand alone.
+        let args = if node.op == Op::Bypass { &node.args[1..] } else { &node.args };
+        let has_tangent = |arg: &NodeId| self.slots[at(*arg)].tangent.is_some();
+        node.op != Op::Sg && (is_cyclic || args.iter().any(has_tangent))
     }
 
     /// The operands of a node at a step.

@@ -34,7 +34,7 @@ use std::ops::Range;
 use super::facts::Place;
 use super::infer::TypeError;
 use super::interpret::{Fault, Kernel, Site};
-use super::op::{Op, Reduction};
+use super::op::{Op, Pointwise, Reduction};
 use super::pointwise::TABLE;
 use super::print::line::{Line, Parsed};
 use super::syntax::call;
@@ -280,6 +280,22 @@ impl Op {
     /// It takes its first operand from another step: the edges that go back.
     pub(crate) fn is_delay(&self) -> bool {
         self.class() == Class::Delay
+    }
+
+    /// Its elements are the operand's in their order, some of them several times.
+    pub(crate) fn is_shaping(&self) -> bool {
+        matches!(self, Op::Broadcast(_) | Op::Reshape(_))
+    }
+
+    /// For a sum of its operands: whether each is subtracted.
+    pub(crate) fn signs(&self) -> Option<&'static [bool]> {
+        let Op::Map(op) = self else { return None };
+        let sums: [(Pointwise, &[bool]); 3] = [
+            (Pointwise::Add, &[false, false]),
+            (Pointwise::Sub, &[false, true]),
+            (Pointwise::Neg, &[true]),
+        ];
+        sums.iter().find(|(sum, _)| sum == op).map(|(_, signs)| *signs)
     }
 
     /// Groups of operands in which it is linear together, while the others have no derivative.

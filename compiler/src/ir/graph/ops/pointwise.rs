@@ -45,11 +45,15 @@ impl Operation for Map {
     }
 
     fn linear_in(&self, _: usize) -> Vec<Vec<usize>> {
+        use Pointwise::*;
         match self.0 {
-            Pointwise::Mul => vec![vec![0], vec![1]],
-            Pointwise::Div => vec![vec![0]],
-            Pointwise::Select => vec![vec![1, 2]],
-            _ => vec![],
+            Mul => vec![vec![0], vec![1]],
+            Div => vec![vec![0]],
+            Select => vec![vec![1, 2]],
+            Neg | Exp | Log | Sqrt | Rsqrt | Abs | Sign | Floor | Ceil | Round | Sin | Cos
+            | Tan | Asin | Acos | Atan | Sinh | Cosh | Tanh | Sigmoid | Relu | Softplus | Erf
+            | Not | ToF32 | ToI32 | Add | Sub | Rem | Philox | Unit | Pow | Atan2 | Min | Max
+            | Lt | Le | Gt | Ge | Eq | Ne | And | Or | Clamp => vec![],
         }
     }
 
@@ -62,12 +66,15 @@ impl Operation for Map {
     }
 
     fn only_overflows(&self, args: &[Fact]) -> bool {
-        use Pointwise::{Add, Div, Mul, Pow, Softplus, Sub};
+        use Pointwise::*;
         match self.0 {
             Add | Sub | Mul | Softplus => true,
             Div => args[1].is_non_zero(),
             Pow => args[1].constant.is_some_and(|n| n.0 >= 0.0 && n.0.fract() == 0.0),
-            _ => false,
+            Neg | Exp | Log | Sqrt | Rsqrt | Abs | Sign | Floor | Ceil | Round | Sin | Cos
+            | Tan | Asin | Acos | Atan | Sinh | Cosh | Tanh | Sigmoid | Relu | Erf | Not
+            | ToF32 | ToI32 | Rem | Philox | Unit | Atan2 | Min | Max | Lt | Le | Gt | Ge | Eq
+            | Ne | And | Or | Select | Clamp => false,
         }
     }
 

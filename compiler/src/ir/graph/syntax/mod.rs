@@ -139,6 +139,7 @@ impl<'a> Writer<'a> {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are as their descriptors say")]
     fn expression(&self, id: NodeId) -> Expr {
         let graph = self.graph;
         let node = graph.node(id);
@@ -148,9 +149,10 @@ impl<'a> Writer<'a> {
                 [self.operand(index), dim(&node.ty.dims[node.ty.dims.len() - 1])],
             );
         }
+        if let Some(declared) = graph.declared(&node.op) {
+            return path(declared.name());
+        }
         match &node.op {
-            Op::Input(index) => path(&graph.inputs[*index].name),
-            Op::Param(index) => path(&graph.params[*index].path),
             Op::Map(_) | Op::Bypass => operation(&node.op, self.broadcast_operands(node)),
             Op::Prev | Op::Next if graph.as_number(node.args[1]) == Some(0.0) => {
                 call(node.op.name(), [self.operand(node.args[0])])

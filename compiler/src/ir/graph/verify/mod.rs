@@ -21,6 +21,7 @@ mod tests;
 use std::collections::HashSet;
 use std::fmt;
 
+use super::ops::Class;
 use super::{Dim, Elem, Graph, Node, NodeId, Op, Param, Role, Root, Type, TypeError, components};
 use crate::ir::Laws;
 
@@ -131,10 +132,11 @@ fn check_node(graph: &Graph, id: NodeId, node: &Node) -> Result<(), Law> {
             return Err(Law::Order(operand));
         }
     }
-    let time_axis = match &node.op {
-        Op::TimeStack(steps) => Some(steps),
-        Op::TimeUnstack => node.args.first().and_then(|x| graph.ty(*x).dims.first()),
-        _ => None,
+    let time_axis = if let Op::TimeStack(steps) = &node.op {
+        Some(steps)
+    } else {
+        let x = node.args.first().filter(|_| node.op == Op::TimeUnstack);
+        x.and_then(|x| graph.ty(*x).dims.first())
     };
     if let Some(axis) = time_axis.filter(|axis| graph.time.as_ref() != Some(axis)) {
         return Err(Law::TimeAxis(axis.clone()));
@@ -143,40 +145,30 @@ fn check_node(graph: &Graph, id: NodeId, node: &Node) -> Result<(), Law> {
     if node.ty != expected {
         return Err(Law::WrongType { expected, found: node.ty.clone() });
     }
-    match &node.op {
-        Op::Const(number, elem) => check_literal(number.0, *elem)?,
-        Op::Array { elem, data, .. } => {
-            data.iter().try_for_each(|number| check_literal(number.0, *elem))?;
-        }
-        _ => {}
+    if let Op::Const(number, elem) = &node.op {
+        check_literal(number.0, *elem)?;
+    }
+    if let Op::Array { elem, data, .. } = &node.op {
+        data.iter().try_for_each(|number| check_literal(number.0, *elem))?;
     }
     check_type(graph, &node.ty)
 }
 
 fn expected_type(graph: &Graph, node: &Node) -> Result<Type, Law> {
-    let is_leaf = matches!(
-        node.op,
-        Op::Input(_)
-            | Op::Param(_)
-            | Op::Const(..)
-            | Op::Size(_)
-            | Op::TimeIndex
-            | Op::Iota { .. }
-            | Op::Array { .. }
-    );
+    let is_leaf = matches!(node.op.class(), Class::Given | Class::AtHand)
+        || matches!(node.op, Op::Array { .. });
     if is_leaf && !node.args.is_empty() {
         return Err(Law::IllTyped(TypeError::Arity { expected: 0, found: node.args.len() }));
     }
-    match &node.op {
-        Op::Input(index) => {
-            graph.inputs.get(*index).map(|input| input.ty.clone()).ok_or(Law::NotListed)
-        }
-        Op::Param(index) => graph.params.get(*index).map(Param::ty).ok_or(Law::NotListed),
-        op => {
-            let types: Vec<&Type> = node.args.iter().map(|arg| graph.ty(*arg)).collect();
-            op.infer(&types).map_err(Law::IllTyped)
-        }
+    if let Op::Input(index) = node.op {
+        let input = graph.inputs.get(index);
+        return input.map(|input| input.ty.clone()).ok_or(Law::NotListed);
     }
+    if let Op::Param(index) = node.op {
+        return graph.params.get(index).map(Param::ty).ok_or(Law::NotListed);
+    }
+    let types: Vec<&Type> = node.args.iter().map(|arg| graph.ty(*arg)).collect();
+    node.op.infer(&types).map_err(Law::IllTyped)
 }
 
 fn check_literal(number: f64, elem: Elem) -> Result<(), Law> {

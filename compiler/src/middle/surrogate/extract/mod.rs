@@ -105,7 +105,7 @@ pub fn near_surrogates(graph: &Graph, delays: &[Delay]) -> Vec<bool> {
 /// Whether a node is a sum of real numbers, of one or two terms.
 pub fn is_sum(graph: &Graph, id: NodeId) -> bool {
     let Node { op, ty, .. } = graph.node(id);
-    ty.elem == Elem::F32 && matches!(op, Op::Map(Pointwise::Add | Pointwise::Sub | Pointwise::Neg))
+    ty.elem == Elem::F32 && op.signs().is_some()
 }
 
 #[derive(Clone)]
@@ -172,10 +172,10 @@ impl Normal<'_> {
     /// Whether terms of opposite sign meet in a sum of these operands.
     fn meets(&self, op: &Op, args: &[NodeId]) -> bool {
         let value = |place: usize| &self.reading(args[place]).canonical;
-        match op {
-            Op::Map(Pointwise::Add) => value(0).meets(value(1)),
-            Op::Map(Pointwise::Sub) => value(0).meets(&value(1).negated()),
-            _ => false,
+        let Some([false, is_subtracted]) = op.signs() else { return false };
+        match is_subtracted {
+            false => value(0).meets(value(1)),
+            true => value(0).meets(&value(1).negated()),
         }
     }
 
@@ -211,6 +211,7 @@ impl Normal<'_> {
         trees
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are operations to the calculus")]
     fn read(&mut self, id: NodeId) -> Reading {
         let node = self.b.graph().node(id).clone();
         self.b.span = node.span;
@@ -362,15 +363,11 @@ impl Normal<'_> {
 
     fn flatten(&self, id: NodeId, negative: bool, terms: &mut Vec<(bool, NodeId)>) {
         let node = self.b.graph().node(id);
-        match node.op {
-            _ if terms.len() > self.limits.sum => terms.push((negative, id)),
-            Op::Map(Pointwise::Neg) => self.flatten(node.args[0], !negative, terms),
-            Op::Map(Pointwise::Add | Pointwise::Sub) if is_sum(self.b.graph(), id) => {
-                self.flatten(node.args[0], negative, terms);
-                let is_sub = node.op == Op::Map(Pointwise::Sub);
-                self.flatten(node.args[1], negative != is_sub, terms);
-            }
-            _ => terms.push((negative, id)),
+        let is_open = node.op == Op::Map(Pointwise::Neg) || is_sum(self.b.graph(), id);
+        let signs = node.op.signs().filter(|_| is_open && terms.len() <= self.limits.sum);
+        let Some(signs) = signs else { return terms.push((negative, id)) };
+        for (arg, is_subtracted) in node.args.iter().zip(signs) {
+            self.flatten(*arg, negative != *is_subtracted, terms);
         }
     }
 
@@ -439,10 +436,7 @@ impl Normal<'_> {
         let takes_stream =
             matches!(node.op, Op::First | Op::Last | Op::TimeReduce(_) | Op::TimeStack(_));
         if takes_stream && !self.b.ty(args[0]).is_stream() {
-            let is_itself = match node.op {
-                Op::TimeReduce(reduction) => reduction != Reduction::Sum,
-                _ => matches!(node.op, Op::First | Op::Last),
-            };
+            let is_itself = !matches!(node.op, Op::TimeReduce(Reduction::Sum) | Op::TimeStack(_));
             if is_itself {
                 return args[0];
             }

@@ -113,10 +113,12 @@ pub fn combine(op: &Op, parts: Vec<Option<Rc<Tree>>>) -> Option<Rc<Tree>> {
             (Kind::Add(a.clone(), b.clone()), [a.terms.clone(), b.terms.clone()].concat())
         }
         [Some(x)] => (Kind::Neg(x.clone()), negated(x)),
-        [None, Some(x)] if is_sub => match &x.kind {
-            Kind::Neg(x) => return Some(x.clone()),
-            _ => (Kind::Neg(x.clone()), negated(x)),
-        },
+        [None, Some(x)] if is_sub => {
+            if let Kind::Neg(x) = &x.kind {
+                return Some(x.clone());
+            }
+            (Kind::Neg(x.clone()), negated(x))
+        }
         [Some(x), None] | [None, Some(x)] => return Some(x.clone()),
         _ => return None,
     };
@@ -363,13 +365,16 @@ impl Normal<'_> {
     fn base(&self, node: NodeId, coefficient: f64) -> (NodeId, f64) {
         let graph = self.b.graph();
         let args = &graph.node(node).args;
-        match graph.node(node).op {
-            Op::Map(Pointwise::Neg) => self.base(args[0], -coefficient),
-            Op::Map(Pointwise::Mul) => match (graph.as_number(args[0]), graph.as_number(args[1])) {
-                (Some(number), None) => self.base(args[1], coefficient / number),
-                (None, Some(number)) => self.base(args[0], coefficient / number),
-                _ => (node, coefficient),
-            },
+        let op = &graph.node(node).op;
+        if *op == Op::Map(Pointwise::Neg) {
+            return self.base(args[0], -coefficient);
+        }
+        if *op != Op::Map(Pointwise::Mul) {
+            return (node, coefficient);
+        }
+        match (graph.as_number(args[0]), graph.as_number(args[1])) {
+            (Some(number), None) => self.base(args[1], coefficient / number),
+            (None, Some(number)) => self.base(args[0], coefficient / number),
             _ => (node, coefficient),
         }
     }

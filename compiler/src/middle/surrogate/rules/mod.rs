@@ -530,11 +530,9 @@ fn pattern(
 
 /// The pattern with the operands of its commutative operations in all orders.
 fn orders(pattern: &PatternAst<Term>) -> Vec<PatternAst<Term>> {
-    let commutes = |node: &ENodeOrVar<Term>| match node {
-        ENodeOrVar::ENode(Term::Operation(operation, ids)) => {
-            is_commutative(&operation.op) && ids[0] != ids[1]
-        }
-        _ => false,
+    let commutes = |node: &ENodeOrVar<Term>| {
+        let ENodeOrVar::ENode(Term::Operation(operation, ids)) = node else { return false };
+        is_commutative(&operation.op) && ids[0] != ids[1]
     };
     let nodes: &[ENodeOrVar<Term>] = pattern;
     let places: Vec<usize> = (0..nodes.len()).filter(|i| commutes(&nodes[*i])).collect();
@@ -628,32 +626,32 @@ impl Applier<Term, Facts> for EachTerm {
 
 /// A signed term of a sum: whether it is subtracted, and what.
 fn signed(terms: &Terms, id: Id) -> (bool, Id) {
-    let negated = terms[id].nodes.iter().find_map(|term| match term {
-        Term::Neg([x]) => Some(terms.find(*x)),
-        _ => None,
+    let negated = terms[id].nodes.iter().find_map(|term| {
+        let Term::Neg([x]) = term else { return None };
+        Some(terms.find(*x))
     });
     negated.map_or((false, terms.find(id)), |x| (true, x))
 }
 
 fn tangent_of(terms: &Terms, id: Id) -> Option<Id> {
-    terms[id].nodes.iter().find_map(|term| match term {
-        Term::Tangent([g]) => Some(*g),
-        _ => None,
+    terms[id].nodes.iter().find_map(|term| {
+        let Term::Tangent([g]) = term else { return None };
+        Some(*g)
     })
 }
 
 fn bypass_of(terms: &Terms, id: Id) -> Option<(Id, Id)> {
-    terms[id].nodes.iter().find_map(|term| match term {
-        Term::Bypass([f, g]) if terms[*f].data.stopped => Some((*f, *g)),
-        _ => None,
+    terms[id].nodes.iter().find_map(|term| {
+        let Term::Bypass([f, g]) = term else { return None };
+        terms[*f].data.stopped.then_some((*f, *g))
     })
 }
 
 /// The longest sum that a class is.
 fn sum_of(terms: &Terms, id: Id) -> Option<&[Id]> {
-    let sums = terms[id].nodes.iter().filter_map(|term| match term {
-        Term::Sum(ids) if !ids.contains(&id) => Some(ids.as_slice()),
-        _ => None,
+    let sums = terms[id].nodes.iter().filter_map(|term| {
+        let Term::Sum(ids) = term else { return None };
+        (!ids.contains(&id)).then_some(ids.as_slice())
     });
     sums.max_by_key(|ids| ids.len())
 }
@@ -756,7 +754,7 @@ fn linear_groups(terms: &Terms, term: &Term) -> Vec<Vec<usize>> {
         Term::Operation(operation, ids) => operation.op.linear_in(ids.len()),
         Term::Neg(_) => vec![vec![0]],
         Term::Sum(ids) => vec![(0..ids.len()).collect()],
-        _ => vec![],
+        Term::Sg(_) | Term::Bypass(_) | Term::Tangent(_) | Term::Leaf(_) => vec![],
     };
     let ids = term.children();
     let stopped = |group: &Vec<usize>| {
@@ -771,10 +769,10 @@ fn with_operands(terms: &mut Terms, term: &Term, group: &[usize], ids: &[Id]) ->
     for (&place, &id) in group.iter().zip(ids) {
         term.children_mut()[place] = id;
     }
-    match term {
-        Term::Sum(ids) => sum(terms, ids),
-        term => terms.add_uncanonical(term),
+    if let Term::Sum(ids) = term {
+        return sum(terms, ids);
     }
+    terms.add_uncanonical(term)
 }
 
 fn distribute(terms: &mut Terms, term: &Term) -> Vec<Id> {
@@ -861,11 +859,9 @@ fn collect(terms: &mut Terms, term: &Term) -> Vec<Id> {
 
 /// A literal with the dimensions of another.
 fn number_like(terms: &mut Terms, literal: Id, number: f64) -> Id {
-    let broadcast = terms[literal].nodes.iter().find_map(|term| match term {
-        Term::Operation(Operation { op: op @ Op::Broadcast(_), .. }, ids) => {
-            Some((op.clone(), ids[0]))
-        }
-        _ => None,
+    let broadcast = terms[literal].nodes.iter().find_map(|term| {
+        let (op @ Op::Broadcast(_), ids) = term.operation()? else { return None };
+        Some((op.clone(), ids[0]))
     });
     match broadcast {
         Some((op, inner)) => {
@@ -894,11 +890,11 @@ fn linear_tangent(terms: &mut Terms, term: &Term) -> Vec<Id> {
 
 fn product_tangent(terms: &mut Terms, term: &Term) -> Vec<Id> {
     let Term::Operation(Operation { op, .. }, ids) = term else { return vec![] };
-    let places = match op {
-        Op::Map(Pointwise::Mul) | Op::MatMul => 0..2,
-        Op::Map(Pointwise::Div) => 0..1,
-        _ => return vec![],
-    };
+    let is_product = matches!(op, Op::Map(Pointwise::Mul) | Op::MatMul);
+    if !is_product && *op != Op::Map(Pointwise::Div) {
+        return vec![];
+    }
+    let places = if is_product { 0..2 } else { 0..1 };
     let mut equal = Vec::new();
     for place in places {
         let other = ids[1 - place];
@@ -944,7 +940,9 @@ fn flatten(terms: &mut Terms, term: &Term) -> Vec<Id> {
         Term::Sum(ids) if ids.len() == 1 => return vec![ids[0]],
         Term::Sum(ids) => ids.clone(),
         Term::Neg(_) => vec![terms.add(term.clone())],
-        _ => return vec![],
+        Term::Sg(_) | Term::Bypass(_) | Term::Tangent(_) | Term::Operation(..) | Term::Leaf(_) => {
+            return vec![];
+        }
     };
     let mut flat = Vec::new();
     for &id in &ids {
@@ -975,10 +973,8 @@ fn drop_zeros(terms: &mut Terms, term: &Term) -> Vec<Id> {
 }
 
 fn reorder(terms: &mut Terms, term: &Term) -> Vec<Id> {
-    match term {
-        Term::Operation(operation, _) if is_commutative(&operation.op) => sorted(terms, term),
-        _ => vec![],
-    }
+    let commutes = term.operation().is_some_and(|(op, _)| is_commutative(op));
+    if commutes { sorted(terms, term) } else { vec![] }
 }
 
 fn reorder_sum(terms: &mut Terms, term: &Term) -> Vec<Id> {
@@ -1000,9 +996,9 @@ fn literal(terms: &mut Terms, number: f64, elem: Elem) -> Id {
 }
 
 fn literals(terms: &mut Terms, term: &Term) -> Vec<Id> {
-    let pointwise = match term {
-        Term::Operation(Operation { op: Op::Map(pointwise), .. }, _) => *pointwise,
-        Term::Neg(_) => Pointwise::Neg,
+    let pointwise = match (term, term.operation()) {
+        (_, Some((Op::Map(pointwise), _))) => *pointwise,
+        (Term::Neg(_), _) => Pointwise::Neg,
         _ => return vec![],
     };
     let args: Vec<Fact> = term.children().iter().map(|id| terms[*id].data.value).collect();
@@ -1013,27 +1009,28 @@ fn literals(terms: &mut Terms, term: &Term) -> Vec<Id> {
     let elem = match pointwise.row().signature {
         Signature::Compare | Signature::Logic => Some(Elem::Bool),
         Signature::Choice => elem_of_literal(terms, term.children()[1]),
-        _ => Some(Elem::F32),
+        Signature::Float
+        | Signature::Numeric
+        | Signature::Integer
+        | Signature::ToFloat
+        | Signature::Bits
+        | Signature::ToInteger => Some(Elem::F32),
     };
     elem.map(|elem| literal(terms, number.0, elem)).into_iter().collect()
 }
 
 /// A class of terms is of one type; a literal among them knows which.
 fn elem_of_literal(terms: &Terms, id: Id) -> Option<Elem> {
-    terms[id].nodes.iter().find_map(|term| match term {
-        Term::Operation(Operation { op: Op::Const(_, elem), .. }, _) => Some(*elem),
-        _ => None,
+    terms[id].nodes.iter().find_map(|term| {
+        let (Op::Const(_, elem), _) = term.operation()? else { return None };
+        Some(*elem)
     })
 }
 
 /// The operands of a binary operation.
 fn binary(term: &Term, wanted: Pointwise) -> Option<(Id, Id)> {
-    match term {
-        Term::Operation(Operation { op: Op::Map(op), .. }, ids) if *op == wanted => {
-            Some((ids[0], ids[1]))
-        }
-        _ => None,
-    }
+    let (op, ids) = term.operation()?;
+    (*op == Op::Map(wanted)).then(|| (ids[0], ids[1]))
 }
 
 fn map(terms: &mut Terms, op: Pointwise, a: Id, b: Id) -> Id {

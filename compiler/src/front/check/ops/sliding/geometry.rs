@@ -196,22 +196,31 @@ impl Slide {
             Sliding::Adaptive => return Ok(size),
             Sliding::Upsample => return Ok(length * &size),
             Sliding::Transposed => axis.covered(length),
-            _ => match axis.windows(0).places(&padded) {
-                Some(places) => places,
-                None => {
-                    let symbol = length.symbols().next().map_or("", |symbol| symbol);
-                    let problem = report::needs(symbol, rules.span());
-                    return Err(Box::new(problem.note(format!(
-                        "how often a window with stride {} fits into {length}",
-                        axis.stride
-                    ))));
+            Sliding::Windows | Sliding::Conv | Sliding::Average | Sliding::Maximum => {
+                match axis.windows(0).places(&padded) {
+                    Some(places) => places,
+                    None => {
+                        let symbol = length.symbols().next().map_or("", |symbol| symbol);
+                        let problem = report::needs(symbol, rules.span());
+                        return Err(Box::new(problem.note(format!(
+                            "how often a window with stride {} fits into {length}",
+                            axis.stride
+                        ))));
+                    }
                 }
-            },
+            }
         };
         if places.as_const().is_some_and(|places| places < 1) {
             let what = match self.op {
                 Sliding::Transposed => format!("a padding of {} of the result", axis.padding()),
-                _ => format!("a window of {} on an axis of {padded}", axis.extent()),
+                Sliding::Windows
+                | Sliding::Conv
+                | Sliding::Average
+                | Sliding::Maximum
+                | Sliding::Adaptive
+                | Sliding::Upsample => {
+                    format!("a window of {} on an axis of {padded}", axis.extent())
+                }
             };
             let problem = Diagnostic::error("E044", what);
             let problem = rules.labelled(problem, &rules.args()[..self.op.tensors()]);
