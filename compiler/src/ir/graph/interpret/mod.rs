@@ -15,8 +15,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    Bindings, Dim, DimError, Elem, Graph, Node, NodeId, Op, Role, Root, Type, Violation,
-    components,
+    Bindings, Dim, DimError, Elem, Graph, Node, NodeId, Op, Role, Root, Type, Violation, components,
 };
 use crate::ir::Verified;
 pub(crate) use kernel::{Kernel, Site, Source, around, row_major, strided};
