@@ -1,5 +1,7 @@
 //! A program on a device: inputs in, passes run, results out.
 
+#![deny(clippy::missing_errors_doc)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -35,8 +37,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens the device for a program, which has its kernels compiled there. Without such a device, or
-    /// with one that lacks what the program needs, it is an error.
+    /// Opens the device for a program, which has its kernels compiled there.
+    ///
+    /// # Errors
+    /// [`Error::Device`] without such a device, or with one that lacks what the program needs; [`Error::Memory`] where
+    /// its parameters do not fit.
     pub fn new(
         program: impl Into<Arc<Verified<Program>>>,
         device: &Device,
@@ -58,6 +63,9 @@ impl Session {
 
     /// A program from its artifact, on a GPU. Parameters start from the artifact's initial values if
     /// it has some. [`Session::program`] then has no kernels: they are the artifact's shaders.
+    ///
+    /// # Errors
+    /// Those of [`Session::new`], and [`Error::File`] for initial values that cannot be read.
     #[cfg(feature = "gpu")]
     pub fn open(artifact: &Artifact, device: &Device) -> Result<Session, Error> {
         Session::open_shaders(artifact, None, device)
@@ -69,6 +77,9 @@ impl Session {
     /// # Safety
     ///
     /// The driver does not check SPIR-V: the artifact must come from someone you trust.
+    ///
+    /// # Errors
+    /// Those of [`Session::open`], and [`Error::Missing`] where the artifact has no SPIR-V.
     #[cfg(feature = "gpu")]
     pub unsafe fn open_spirv(artifact: &Artifact, device: &Device) -> Result<Session, Error> {
         let spirv = artifact.spirv();
@@ -130,6 +141,9 @@ impl Session {
     }
 
     /// Gives every parameter its initial value for a seed.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] where a state's size is too large, and what the device says of writing.
     pub fn initialise(&mut self, seed: u64) -> Result<(), Error> {
         self.initialise_others(seed, &Arrays::new())
     }
@@ -202,6 +216,10 @@ impl Session {
 
     /// Fills inputs by name. Their shapes bind the open dimensions; a dimension that none of them
     /// has keeps its value. Inputs given before whose size thereby changes must be given again.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for a name that is no input, [`Error::Shape`] for an array of another shape or type, and
+    /// those of [`Session::bind`].
     pub fn set_inputs<'a>(
         &mut self,
         inputs: impl IntoIterator<Item = (&'a str, &'a Array)>,
@@ -234,6 +252,10 @@ impl Session {
     }
 
     /// Gives open dimensions their values, which inputs that come later must agree with.
+    ///
+    /// # Errors
+    /// [`Error::Compile`] for sizes that the program does not run with, [`Error::Dimension`] for those without a value,
+    /// [`Error::Memory`] and [`Error::MemoryLimit`] for more memory than there is or may be taken.
     pub fn bind(&mut self, bindings: Bindings) -> Result<(), Error> {
         if self.bindings.as_ref() == Some(&bindings) {
             return Ok(());
@@ -259,12 +281,19 @@ impl Session {
     /// Runs a pass. Backward comes after forward, update after backward. With
     /// [`Device::memory_limit`] the forward pass may leave its outputs only; the backward pass then runs
     /// it again, with the same bits.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] while an input has not been given, those of [`Session::bind`], and [`Error::Run`] where the device
+    /// refuses or loses the work.
     pub fn run(&mut self, pass: Pass) -> Result<(), Error> {
         self.run_passes(&[pass])
     }
 
     /// Runs the forward and the backward pass. That is faster than one after the other, and takes less
     /// memory: what one leaves for the other need not be kept for the whole batch at once.
+    ///
+    /// # Errors
+    /// Those of [`Session::run`].
     pub fn run_gradients(&mut self) -> Result<(), Error> {
         self.run_passes(&[Pass::Forward, Pass::Backward])
     }
@@ -276,8 +305,11 @@ impl Session {
 
     /// Measures a few variants of the program with the inputs that were given, by forward and backward
     /// passes, and goes on with the fastest. The choice is kept in the user's cache directory: later
-    /// sessions of this program on this GPU begin with it. Devices other than a GPU, and artifacts,
-    /// have no variants, which is an error.
+    /// sessions of this program on this GPU begin with it.
+    ///
+    /// # Errors
+    /// Those of [`Session::run`], and [`Error::Device`] or [`Error::Run`] on devices other than a GPU and for artifacts, which have
+    /// no variants.
     pub fn tune(&mut self) -> Result<Tuning, Error> {
         self.ready()?;
         self.backend.tune()
@@ -321,6 +353,9 @@ impl Session {
     }
 
     /// Waits until the device has done all that it was asked for.
+    ///
+    /// # Errors
+    /// [`Error::Run`] where the device has lost the work.
     pub fn wait(&mut self) -> Result<(), Error> {
         self.backend.wait()
     }
@@ -331,16 +366,26 @@ impl Session {
     }
 
     /// The value of an output after the forward pass.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for a name that is no output, [`Error::Dimension`] before dimensions are bound, and what the
+    /// device says of reading.
     pub fn output(&mut self, name: &str) -> Result<Array, Error> {
         self.result(Role::Output, "output", name)
     }
 
     /// The gradient for a parameter (by path) or an input (by name) after the backward pass.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for what the program has no gradient for, else those of [`Session::output`].
     pub fn gradient(&mut self, path: &str) -> Result<Array, Error> {
         self.result(Role::Gradient, "gradient", path)
     }
 
     /// The value of a parameter, or of a memory of the optimiser, by path.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for a path that is no parameter, else those of [`Session::output`].
     pub fn param(&mut self, path: &str) -> Result<Array, Error> {
         let buffer = self.param_buffer(path)?;
         match self.waiting.get(&buffer) {
@@ -350,6 +395,10 @@ impl Session {
     }
 
     /// Sets a parameter, or a memory of the optimiser.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for a path that is no parameter, [`Error::Shape`] for an array of another shape or type, and what
+    /// the device says of writing.
     pub fn set_param(&mut self, path: &str, array: &Array) -> Result<(), Error> {
         let id = self.param_buffer(path)?;
         let buffer = self.program.buffer(id);
@@ -376,6 +425,9 @@ impl Session {
 
     /// All parameters and states, those of the optimiser too, by path. States of open sizes are among them
     /// once these are bound.
+    ///
+    /// # Errors
+    /// Those of [`Session::param`].
     pub fn params(&mut self) -> Result<Arrays, Error> {
         let program = self.program.clone();
         let is_bound = self.bindings.is_some();
@@ -385,6 +437,9 @@ impl Session {
 
     /// Sets all parameters; none may be missing, and none unknown. States of open sizes may be missing, or be of
     /// other sizes than the inputs: then they start again.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for a parameter that is not among them, else those of [`Session::set_param`].
     pub fn set_params(&mut self, params: &Arrays) -> Result<(), Error> {
         let program = self.program.clone();
         let mut sized = program.params.iter().filter(|param| !init::is_open(param));
