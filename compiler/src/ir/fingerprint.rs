@@ -11,7 +11,7 @@ pub fn of_text(text: &str) -> u64 {
 
 /// What a graph computes, from which inputs and parameters: where it is written, its comments and the names of
 /// its bindings are no part of that.
-pub fn of_graph(graph: &Graph) -> u64 {
+pub(crate) fn of_graph(graph: &Graph) -> u64 {
     let mut graph = graph.compact();
     for id in graph.ids() {
         let node = graph.node_mut(id);

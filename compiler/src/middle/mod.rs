@@ -8,7 +8,7 @@ pub mod lower;
 pub mod optimizer;
 pub mod rewrite;
 pub mod schedule;
-pub mod simplify;
+pub(crate) mod simplify;
 pub mod surrogate;
 
 use rewrite::Rewrite;

@@ -77,12 +77,12 @@ pub struct Groups {
 
 impl Groups {
     /// Whether a parameter is not trained.
-    pub fn is_frozen(&self, path: &str) -> bool {
+    pub(crate) fn is_frozen(&self, path: &str) -> bool {
         self.frozen.iter().any(|pattern| matches(pattern, path))
     }
 
     /// The first pattern that none of these parameters has.
-    pub fn unmatched(&self, paths: &[&str]) -> Option<&str> {
+    pub(crate) fn unmatched(&self, paths: &[&str]) -> Option<&str> {
         let numbered = self.rates.iter().chain(&self.decays).map(|(pattern, _)| pattern);
         let mut patterns = numbered.chain(&self.frozen).map(String::as_str);
         patterns.find(|pattern| !paths.iter().any(|path| matches(pattern, path)))

@@ -17,7 +17,7 @@ pub(crate) mod facts;
 mod indices;
 mod infer;
 pub mod interpret;
-pub mod op;
+pub(crate) mod op;
 mod operations;
 pub(crate) mod ops;
 pub mod pointwise;
@@ -249,7 +249,7 @@ impl Param {
 /// The state of a program with random numbers that holds the seed, an i32 scalar.
 pub const RANDOM_SEED: &str = "random.seed";
 /// The state of a program with random numbers that counts its runs, an i32 scalar.
-pub const RANDOM_RUN: &str = "random.run";
+pub(crate) const RANDOM_RUN: &str = "random.run";
 
 /// How a parameter starts. Fans are those of PyTorch: for `[K, N]`, K in and N out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -351,7 +351,7 @@ impl Graph {
     }
 
     /// The literal that a node is, or is a broadcast of.
-    pub fn as_number(&self, id: NodeId) -> Option<f64> {
+    pub(crate) fn as_number(&self, id: NodeId) -> Option<f64> {
         let node = self.node(id);
         if let Op::Const(number, _) = node.op {
             return Some(number.0);
@@ -395,7 +395,7 @@ impl Graph {
 
     /// A graph of only what the roots need, in an order in which operands come before users
     /// (back edges aside); inputs and parameters are all kept. Equal nodes become one.
-    pub fn compact(&self) -> Graph {
+    pub(crate) fn compact(&self) -> Graph {
         let mut graph = Compaction::new(self).run();
         while graph.merge_delays() {
             graph = Compaction::new(&graph).run();

@@ -64,7 +64,7 @@ pub struct Row {
 
 impl Row {
     /// The result changes in jumps: evaluating it twice on values rounded differently is wrong.
-    pub fn is_decision(&self) -> bool {
+    pub(crate) fn is_decision(&self) -> bool {
         use Pointwise::*;
         self.signature == Signature::Compare
             || matches!(self.op, Sign | Floor | Ceil | Round | ToI32)
@@ -94,7 +94,7 @@ impl Row {
     }
 
     /// The result is 0 or 1.
-    pub fn is_boolean(&self) -> bool {
+    pub(crate) fn is_boolean(&self) -> bool {
         matches!(self.signature, Signature::Compare | Signature::Logic)
     }
 }

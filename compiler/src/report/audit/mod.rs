@@ -44,7 +44,7 @@ pub struct Warning {
 }
 
 /// All warnings about what a program computes; W005 is about comments.
-pub const WARNINGS: [Warning; 6] = [
+pub(crate) const WARNINGS: [Warning; 6] = [
     Warning { code: "W001", find: parameters_without_gradient },
     Warning { code: "W002", find: decisions::decisions_without_surrogate },
     Warning { code: "W003", find: surrogates_of_zero },

@@ -144,13 +144,13 @@ pub fn interpret_dual(
 
 /// What `sg`, `bypass` and every decision had for values at one point.
 #[derive(Clone, Debug)]
-pub struct Frozen {
+pub(crate) struct Frozen {
     base: HashMap<NodeId, Vec<f64>>,
     decisions: Vec<u64>,
 }
 
 /// As [`interpret`], keeping what [`interpret_frozen`] needs to move away from this point.
-pub fn interpret_freezing(
+pub(crate) fn interpret_freezing(
     graph: &Verified<Graph>,
     bindings: &Bindings,
     values: &Values,
@@ -163,7 +163,7 @@ pub fn interpret_freezing(
 /// `f₀ + (g - g₀)`: the function whose derivative at the base is the derivative of the program.
 /// Also the nodes that take part in it and decided otherwise than at the base, so that a jump or a
 /// kink lies between.
-pub fn interpret_frozen(
+pub(crate) fn interpret_frozen(
     graph: &Verified<Graph>,
     bindings: &Bindings,
     values: &Values,

@@ -282,6 +282,11 @@ impl Op {
         self.class() == Class::Delay
     }
 
+    /// It has no operands.
+    pub(crate) fn is_leaf(&self) -> bool {
+        matches!(self.class(), Class::Given | Class::AtHand) || matches!(self, Op::Array { .. })
+    }
+
     /// Its elements are the operand's in their order, some of them several times.
     pub(crate) fn is_shaping(&self) -> bool {
         matches!(self, Op::Broadcast(_) | Op::Reshape(_))

@@ -21,7 +21,6 @@ mod tests;
 use std::collections::HashSet;
 use std::fmt;
 
-use super::ops::Class;
 use super::{Dim, Elem, Graph, Node, NodeId, Op, Param, Role, Root, Type, TypeError, components};
 use crate::ir::Laws;
 
@@ -155,9 +154,7 @@ fn check_node(graph: &Graph, id: NodeId, node: &Node) -> Result<(), Law> {
 }
 
 fn expected_type(graph: &Graph, node: &Node) -> Result<Type, Law> {
-    let is_leaf = matches!(node.op.class(), Class::Given | Class::AtHand)
-        || matches!(node.op, Op::Array { .. });
-    if is_leaf && !node.args.is_empty() {
+    if node.op.is_leaf() && !node.args.is_empty() {
         return Err(Law::IllTyped(TypeError::Arity { expected: 0, found: node.args.len() }));
     }
     if let Op::Input(index) = node.op {

@@ -2,7 +2,7 @@
 
 pub mod batch_tiles;
 pub mod bit_packing;
-pub mod ring_buffers;
+pub(crate) mod ring_buffers;
 
 use std::fmt;
 

@@ -8,7 +8,7 @@ use crate::ir::kernel::{
 /// For each buffer, whether it is a stream of which only the step being computed and the one computed
 /// before are used, by the one recurrence that fills it. It needs room for two steps, an even and an
 /// odd one: the rest of a sequence would only go through memory.
-pub fn short_streams(program: &Program) -> Vec<bool> {
+pub(crate) fn short_streams(program: &Program) -> Vec<bool> {
     let mut is_short: Vec<bool> = program
         .buffers
         .iter()
@@ -46,7 +46,7 @@ pub(crate) fn is_in_place(program: &Program, buffer: BufferId) -> bool {
 
 /// For each buffer how many steps of it there is room for, all if `None`, where every kernel runs to its
 /// end before the next one.
-pub fn short_windows(program: &Program) -> Vec<Option<i64>> {
+pub(crate) fn short_windows(program: &Program) -> Vec<Option<i64>> {
     short_streams(program).into_iter().map(|is_short| is_short.then_some(2)).collect()
 }
 
