@@ -166,6 +166,9 @@ impl Session {
 
     /// Has the next run of a program with `carry` start a sequence: memories as written, steps from 0, and with random
     /// numbers of another run. Other states stay.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] where a state's size is too large, and what the device says of reading and writing.
     pub fn start_sequence(&mut self) -> Result<(), Error> {
         let program = self.program.clone();
         let bindings = self.bindings.clone().unwrap_or_default();

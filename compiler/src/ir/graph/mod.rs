@@ -249,7 +249,7 @@ impl Param {
 /// The state of a program with random numbers that holds the seed, an i32 scalar.
 pub const RANDOM_SEED: &str = "random.seed";
 /// The state of a program with random numbers that counts its runs, an i32 scalar.
-pub(crate) const RANDOM_RUN: &str = "random.run";
+pub const RANDOM_RUN: &str = "random.run";
 
 /// How a parameter starts. Fans are those of PyTorch: for `[K, N]`, K in and N out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

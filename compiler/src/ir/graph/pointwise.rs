@@ -4,7 +4,7 @@
 //! interpreter's dual numbers) and as graph expressions (for reverse mode), WGSL spelling, cost, range.
 //!
 //! To add a pointwise operation: add the variant, and its row here; the compiler then points at the
-//! one exhaustive `match` left, the native lowering in `target/cpu/native/pointwise.rs`.
+//! `match`es left, the native lowering in `target/cpu/native/pointwise.rs` and what only it can decide.
 
 use super::build::Builder;
 use super::facts::{Fact, range};
@@ -139,8 +139,8 @@ fn on_integers(op: Pointwise, a: i32, b: i32) -> Option<i32> {
         Rem => a.wrapping_rem(b),
         Exp | Log | Sqrt | Rsqrt | Sign | Floor | Ceil | Round | Sin | Cos | Tan | Asin | Acos
         | Atan | Sinh | Cosh | Tanh | Sigmoid | Relu | Softplus | Erf | Not | ToF32 | ToI32
-        | Philox | Unit | Pow | Atan2 | Min | Max | Lt | Le | Gt | Ge | Eq | Ne | And | Or
-        | Select | Clamp => return None,
+        | Philox | Unit | Normal | Pow | Atan2 | Min | Max | Lt | Le | Gt | Ge | Eq | Ne | And
+        | Or | Select | Clamp => return None,
     })
 }
 

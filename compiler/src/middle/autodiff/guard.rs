@@ -62,6 +62,6 @@ fn is_steep(graph: &Graph, facts: &Facts, node: &Node) -> bool {
         }
         Neg | Exp | Abs | Sign | Floor | Ceil | Round | Sin | Cos | Atan | Tanh | Sigmoid
         | Relu | Softplus | Erf | Not | ToF32 | ToI32 | Add | Sub | Mul | Rem | Philox | Unit
-        | Min | Max | Lt | Le | Gt | Ge | Eq | Ne | And | Or | Select | Clamp => false,
+        | Normal | Min | Max | Lt | Le | Gt | Ge | Eq | Ne | And | Or | Select | Clamp => false,
     }
 }

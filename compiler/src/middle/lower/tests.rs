@@ -5,7 +5,8 @@ use super::*;
 use crate::ir::graph::interpret::{Tensor, Values};
 use crate::ir::graph::op::Number;
 use crate::ir::graph::{
-    Bindings, Builder, Clock, Graph, Init, Input, Op, Param, ParamKind, Root, Type,
+    Bindings, Builder, Clock, Graph, Init, Input, Op, Param, ParamKind, Pointwise, Reduction, Root,
+    Type,
 };
 use crate::ir::kernel::evaluate::evaluate;
 use crate::middle::autodiff::differentiate;

@@ -102,8 +102,8 @@ fn pole(subject: &Subject, id: NodeId) -> Option<(usize, &'static str, Remedy)> 
         }
         Neg | Exp | Log | Sqrt | Rsqrt | Abs | Sign | Floor | Ceil | Round | Sin | Cos | Tan
         | Atan | Sinh | Cosh | Tanh | Sigmoid | Relu | Softplus | Erf | Not | ToF32 | ToI32
-        | Add | Sub | Mul | Rem | Philox | Unit | Atan2 | Min | Max | Lt | Le | Gt | Ge | Eq
-        | Ne | And | Or | Select | Clamp => None,
+        | Add | Sub | Mul | Rem | Philox | Unit | Normal | Atan2 | Min | Max | Lt | Le | Gt
+        | Ge | Eq | Ne | And | Or | Select | Clamp => None,
     }
 }
 
@@ -135,8 +135,8 @@ fn vanishes(subject: &Subject, id: NodeId) -> bool {
             Mul | Min | Max | Clamp | Select => args.any(|vanishes| vanishes),
             Neg | Abs | Relu | Sqrt | Pow | Div => args.next().unwrap_or(true),
             Log | Rsqrt | Sign | Floor | Ceil | Round | Sin | Cos | Tan | Asin | Acos | Atan
-            | Sinh | Tanh | Erf | Not | ToF32 | ToI32 | Sub | Rem | Philox | Unit | Atan2 | Lt
-            | Le | Gt | Ge | Eq | Ne | And | Or => true,
+            | Sinh | Tanh | Erf | Not | ToF32 | ToI32 | Sub | Rem | Philox | Unit | Normal
+            | Atan2 | Lt | Le | Gt | Ge | Eq | Ne | And | Or => true,
         }
     }
     look(subject, id, &mut BTreeSet::new())

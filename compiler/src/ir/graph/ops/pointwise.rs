@@ -52,8 +52,8 @@ impl Operation for Map {
             Select => vec![vec![1, 2]],
             Neg | Exp | Log | Sqrt | Rsqrt | Abs | Sign | Floor | Ceil | Round | Sin | Cos
             | Tan | Asin | Acos | Atan | Sinh | Cosh | Tanh | Sigmoid | Relu | Softplus | Erf
-            | Not | ToF32 | ToI32 | Add | Sub | Rem | Philox | Unit | Pow | Atan2 | Min | Max
-            | Lt | Le | Gt | Ge | Eq | Ne | And | Or | Clamp => vec![],
+            | Not | ToF32 | ToI32 | Add | Sub | Rem | Philox | Unit | Normal | Pow | Atan2
+            | Min | Max | Lt | Le | Gt | Ge | Eq | Ne | And | Or | Clamp => vec![],
         }
     }
 
@@ -73,8 +73,8 @@ impl Operation for Map {
             Pow => args[1].constant.is_some_and(|n| n.0 >= 0.0 && n.0.fract() == 0.0),
             Neg | Exp | Log | Sqrt | Rsqrt | Abs | Sign | Floor | Ceil | Round | Sin | Cos
             | Tan | Asin | Acos | Atan | Sinh | Cosh | Tanh | Sigmoid | Relu | Erf | Not
-            | ToF32 | ToI32 | Rem | Philox | Unit | Atan2 | Min | Max | Lt | Le | Gt | Ge | Eq
-            | Ne | And | Or | Select | Clamp => false,
+            | ToF32 | ToI32 | Rem | Philox | Unit | Normal | Atan2 | Min | Max | Lt | Le | Gt
+            | Ge | Eq | Ne | And | Or | Select | Clamp => false,
         }
     }
 

@@ -7,7 +7,7 @@ use egg::{Id, RecExpr, Runner, SimpleScheduler};
 
 use super::*;
 use crate::ir::graph::interpret::Results;
-use crate::ir::graph::{Bindings, Builder, NodeId};
+use crate::ir::graph::{Bindings, Builder, NodeId, Op};
 use crate::middle::autodiff::joint;
 use crate::testing::{Program, Random, assert_close, interpret_dual};
 
