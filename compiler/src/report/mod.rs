@@ -1,6 +1,6 @@
 //! Readers of the compiler's forms: what they say of a program, and how it is checked.
 
-#![deny(clippy::wildcard_enum_match_arm)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 pub mod activity;
 pub mod audit;

@@ -206,10 +206,13 @@ pub fn build(b: &mut Builder, leaves: &[(&str, NodeId)], text: &str) -> NodeId {
             }
             Term::Neg([x]) => b.neg(node(x)),
             Term::Sum(ids) => ids.iter().map(node).reduce(|sum, part| b.add(sum, part)).unwrap(),
-            Term::Operation(operation, ids) => match operation.op {
-                Op::Const(number, _) => b.full_like(number.0, like),
-                ref op => b.push(op.clone(), ids.iter().map(node).collect()),
-            },
+            Term::Operation(operation, ids) => {
+                if let Op::Const(number, _) = operation.op {
+                    b.full_like(number.0, like)
+                } else {
+                    b.push(operation.op.clone(), ids.iter().map(node).collect())
+                }
+            }
         };
         let dims = b.ty(like).dims.clone();
         nodes.push(b.broadcast(new, &dims));
