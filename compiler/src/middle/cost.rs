@@ -16,12 +16,9 @@ pub fn of(op: &Op) -> u32 {
 /// The same in quarters of an addition: a multiplication is more than an addition, an addition more than a choice,
 /// a choice more than a sign.
 pub fn quarters(op: Pointwise) -> u64 {
-    match op {
-        Pointwise::Neg => 2,
-        Pointwise::Select => 3,
-        Pointwise::Mul => 5,
-        other => 4 * u64::from(other.row().cost),
-    }
+    let finer = [(Pointwise::Neg, 2), (Pointwise::Select, 3), (Pointwise::Mul, 5)];
+    let finer = finer.iter().find(|(other, _)| *other == op).map(|(_, cost)| *cost);
+    finer.unwrap_or(4 * u64::from(op.row().cost))
 }
 
 /// In how many steps of time a term that changes from step to step is computed, beside one that does not.
