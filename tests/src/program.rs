@@ -6,19 +6,22 @@ use std::path::Path;
 
 use fgi::Array;
 use fgi::npz::Arrays;
-use fgi_compiler::front::check::{self, check};
+use fgi_compiler::front::check::{self, Checked, check};
 use fgi_compiler::ir::Verified;
 use fgi_compiler::ir::graph::{Elem, Graph, Input, ParamKind};
 use fgi_compiler::report::gradcheck::{Precision, Row, Verdict, gradcheck};
 use fgi_compiler::source::NoFiles;
-use fgi_compiler::{Compiled, Gradients, Options};
+use fgi_compiler::{Compiled, Gradients, Options, compile_checked};
 
-use crate::{Engine, closeness, compiled, random, run, tensor};
+use crate::{Engine, closeness, random, run, tensor};
 
-/// A program with the sizes of its open dimensions, and the number that its integers are less than.
+/// A graph of a program, the only one if it has no name, with values for its dimensions, the sizes of the open ones, and
+/// the number that its integers are less than.
 pub struct Case {
     pub name: String,
     pub text: String,
+    pub graph: Option<String>,
+    pub dims: BTreeMap<String, i64>,
     pub sizes: BTreeMap<String, i64>,
     pub labels: i64,
 }
@@ -37,20 +40,24 @@ impl Case {
                 _ => panic!("{}: sizes, not `{head}`", path.display()),
             }
         }
-        Case { name: path.file_stem().unwrap().display().to_string(), text, sizes, labels }
+        let name = path.file_stem().unwrap().display().to_string();
+        Case { name, text, graph: None, dims: BTreeMap::new(), sizes, labels }
     }
 
-    /// The program with gradients for every parameter and every input that can have one.
-    fn compiled(&self) -> Compiled {
-        let checked = check(&self.name, &self.text, &NoFiles, &check::Options::default());
-        let graph =
-            checked.graph.unwrap_or_else(|| panic!("{}: {:#?}", self.name, checked.diagnostics));
-        let inputs = graph.inputs.iter().filter(|input| input.ty.elem == Elem::F32);
-        let params = graph.params.iter().filter(|param| param.kind == ParamKind::Trained);
-        let params = params.map(|param| param.path.clone());
-        let wrt = inputs.map(|input| input.name.clone()).chain(params).collect();
-        let gradients = Some(Gradients { output: "loss".into(), wrt: Some(wrt) });
-        compiled(&self.text, &Options { gradients, ..Options::default() })
+    /// The program with gradients for every parameter and every input that can have one: as it is outside of training
+    /// and, if it asks for that, as it is in training.
+    fn compiled(&self) -> Vec<Compiled> {
+        let plain = self.checked(false);
+        let trained = plain.asks_training.then(|| self.checked(true));
+        [plain].into_iter().chain(trained).map(|checked| with_gradients(&checked)).collect()
+    }
+
+    fn checked(&self, training: bool) -> Checked {
+        let (graph, dims) = (self.graph.clone(), self.dims.clone());
+        let options = check::Options { graph, dims, sized: true, training, carry: false };
+        let checked = check(&self.name, &self.text, &NoFiles, &options);
+        assert!(checked.graph.is_some(), "{}: {:#?}", self.name, checked.diagnostics);
+        checked
     }
 
     /// A value for every input: f32 from -1 to 1. Parameters start as the program says.
@@ -82,12 +89,21 @@ impl Case {
     /// What differs: an engine from the interpreter, or a gradient from finite differences.
     pub fn faults(&self, engines: &[Engine]) -> Vec<String> {
         let compiled = self.compiled();
+        compiled.iter().flat_map(|compiled| self.faults_of(compiled, engines)).collect()
+    }
+
+    /// The same, of the program in training alone.
+    pub fn faults_in_training(&self, engines: &[Engine]) -> Vec<String> {
+        self.faults_of(&with_gradients(&self.checked(true)), engines)
+    }
+
+    fn faults_of(&self, compiled: &Compiled, engines: &[Engine]) -> Vec<String> {
         let (_, written) = &compiled.graphs[0];
         let values = self.values(written);
-        let expected = run(Engine::Reference, &compiled, &values).unwrap();
+        let expected = run(Engine::Reference, compiled, &values).unwrap();
         let mut faults = Vec::new();
         for engine in engines {
-            let found = match run(*engine, &compiled, &values) {
+            let found = match run(*engine, compiled, &values) {
                 Ok(found) => found,
                 Err(error) => {
                     faults.push(format!("{}: {engine:?}: {error}", self.name));
@@ -124,4 +140,15 @@ impl Case {
         let differ = rows.into_iter().filter(is_wrong);
         differ.map(|row| format!("{}: {row:?}", self.name)).collect()
     }
+}
+
+fn with_gradients(checked: &Checked) -> Compiled {
+    let graph = checked.graph.as_ref().unwrap();
+    let inputs = graph.inputs.iter().filter(|input| input.ty.elem == Elem::F32);
+    let params = graph.params.iter().filter(|param| param.kind == ParamKind::Trained);
+    let params = params.map(|param| param.path.clone());
+    let wrt = inputs.map(|input| input.name.clone()).chain(params).collect();
+    let gradients = Some(Gradients { output: "loss".into(), wrt: Some(wrt) });
+    let options = Options { gradients, ..Options::default() };
+    compile_checked(checked, &options, &mut |_| {}).unwrap()
 }

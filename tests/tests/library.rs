@@ -1,12 +1,13 @@
 //! The standard library: surrogates against the formulas of the frameworks, neurons and layers against loops by hand,
 //! and every function and layer on every engine, with its gradients.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fgi::npz::Arrays;
 use fgi::{Array, Device, Session};
 use fgi_compiler::Gradients;
-use fgi_compiler::front::check::{self, ArgumentHead, FunctionHead, check};
+use fgi_compiler::front::check::{self, ArgumentHead, DimHead, FunctionHead, check};
 use fgi_compiler::ir::graph::Bindings;
 use fgi_compiler::ir::graph::interpret::{Tensor, Values, interpret, interpret_dual};
 use fgi_compiler::ir::kernel::Pass;
@@ -132,7 +133,10 @@ fn spikes_have_the_derivative_of_their_surrogate() {
     let surrogates = functions("surrogate");
     let x: Vec<f64> = (-60..=60).map(|i| f64::from(i) * 0.0371 + 0.001).collect();
     let mut count = 0;
-    for name in functions("spike").iter().filter(|name| surrogates.contains(name)) {
+    // Each draw is another: the spike's is not that of the surrogate beside it.
+    let is_drawn = |name: &str| name == "noisy_leak";
+    let names = functions("spike").into_iter();
+    for name in names.filter(|name| surrogates.contains(name) && !is_drawn(name)) {
         // The spike's default is that of the paper, the surrogate's that of its listing.
         let sigma = if name == "gaussian" { ", sigma = 0.5" } else { "" };
         let text = format!(
@@ -217,25 +221,31 @@ fn calls(module: &str) -> Vec<String> {
     let path = workspace().join(format!("compiler/std/{module}.fgi"));
     let text = std::fs::read_to_string(path).unwrap();
     let heads = check::heads(module, &text, &NoFiles);
+    let of_rank_3 = ["conv1d", "heads_of", "spiking_attention"];
     let call = |head: &FunctionHead| {
-        let dims: Vec<_> = head.dims.iter().filter(|d| d.default.is_none()).map(|_| "3").collect();
+        let size = |dim: &DimHead| if dim.name == "T" { "T" } else { "3" };
+        let dims: Vec<_> = head.dims.iter().filter(|d| d.default.is_none()).map(size).collect();
         let dims = if dims.is_empty() { String::new() } else { format!("[{}]", dims.join(", ")) };
         let required = head.arguments.iter().filter(|argument| !argument.has_default);
         let value = |argument: &ArgumentHead| match argument.name.as_str() {
             _ if argument.is_i32 => "label",
-            "x" if head.name.ends_with("2d") => "reshape(x, [B, 3, 1, 1])",
+            "x" if head.name.ends_with("2d") || head.name == "channelwise" => {
+                "reshape(x, [B, 3, 1, 1]) * reshape(1 + x, [B, 1, 3, 1]) * reshape(2 + x, [B, 1, 1, 3])"
+            }
+            "x" if of_rank_3.contains(&head.name.as_str()) => "stack(x, 1 + x, x * x, axis = 1)",
             "label" => "label",
             "weight" => "[1, 0.5, 2]",
             "mask" => "sigmoid(mean(x, axis = -1))",
             "f" => "neuron::li",
             "others" => "0",
+            "by" => "[0, 0.75, 2]",
             _ => "x",
         };
         let required = required.map(value).collect::<Vec<_>>().join(", ");
         format!("{module}::{}{dims}({required})", head.name)
     };
     // They take numbers, variances, or tensors of a shape of their own, and are in layers that are called.
-    let inner = ["gate", "height", "standard", "s4d_mode"];
+    let inner = ["gate", "height", "standard", "s4d_mode", "sliding_tap", "delay_tap", "over_time"];
     let heads = heads.functions.iter().chain(&heads.layers);
     heads.filter(|head| !inner.contains(&head.name.as_str())).map(call).collect()
 }
@@ -260,7 +270,10 @@ fn equations(number: usize, call: &str) -> (String, String) {
 }
 
 fn program(bindings: &str, loss: &str) -> String {
-    format!("graph g(x: [T; B, 3], label: i32[B]) -> (loss) {{\n{bindings}let loss = {loss};\n}}")
+    let dims = if bindings.contains("[T]") { "[T = 5]" } else { "" };
+    format!(
+        "graph g{dims}(x: [T; B, 3], label: i32[B]) -> (loss) {{\n{bindings}let loss = {loss};\n}}"
+    )
 }
 
 #[track_caller]
@@ -272,7 +285,8 @@ fn agrees(module: &str, at_once: usize) {
         let (bindings, terms): (Vec<_>, Vec<_>) = equations.unzip();
         let text = program(&bindings.concat(), &terms.join("\n + "));
         let sizes = [("B".to_owned(), 2), ("T".to_owned(), 5)].into();
-        let case = Case { name: format!("{module} {part}"), text, sizes, labels: 3 };
+        let (name, dims) = (format!("{module} {part}"), BTreeMap::new());
+        let case = Case { name, text, graph: None, dims, sizes, labels: 3 };
         faults.extend(case.faults(&[Engine::Cpu, Engine::Gpu]));
     }
     assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
@@ -709,7 +723,7 @@ fn losses_are_those_of_the_frameworks() {
         ("length".to_owned(), Array::new([2], vec![2i32, 1])),
     ]);
     let text =
-        "graph g(z: [T; 2, 3], u: [2, 3], label: i32[2], length: i32[2]) -> (s, w, m, c, f, t, r) {
+        "graph g(z: [T; 2, 3], u: [2, 3], label: i32[2], length: i32[2]) -> (s, w, m, c, f, t, r, q) {
         let s = loss::smoothed_cross_entropy(u, label, 0.1);
         let w = loss::weighted_cross_entropy(u, label, [1, 2, 3]);
         let m = loss::masked_cross_entropy(u, label, [1, 0]);
@@ -717,6 +731,7 @@ fn losses_are_those_of_the_frameworks() {
         let f = loss::first_spike(z);
         let t = loss::mse_temporal(z, label);
         let r = loss::mean_until(z, length);
+        let q = loss::spike_similar(z + 1, label);
     }";
     let found = outputs(text, &values);
     let log_p = logits.map(|row| {
@@ -735,6 +750,8 @@ fn losses_are_those_of_the_frameworks() {
     // Targets 1 1 0 and 0 1 1, over T = 2.
     close(&found["t"].to_f64(), &[(0.0 + 1.0 + 1.0 + 1.0 + 0.0 + 1.0) / 4.0 / 6.0]);
     close(&found["r"].to_f64(), &[0.5, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    // 1 2 1 and 2 2 1 of the first sample, 1 1 2 and 1 1 1 of the second: the product is 10.
+    close(&found["q"].to_f64(), &[2.0 * 100.0 / (15.0 * 9.0) / 4.0]);
 }
 
 /// A population's currents stand at even distances.
@@ -754,6 +771,232 @@ fn encoders_give_their_codes() {
     close(&found["p"].to_f64(), &[1.0, half, none, none, half, 1.0]);
     close(&found["l"].to_f64(), &[5.0, 1.0]);
     close(&found["n"].to_f64(), &[5.0, 3.0, 0.0, 0.0, 3.0, 5.0]);
+}
+
+/// What a program gives in training, by the interpreter.
+fn outputs_in_training(text: &str, values: &Arrays) -> Arrays {
+    let options = check::Options { training: true, ..check::Options::default() };
+    let checked = check("training.fgi", text, &NoFiles, &options);
+    let graph = checked.graph.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
+    fgi::evaluate_reference(&verify(graph).unwrap(), values, 0).unwrap()
+}
+
+fn named<const N: usize>(arrays: [(&str, &[usize], &[f64]); N]) -> Arrays {
+    let array = |(name, shape, data): (&str, &[usize], &[f64])| {
+        (name.to_owned(), Array::new(shape.to_vec(), data.to_vec()))
+    };
+    arrays.into_iter().map(array).collect()
+}
+
+/// Sums over the steps by hand: all of them, a band of them, and the same weights at every step.
+#[test]
+fn parallel_neurons_weigh_the_steps() {
+    let x = [0.9, 1.7, -0.4, 2.2, 0.3, 1.1];
+    let w: Vec<f64> = (0..36).map(|i| f64::from(i * 7 % 11 - 4) / 6.0).collect();
+    let b = [-0.1, -0.3, 0.2, -0.9, 0.1, -0.5];
+    let v = [0.5, 1.5, -2.0];
+    let values = named([
+        ("x", &[6, 1, 1], &x),
+        ("p.w", &[6, 6], &w),
+        ("p.b", &[6, 1], &b),
+        ("m.w", &[6, 6], &w),
+        ("m.b", &[6, 1], &b),
+        ("s.w", &[3], &v),
+        ("s.b", &[], &[-0.6]),
+    ]);
+    let text = "graph g[T = 6](x: [T; 1, 1]) -> (p, m, s) {
+        let p = neuron::psn[T](x);
+        let m = neuron::masked_psn[T](x, k = 2, lambda = 0.75);
+        let s = neuron::sliding_psn[3](x);
+    }";
+    let found = outputs(text, &values);
+    let spikes = |h: &dyn Fn(usize) -> f64| -> Vec<f64> {
+        (0..6).map(|t| f64::from(u8::from(h(t) >= 0.0))).collect()
+    };
+    let weighed = |t: usize, weight: &dyn Fn(usize) -> f64| -> f64 {
+        b[t] + (0..6).map(|s| weight(s) * w[6 * t + s] * x[s]).sum::<f64>()
+    };
+    let band = |t: usize, s: usize| if s <= t && s + 2 > t { 1.0 } else { 0.25 };
+    let lags = |t: usize| (0..3.min(t + 1)).map(move |j| v[j] * 0.5f64.powi(j as i32) * x[t - j]);
+    let expected = [
+        ("p", spikes(&|t| weighed(t, &|_| 1.0))),
+        ("m", spikes(&|t| weighed(t, &|s| band(t, s)))),
+        ("s", spikes(&|t| lags(t).sum::<f64>() - 0.6)),
+    ];
+    for (name, expected) in expected {
+        assert!(expected.contains(&0.0) && expected.contains(&1.0), "{name}: {expected:?}");
+        assert_eq!(found[name].to_f64(), expected, "{name}");
+    }
+}
+
+#[test]
+fn delays_are_in_steps() {
+    let x = [1.0, 2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0, 23.0];
+    let values = named([
+        ("x", &[5, 1, 2], &x),
+        ("l.w", &[2, 1], &[0.5, -2.0]),
+        ("l.at", &[2, 1], &[3.0, 1.0]),
+    ]);
+    let text = "graph g(x: [T; 1, 2]) -> (d, l) {
+        let d = layer::delayed[4](x, [2, 0.25]);
+        let l = layer::delayed_linear[4, 1](x, sigma = 0.01);
+    }";
+    let found = outputs(text, &values);
+    let late = |t: usize, i: usize, by: usize| if by > t { 0.0 } else { x[2 * (t - by) + i] };
+    let delayed = |t| [late(t, 0, 2), 0.75 * late(t, 1, 0) + 0.25 * late(t, 1, 1)];
+    close(&found["d"].to_f64(), &(0..5).flat_map(delayed).collect::<Vec<_>>());
+    let linear = (0..5).map(|t| 0.5 * late(t, 0, 3) - 2.0 * late(t, 1, 1));
+    close(&found["l"].to_f64(), &linear.collect::<Vec<_>>());
+}
+
+#[test]
+fn dropout_is_of_training_with_masks_for_each_step_or_for_all() {
+    let values = named([("x", &[2, 50, 40], &[1.0; 4000])]);
+    let text = "graph g(x: [T; B, 40]) -> (each, all) {
+        let each = layer::dropout(x, 0.25);
+        let all  = layer::dropout(x, 0.25, shared = true);
+    }";
+    let plain = outputs(text, &values);
+    let found = outputs_in_training(text, &values);
+    for name in ["each", "all"] {
+        assert_eq!(plain[name].to_f64(), [1.0; 4000], "{name}");
+        let found = found[name].to_f64();
+        let dropped = found.iter().filter(|y| **y == 0.0).count();
+        assert!((900..1100).contains(&dropped), "{name}: {dropped}");
+        assert!(found.iter().all(|y| *y == 0.0 || (y - 4.0 / 3.0).abs() < 1e-12), "{name}");
+        let (first, second) = found.split_at(2000);
+        assert_eq!(first == second, name == "all");
+    }
+}
+
+#[test]
+fn what_is_drawn_has_its_probability() {
+    let values = named([("x", &[40], &[0.3; 40])]);
+    let text =
+        "graph g[T = 100](x: [N], t: [T;]) -> (rate, regular, logistic, circ, poisson, leak) {
+        let v        = x + 0 * t;
+        let rate     = encode::rate(x);
+        let regular  = encode::regular(x) + 0 * t;
+        let logistic = spike::logistic(v, 2);
+        let circ     = spike::circ_dist(v);
+        let poisson  = spike::poisson(v);
+        let leak     = surrogate::noisy_leak(-v, mu = 0.5, variance = 2);
+    }";
+    let mut values = values;
+    values.insert("t".into(), Array::new([100], vec![0.0; 100]));
+    let found = outputs(text, &values);
+    let expected = [
+        ("rate", 0.3),
+        ("regular", 0.3),
+        ("logistic", 0.5 + 0.5 * 0.6f64.tanh()),
+        ("circ", 0.5 + 0.15 / 1.09f64.sqrt()),
+        ("poisson", 0.3),
+        ("leak", 1.0),
+    ];
+    for (name, expected) in expected {
+        let found = found[name].to_f64();
+        assert_eq!(found.len(), 4000, "{name}");
+        let mean = found.iter().sum::<f64>() / 4000.0;
+        assert!((mean - expected).abs() < 0.03, "{name}: {mean}, not {expected}");
+        let steps: Vec<_> = found.chunks(40).collect();
+        assert!(name == "regular" || steps.windows(2).any(|two| two[0] != two[1]), "{name}");
+    }
+}
+
+#[test]
+fn batch_norms_through_time_have_numbers_for_each_step() {
+    let values = named([
+        ("x", &[2, 2, 1], &[1.0, 3.0, 10.0, 50.0]),
+        ("b.gain", &[2, 1], &[1.0, 2.0]),
+        ("b.running_mean", &[2, 1], &[1.0, 10.0]),
+        ("b.running_var", &[2, 1], &[4.0, 100.0]),
+        ("e.p", &[2], &[1.0, 0.5]),
+        ("e.y.running_mean", &[1], &[1.0]),
+        ("e.y.running_var", &[1], &[1.0]),
+    ]);
+    let text = "graph g[T = 2](x: [T; B, 1]) -> (b, e) {
+        let b = layer::bntt[T](x, eps = 0);
+        let e = layer::te_batch_norm[T](x, eps = 0);
+    }";
+    let plain = outputs(text, &values);
+    close(&plain["b"].to_f64(), &[0.0, 1.0, 0.0, 8.0]);
+    close(&plain["e"].to_f64(), &[0.0, 2.0, 4.5, 24.5]);
+    let found = outputs_in_training(text, &values);
+    close(&found["b"].to_f64(), &[-1.0, 1.0, -2.0, 2.0]);
+    // The mean is 16, the variance 1610 / 4 - 256 + 1000 / 4: of all four numbers.
+    let deviation = ((1.0f64 + 9.0 + 100.0 + 2500.0) / 4.0 - 256.0).sqrt();
+    let expected = [-15.0, -13.0, -3.0, 17.0].map(|x| x / deviation);
+    close(&found["e"].to_f64(), &expected);
+}
+
+#[test]
+fn channels_have_their_own_neurons() {
+    let text = "graph g(x: [T; B, 3, 4, 5]) -> (z) { let z = layer::channelwise(x, neuron::li); }";
+    let checked = check("channels.fgi", text, &NoFiles, &check::Options::default());
+    let graph = checked.graph.unwrap();
+    assert_eq!((graph.params.len(), graph.params[0].path.as_str()), (1, "z.f.tau"));
+    let x: Vec<f64> = (0..60).map(f64::from).collect();
+    let tau = [1.0, 2.0, 4.0];
+    let values = named([("x", &[1, 1, 3, 4, 5], &x), ("z.f.tau", &[3], &tau)]);
+    let decay = |i: usize| 1.0 - (-1.0 / tau[i / 20]).exp();
+    let expected: Vec<_> = x.iter().enumerate().map(|(i, x)| decay(i) * x).collect();
+    close(&outputs(text, &values)["z"].to_f64(), &expected);
+}
+
+/// Two tokens of two features by hand.
+#[test]
+fn spikes_attend_to_each_other() {
+    type Matrix = [[f64; 2]; 2];
+    let product = |a: &Matrix, b: &Matrix| -> Matrix {
+        [0, 1].map(|i| [0, 1].map(|j| a[i][0] * b[0][j] + a[i][1] * b[1][j]))
+    };
+    // A leaky neuron for each place: charge, fire at the threshold, reset to 0.
+    let fire = |v: &mut Matrix, current: Matrix, theta: f64| -> Matrix {
+        [0, 1].map(|i| {
+            [0, 1].map(|j| {
+                v[i][j] += (current[i][j] - v[i][j]) / 2.0;
+                let z = f64::from(u8::from(v[i][j] >= theta));
+                v[i][j] *= 1.0 - z;
+                z
+            })
+        })
+    };
+    let weights: [Matrix; 4] = [
+        [[2.0, 0.5], [0.5, 1.5]],
+        [[1.5, 1.0], [1.0, 2.0]],
+        [[2.5, 1.0], [0.0, 1.0]],
+        [[2.0, 1.0], [1.0, 3.0]],
+    ];
+    let x: Vec<f64> = (0..24).map(|i| f64::from(i * 5 % 7) / 3.1).collect();
+    let mut values = named([("x", &[6, 1, 2, 2], &x)]);
+    for (n, w) in weights.iter().enumerate() {
+        let path = |rest: &str| format!("s.attention_spikes_{}.{rest}", n + 1);
+        values.insert(path("linear_1.w"), Array::new([2, 2], w.as_flattened().to_vec()));
+        for (name, value) in
+            [("gain", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)]
+        {
+            values.insert(path(&format!("current.{name}")), Array::new([2], vec![value; 2]));
+        }
+    }
+    let text =
+        "graph g(x: [T; B, 2, 2]) -> (s) { let s = layer::spiking_attention(x, scale = 0.4); }";
+    let found = outputs(text, &values);
+    let (mut potentials, mut inner) = ([[[0.0; 2]; 2]; 4], [[0.0; 2]; 2]);
+    let expected: Vec<f64> = x
+        .chunks(4)
+        .flat_map(|x| {
+            let x = [[x[0], x[1]], [x[2], x[3]]];
+            let [q, k, v] =
+                [0, 1, 2].map(|n| fire(&mut potentials[n], product(&x, &weights[n]), 1.0));
+            let turned = [0, 1].map(|i| [k[0][i], k[1][i]]);
+            let a = product(&product(&q, &turned), &v).map(|row| row.map(|a| 0.4 * a));
+            let z = fire(&mut inner, a, 0.5);
+            let s = fire(&mut potentials[3], product(&z, &weights[3]), 1.0);
+            s.as_flattened().to_vec()
+        })
+        .collect();
+    assert!(expected.contains(&0.0) && expected.contains(&1.0), "{expected:?}");
+    assert_eq!(found["s"].to_f64(), expected);
 }
 
 #[test]

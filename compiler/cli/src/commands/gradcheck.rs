@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use fgi::npz::{self, Arrays};
 use fgi::{Array, Data};
+use fgi_compiler::front::check;
 use fgi_compiler::ir::graph::interpret::{Tensor, Values};
 use fgi_compiler::report::gradcheck::{Place, Precision, Row, Untested, Verdict, gradcheck};
 use fgi_compiler::source::Sources;
@@ -45,6 +46,9 @@ pub struct Args {
     device: EvalDevice,
     #[command(flatten)]
     limits: LimitArgs,
+    /// Checks the program of a step of training, in which `training()` is 1
+    #[arg(long)]
+    training: bool,
     /// Succeeds where nothing could be tested, too
     #[arg(long)]
     allow_untested: bool,
@@ -66,8 +70,15 @@ pub fn run(args: &Args) -> Outcome {
         fast_math: args.numeric.fast_math,
         ..Options::default()
     };
-    let compiled =
-        fgi_compiler::compile(&program.name, &program.text, &program, &options, &mut |_| {})?;
+    let asked = check::Options {
+        graph: options.graph.clone(),
+        dims: options.dims.clone(),
+        sized: true,
+        training: args.training,
+        ..check::Options::default()
+    };
+    let checked = check::check(&program.name, &program.text, &program, &asked);
+    let compiled = fgi_compiler::compile_checked(&checked, &options, &mut |_| {})?;
     render::to_stderr(&compiled.sources, &compiled.warnings);
     // The differences are those of the program as written.
     let Some((_, written)) = compiled.graphs.first() else { return Err(Failure::Reported) };

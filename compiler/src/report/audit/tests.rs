@@ -435,7 +435,8 @@ fn the_library_has_no_warnings() {
     let surrogates = items(module("surrogate"), "fn ");
     let spikes = items(module("spike"), "fn ");
     assert!(neurons.len() > 50 && surrogates.len() > 50 && spikes.len() > 35);
-    for name in &neurons {
+    for name in neurons.iter().filter(|name| *name != "sliding_tap") {
+        let dims = if matches!(name.as_str(), "psn" | "masked_psn") { "[T]" } else { "" };
         let given = match name.as_str() {
             "leaky" | "rleaky" | "alpha" | "lapicque" | "adex" | "izhikevich" => "(z, u)",
             "lif_norse" | "lif_refrac_norse" | "adex_norse" | "lsnn_norse" => "(z, u)",
@@ -443,9 +444,9 @@ fn the_library_has_no_warnings() {
             _ => "z",
         };
         let text = format!(
-            "graph net(x: [T; B, 3]) -> (loss) {{
+            "graph net[T = 5](x: [T; B, 3]) -> (loss) {{
                 param w: [3, 4] = kaiming_uniform();
-                let {given} = neuron::{name}(x @ w);
+                let {given} = neuron::{name}{dims}(x @ w);
                 let loss = time_mean(mean(z));
             }}"
         );
