@@ -5,7 +5,7 @@
 use fgi::data::{DataSource, Dataset, Samples};
 use fgi::{Data, Device, Error};
 
-fgi::include_program!("../../dsl-examples/smnist.fgi", dim(T = 8, K = 8));
+fgi::include_program!("../../dsl-examples/smnist/smnist.fgi", dim(T = 8, K = 8));
 
 const BATCH: usize = 32;
 

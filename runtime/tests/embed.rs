@@ -33,7 +33,8 @@ fn the_macro_and_the_library_agree_to_the_bit() {
         gradients: Some(Gradients { output: "loss".into(), wrt: None }),
         ..Options::default()
     };
-    let program = fgi::compile(include_str!("../../dsl-examples/smnist.fgi"), &options).unwrap();
+    let program =
+        fgi::compile(include_str!("../../dsl-examples/smnist/smnist.fgi"), &options).unwrap();
     let mut session = Session::new(program, &Device::cpu()).unwrap();
     let arrays = [
         ("pixels", Array::new([8, 3, 8], pixels.clone())),

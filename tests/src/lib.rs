@@ -39,24 +39,27 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The examples and the golden programs, by name.
+/// What is in a folder of the workspace, in the order of names.
+pub fn entries(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(workspace().join(folder)).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// The paper's programs and the golden ones, by name: their sizes are free.
 pub fn programs() -> Vec<Source> {
-    let files = |folder: &str| {
-        let entries = std::fs::read_dir(workspace().join(folder)).unwrap();
-        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-        paths.sort();
-        paths
-    };
-    let golden = files("tests/golden").into_iter().map(|folder| folder.join("program.fgi"));
-    let files = files("dsl-examples").into_iter().chain(golden);
-    let sources = files.filter_map(|file| {
+    let paper = ["fgi/fgi.fgi", "smnist/smnist.fgi"];
+    let paper = paper.map(|file| workspace().join("dsl-examples").join(file));
+    let golden = entries("tests/golden").into_iter().map(|folder| folder.join("program.fgi"));
+    let sources = paper.into_iter().chain(golden).filter_map(|file| {
         let text = std::fs::read_to_string(&file).ok()?;
         Some(Source { name: file.display().to_string(), text })
     });
     sources.collect()
 }
 
-/// Every graph of the examples and goldens, compiled with its gradients.
+/// Every graph of these programs, compiled with its gradients.
 pub fn graphs() -> Vec<Compiled> {
     let mut graphs = Vec::new();
     for source in programs() {

@@ -17,7 +17,7 @@ fn smnist() -> Compiled {
 }
 
 fn smnist_with(optimizer: Optimizer) -> Compiled {
-    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist.fgi")).unwrap();
+    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist/smnist.fgi")).unwrap();
     let options = options(None, &[("T", 8), ("K", 8), ("N", 32)]);
     compiled(&text, &Options { optimizer: Some(optimizer), ..options })
 }

@@ -128,7 +128,7 @@ fn examples_and_goldens_run_as_on_the_cpu() {
 #[test]
 fn training_goes_as_on_the_cpu() {
     let (site, mut browser) = opened();
-    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist.fgi")).unwrap();
+    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist/smnist.fgi")).unwrap();
     let optimizer = Some(Optimizer::ADAM);
     let dims = options(None, &[("T", 8), ("K", 8), ("N", 64)]);
     let compiled = compiled(&text, &Options { optimizer, ..dims });

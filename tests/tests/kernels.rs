@@ -67,7 +67,7 @@ proptest! {
 }
 
 fn smnist() -> Compiled {
-    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist.fgi")).unwrap();
+    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist/smnist.fgi")).unwrap();
     let options = options(None, &[("T", 4), ("K", 5), ("N", 6)]);
     compiled(&text, &Options { optimizer: Some(Optimizer::ADAM), ..options })
 }

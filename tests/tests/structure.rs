@@ -232,7 +232,7 @@ fn sum_terms(stage: &Stage, val: Val, sign: i32, terms: &mut Vec<(Val, i32)>) {
 }
 
 fn smnist(steps: i64) -> Compiled {
-    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist.fgi")).unwrap();
+    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist/smnist.fgi")).unwrap();
     compiled(&text, &options(None, &[("T", steps), ("K", 28)]))
 }
 
@@ -333,10 +333,10 @@ fn shaders_of_the_examples() {
             { insta::assert_snapshot!(name, texts.join("\n")) }
         );
     };
-    snapshot("smnist", "smnist.fgi", &options(None, &[("T", 28), ("K", 28)]));
+    snapshot("smnist", "smnist/smnist.fgi", &options(None, &[("T", 28), ("K", 28)]));
     for graph in ["bypassing", "injection", "inline"] {
         let wrt = Some(vec!["x".into()]);
         let gradients = Some(Gradients { output: "loss".into(), wrt });
-        snapshot(graph, "fgi.fgi", &Options { gradients, ..options(Some(graph), &[]) });
+        snapshot(graph, "fgi/fgi.fgi", &Options { gradients, ..options(Some(graph), &[]) });
     }
 }

@@ -15,7 +15,7 @@ use fgi_tests::{compiled, workspace};
 
 /// The benchmark's example with few neurons, on the digits.
 fn trainer(device: &Device) -> Trainer {
-    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist.fgi")).unwrap();
+    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist/smnist.fgi")).unwrap();
     trainer_of(&text, &trained(&[("T", 8), ("K", 8), ("N", 32)]), device)
 }
 

@@ -213,7 +213,7 @@ fn what_belongs_to_the_paper() {
     assert_eq!(code, Some(2));
 }
 
-const NETWORK: &str = "dsl-examples/smnist.fgi";
+const NETWORK: &str = "dsl-examples/smnist/smnist.fgi";
 
 fn cost(arguments: &[&str]) -> Value {
     let (printed, errors, code) = fgic(&[&["cost", NETWORK, "--json"], arguments].concat());
@@ -279,7 +279,7 @@ fn devices_are_named_or_described() {
         ("rtx", "it is one of cpu, rtx-4090,", 2),
         ("missing.json", "missing.json: ", 3),
         (file, "`flops` is 0: it must be positive", 3),
-        ("dsl-examples/smnist.fgi", "no description of a device", 3),
+        ("dsl-examples/smnist/smnist.fgi", "no description of a device", 3),
     ] {
         let (_, errors, code) = on(device);
         assert!(errors.contains(message), "{errors}");

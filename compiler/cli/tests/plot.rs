@@ -41,7 +41,7 @@ fn the_figure_of_the_paper() {
         ("bypassing", &|x| 1.0 - x.tanh().powi(2)),
         ("injection", &|x| 1.3 * gaussian(x, 0.5) - 0.3 * gaussian(x, 1.0)),
     ];
-    let targets = ["dsl-examples/fgi.fgi::bypassing", "dsl-examples/fgi.fgi::injection"];
+    let targets = ["dsl-examples/fgi/fgi.fgi::bypassing", "dsl-examples/fgi/fgi.fgi::injection"];
     for device in ["reference", "cpu", "gpu"] {
         let curves = curves(&[targets[0], targets[1], "--device", device]);
         for (name, gradient) in panels {

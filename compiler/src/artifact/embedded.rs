@@ -57,7 +57,7 @@ mod tests {
     use crate::{Gradients, Options, compile};
 
     fn embedded() -> Embedded {
-        let text = include_str!("../../../dsl-examples/smnist.fgi");
+        let text = include_str!("../../../dsl-examples/smnist/smnist.fgi");
         let options = Options {
             gradients: Some(Gradients { output: "loss".into(), wrt: None }),
             optimizer: Some(Optimizer::ADAM),

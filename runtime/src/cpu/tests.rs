@@ -476,7 +476,7 @@ fn impossible_sizes_are_errors() {
 
 /// The network of the benchmark, without and with its gradients.
 fn smnist(dims: &[(&str, i64)]) -> [Verified<Program>; 2] {
-    let text = include_str!("../../../dsl-examples/smnist.fgi");
+    let text = include_str!("../../../dsl-examples/smnist/smnist.fgi");
     let dims = dims.iter().map(|(name, size)| (name.to_string(), *size)).collect();
     let options = fgi_compiler::front::check::Options { dims, ..Default::default() };
     let loader = fgi_compiler::source::NoFiles;

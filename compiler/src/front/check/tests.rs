@@ -49,8 +49,8 @@ fn assert_errors(text: &str, expected: &[&str]) {
     assert_eq!(errors(text), expected, "{text}");
 }
 
-const ALIF: &str = include_str!("../../../../dsl-examples/smnist.fgi");
-const PAPER: &str = include_str!("../../../../dsl-examples/fgi.fgi");
+const ALIF: &str = include_str!("../../../../dsl-examples/smnist/smnist.fgi");
+const PAPER: &str = include_str!("../../../../dsl-examples/fgi/fgi.fgi");
 
 #[test]
 fn smnist() {

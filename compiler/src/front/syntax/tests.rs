@@ -764,11 +764,16 @@ proptest! {
 #[test]
 fn the_library_and_the_examples_are_canonical() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    for folder in [root.join("std"), root.join("../dsl-examples")] {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let Ok(text) = std::fs::read_to_string(&path) else { continue };
-            assert_eq!(format(&text, FileId::default()).unwrap(), text, "{}", path.display());
-        }
+    let files = |folder: &std::path::Path| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let examples = files(&root.join("../dsl-examples"));
+    let folders = examples.into_iter().chain([root.join("std")]);
+    let programs = folders.flat_map(|folder| files(&folder));
+    let programs = programs.filter(|file| file.extension().is_some_and(|end| end == "fgi"));
+    for path in programs {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(format(&text, FileId::default()).unwrap(), text, "{}", path.display());
     }
 }

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::front::check::{Options, check, heads};
@@ -410,13 +410,16 @@ fn every_warning_is_listed() {
 #[test]
 fn good_programs_have_no_warnings() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let read = |folder: &str| std::fs::read_dir(workspace.join(folder)).unwrap();
-    let files = ["dsl-examples", "runtime/web/demo"].map(read).into_iter().flatten();
-    let files = files.map(|entry| entry.unwrap().path());
-    let golden = read("tests/golden").map(|case| case.unwrap().path().join("program.fgi"));
-    let is_program = |file: &std::path::PathBuf| file.extension().is_some_and(|e| e == "fgi");
+    let read = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let folders = ["dsl-examples", "tests/golden"].map(|folder| read(&workspace.join(folder)));
+    let folders = folders.concat().into_iter().chain([workspace.join("runtime/web/demo")]);
+    let files = folders.filter(|folder| folder.is_dir()).flat_map(|folder| read(&folder));
+    let is_program = |file: &PathBuf| file.extension().is_some_and(|e| e == "fgi");
     let mut count = 0;
-    for file in files.chain(golden).filter(|file| is_program(file) && file.is_file()) {
+    for file in files.filter(is_program) {
         let text = std::fs::read_to_string(&file).unwrap();
         for graph in heads("program.fgi", &text, &NoFiles).graphs {
             let options = Options { graph: Some(graph.name), ..Options::default() };

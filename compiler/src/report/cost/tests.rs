@@ -62,7 +62,7 @@ fn counts_are_exact() {
 
 #[test]
 fn every_count_is_linear_in_time() {
-    let text = include_str!("../../../../dsl-examples/smnist.fgi").replace("T = 28, ", "");
+    let text = include_str!("../../../../dsl-examples/smnist/smnist.fgi").replace("T = 28, ", "");
     let text = text.replace("K = 784 / T", "K = 8");
     let compiled = compiled(&text, &[], true);
     let at = |steps| costs_of(&compiled, &[("T", steps), ("B", 16)]);

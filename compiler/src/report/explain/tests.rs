@@ -8,8 +8,8 @@ use crate::source::{FileId, NoFiles};
 /// Every graph of the examples and the golden cases.
 fn programs() -> Vec<Checked> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let files =
-        ["dsl-examples/fgi.fgi", "dsl-examples/smnist.fgi"].map(|file| workspace.join(file));
+    let files = ["dsl-examples/fgi/fgi.fgi", "dsl-examples/smnist/smnist.fgi"]
+        .map(|file| workspace.join(file));
     let golden = std::fs::read_dir(workspace.join("tests/golden")).unwrap();
     let golden = golden.map(|case| case.unwrap().path().join("program.fgi"));
     let mut files: Vec<_> = files.into_iter().chain(golden.filter(|file| file.is_file())).collect();

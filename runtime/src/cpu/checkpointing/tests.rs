@@ -98,7 +98,7 @@ macro_rules! programs {
 
 #[test]
 fn the_benchmark_network() {
-    let source = include_str!("../../../../dsl-examples/smnist.fgi");
+    let source = include_str!("../../../../dsl-examples/smnist/smnist.fgi");
     // Spikes as numbers and as bits.
     for (neurons, tenths) in [(19, 20), (24, 15)] {
         let dims = [("T", STEPS), ("K", 2), ("N", neurons)];

@@ -76,7 +76,7 @@ pub struct Args {
     pairs: usize,
     /// Runs the benchmark of the paper (Otte 2024, section 3; T = 28 to 784, N = 128) and prints its
     /// tables, with the commands of --against beside this program and the published figures below. The
-    /// program is dsl-examples/smnist.fgi if none is given
+    /// program is dsl-examples/smnist/smnist.fgi if none is given
     #[arg(long, conflicts_with = "sweep")]
     paper: bool,
     /// Draws figure 2 of the paper: .svg or .png

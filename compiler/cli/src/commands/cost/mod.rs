@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME|FILE", default_value = "rtx-4090")]
     device_model: String,
     /// Predicts the benchmark of the paper (Otte 2024, section 3; T = 28 to 784, N = 128, B = 128) and
-    /// prints it beside what was measured there. The program is dsl-examples/smnist.fgi if none is given
+    /// prints it beside what was measured there. The program is dsl-examples/smnist/smnist.fgi if none is given
     #[arg(long, conflicts_with_all = ["json", "grad", "batch"])]
     paper: bool,
     /// Prints a JSON object

@@ -6,16 +6,14 @@ use crate::front::syntax::expr_to_string;
 use crate::ir::graph::{Clock, Elem, Input, ParamKind, Role, Type};
 use crate::source::NoFiles;
 
-/// Programs with their graphs: the examples and the golden cases.
+/// Programs with their graphs: the paper's and the golden cases.
 fn programs() -> Vec<(String, Graph)> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let files = |folder: &str| {
-        let entries = std::fs::read_dir(workspace.join(folder)).unwrap();
-        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
-    };
-    let golden = files("tests/golden").into_iter().map(|case| case.join("program.fgi"));
-    let mut files: Vec<_> = files("dsl-examples").into_iter().chain(golden).collect();
-    files.retain(|file| file.is_file() && file.extension().is_some_and(|ext| ext == "fgi"));
+    let golden = std::fs::read_dir(workspace.join("tests/golden")).unwrap();
+    let golden = golden.map(|case| case.unwrap().path().join("program.fgi"));
+    let paper = ["fgi/fgi.fgi", "smnist/smnist.fgi"];
+    let paper = paper.map(|file| workspace.join("dsl-examples").join(file));
+    let mut files: Vec<_> = golden.chain(paper).filter(|file| file.is_file()).collect();
     files.sort();
     let mut programs = Vec::new();
     for file in files {
