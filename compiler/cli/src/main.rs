@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, build, check, completions, cost, devices, eval, explain, fmt, gradcheck, inspect, plot,
-    schema, train,
+    bench, build, check, completions, cost, devices, doc, eval, explain, fmt, gradcheck, inspect,
+    plot, schema, train,
 };
 use failure::Failure;
 
@@ -45,6 +45,7 @@ enum Command {
     Train(train::Args),
     Gradcheck(gradcheck::Args),
     Plot(plot::Args),
+    Doc(doc::Args),
     Build(build::Args),
     Inspect(inspect::Args),
     Schema(schema::Args),
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Gradcheck(args) => gradcheck::run(&args),
         Command::Plot(args) => plot::run(&args),
+        Command::Doc(args) => doc::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Schema(args) => schema::run(&args),

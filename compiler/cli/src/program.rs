@@ -184,3 +184,12 @@ fn read_stdin() -> std::io::Result<String> {
     std::io::stdin().read_to_string(&mut text)?;
     Ok(text)
 }
+
+/// What to say where the standard library has no such module.
+pub fn unknown_module(module: &str) -> Failure {
+    let hint = match check::closest(module, check::standard_modules()) {
+        Some(likely) => format!("did you mean `std:{likely}`?"),
+        None => format!("it has {}", check::standard_modules().collect::<Vec<_>>().join(", ")),
+    };
+    Failure::Usage(format!("the standard library has no module `{module}`; {hint}"))
+}

@@ -163,6 +163,29 @@ fn forms_and_passes_are_those_of_the_compiler() {
     assert_eq!(rows, [forms, passes].concat());
 }
 
+/// The pages of the library and their figures are what `fgic doc` makes of it.
+#[test]
+fn the_reference_of_the_library_is_current() {
+    let directory = tempfile::tempdir().unwrap();
+    let (printed, success) = fgic(&["doc", "-o", "."], directory.path());
+    assert!(success, "{printed}");
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let made = names(directory.path());
+    let summary = std::fs::read_to_string(workspace().join("book/src/SUMMARY.md")).unwrap();
+    for name in &made {
+        let text = std::fs::read_to_string(directory.path().join(name)).unwrap();
+        is_current(&format!("book/src/library/{name}"), &text);
+        assert!(name.ends_with(".svg") || summary.contains(&format!("(library/{name})")), "{name}");
+    }
+    assert_eq!(names(&workspace().join("book/src/library")), made);
+}
+
 /// The tables of laws are made of the compiler's own.
 #[test]
 fn the_book_lists_every_law() {
@@ -312,11 +335,14 @@ fn type_name(schema: &Value) -> String {
 
 /// What pages take for granted: the examples, and `in.npz` of the page that makes it in Python.
 fn prepare(directory: &Path) {
-    let examples = directory.join("dsl-examples");
-    std::fs::create_dir(&examples).unwrap();
-    for entry in std::fs::read_dir(workspace().join("dsl-examples")).unwrap() {
-        let file = entry.unwrap().path();
-        std::fs::copy(&file, examples.join(file.file_name().unwrap())).unwrap();
+    for example in std::fs::read_dir(workspace().join("dsl-examples")).unwrap() {
+        let example = example.unwrap();
+        let folder = directory.join("dsl-examples").join(example.file_name());
+        std::fs::create_dir_all(&folder).unwrap();
+        for file in std::fs::read_dir(example.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+        }
     }
     let pixels = Array::new([8, 4, 8], vec![0.5f32; 256]);
     let label = Array::new([4], vec![0i32, 1, 2, 3]);

@@ -100,6 +100,7 @@ fn help_of_every_command() {
         "bench",
         "cost",
         "plot",
+        "doc",
         "check",
         "fmt",
         "explain",
@@ -277,6 +278,19 @@ fn explain_shows_a_page_once() {
     assert_eq!(page.matches("dimensions that do not broadcast").count(), 1, "{page}");
     assert!(done(&directory, "explain").lines().count() > 40);
     assert!(fails(&directory, "explain E999", 2).contains("E999"));
+}
+
+#[test]
+fn explain_shows_items_of_the_library() {
+    let directory = tempfile::tempdir().unwrap();
+    let shown = done(&directory, "explain std:neuron::leaky");
+    assert!(shown.starts_with("layer leaky(current: [.., N], beta = 0.9"), "{shown}");
+    assert!(shown.contains("snnTorch Leaky"), "{shown}");
+    assert!(done(&directory, "explain std:neuron").contains("lif_refractory"));
+    let likely = fails(&directory, "explain std:neuron::leeky", 2);
+    assert!(likely.contains("did you mean `std:neuron::leaky`?"), "{likely}");
+    let likely = fails(&directory, "explain std:neurons", 2);
+    assert!(likely.contains("did you mean `std:neuron`?"), "{likely}");
 }
 
 #[test]

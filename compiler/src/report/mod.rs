@@ -10,3 +10,5 @@ pub mod curve;
 pub mod explain;
 pub mod gradcheck;
 pub mod op_counts;
+pub mod reference;
+pub mod trace;

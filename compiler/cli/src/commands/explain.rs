@@ -6,12 +6,14 @@ use fgi_compiler::front::check::{self, closest};
 use fgi_compiler::middle::surrogate::{LAWS, Law};
 use fgi_compiler::report::audit::{Entry, audit};
 use fgi_compiler::report::explain::explain;
+use fgi_compiler::report::reference::reference;
 
 use crate::failure::{Failure, Outcome};
-use crate::program::{GraphArgs, ProgramArgs};
+use crate::program::{GraphArgs, ProgramArgs, unknown_module};
 use crate::render;
 
-/// Explains what the compiler makes of a program, a law of its calculus, or the code of an error or warning
+/// Explains what the compiler makes of a program, an item of the standard library, a law of the calculus, or the code of an
+/// error or warning
 ///
 /// For a program: where gradients are injected, bypassed, cut and reset, which parameters receive them, and
 /// the warnings of `fgic check`. For a binding: its normal form, what is computed forward and sent backward,
@@ -19,8 +21,8 @@ use crate::render;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// FILE.fgi, FILE.fgi::BINDING with the path of instances (h.z), rule:NAME, or a code such as E040; all
-    /// codes are listed if not given, all laws for rule:
+    /// FILE.fgi, FILE.fgi::BINDING with the path of instances (h.z), std:MODULE::ITEM, rule:NAME, or a code such as E040;
+    /// all codes are listed if not given, all laws for rule:, all items for std:MODULE
     #[arg(value_name = "WHAT")]
     what: Option<String>,
     #[command(flatten)]
@@ -28,8 +30,9 @@ pub struct Args {
 }
 
 const EXAMPLES: &str = "Examples:
-  fgic explain dsl-examples/smnist.fgi
-  fgic explain dsl-examples/smnist.fgi::h.z
+  fgic explain dsl-examples/smnist/smnist.fgi
+  fgic explain dsl-examples/smnist/smnist.fgi::h.z
+  fgic explain std:neuron::leaky
   fgic explain rule:cancel
   fgic explain E040";
 
@@ -44,6 +47,9 @@ pub fn run(args: &Args) -> Outcome {
     if let Some(name) = asked.strip_prefix("rule:") {
         return explain_law(name);
     }
+    if let Some(path) = asked.strip_prefix("std:") {
+        return explain_item(path);
+    }
     if let Some(code) = codes::find(asked) {
         return Ok(writeln!(out, "{}", code.page.trim())?);
     }
@@ -53,8 +59,36 @@ pub fn run(args: &Args) -> Outcome {
             explain_program(&args.of(asked.into()))
         }
         None => Err(Failure::Usage(format!(
-            "`{asked}` is no code, which `fgic explain` lists, no rule:NAME, no FILE.fgi and no FILE.fgi::BINDING"
+            "`{asked}` is no code, which `fgic explain` lists, no std:MODULE::ITEM, no rule:NAME, no FILE.fgi and no FILE.fgi::BINDING"
         ))),
+    }
+}
+
+/// An item of the standard library, or the names of all in a module with the first lines of their docs.
+fn explain_item(path: &str) -> Outcome {
+    let mut out = io::stdout();
+    let (module, item) = path.split_once("::").map_or((path, None), |(m, item)| (m, Some(item)));
+    let sections = reference(module).ok_or_else(|| unknown_module(module))?;
+    let Some(name) = item else {
+        for (number, section) in sections.iter().enumerate() {
+            writeln!(out, "{}{}", if number == 0 { "" } else { "\n" }, section.about.join("\n"))?;
+            for entry in &section.items {
+                writeln!(out, "    {:28}  {}", entry.name, entry.title())?;
+            }
+        }
+        return Ok(());
+    };
+    let items = || sections.iter().flat_map(|section| &section.items);
+    match items().find(|entry| entry.name == name) {
+        Some(entry) => Ok(writeln!(out, "{}\n\n{}", entry.signature, entry.docs.join("\n"))?),
+        None => {
+            let likely = closest(name, items().map(|entry| entry.name.as_str()));
+            let hint = likely.map(|likely| format!("did you mean `std:{module}::{likely}`? "));
+            Err(Failure::Usage(format!(
+                "`{module}` has no `{name}`; {}`fgic explain std:{module}` lists all",
+                hint.unwrap_or_default()
+            )))
+        }
     }
 }
 

@@ -4,6 +4,7 @@ pub mod check;
 pub mod completions;
 pub mod cost;
 pub mod devices;
+pub mod doc;
 pub mod eval;
 pub mod explain;
 pub mod fmt;

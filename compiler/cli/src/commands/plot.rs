@@ -2,7 +2,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use fgi::Array;
-use fgi_compiler::front::check::{closest, standard_module, standard_modules};
+use fgi_compiler::front::check::standard_module;
 use fgi_compiler::report::curve::{self, Curve, CurveError, Request, TOTAL, VALUE};
 use fgi_compiler::{Gradients, Options};
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::failure::{Failure, Outcome};
 use crate::figure::FigureFile;
 use crate::figure::curves::{Curves, Panel};
 use crate::numbers;
-use crate::program::ProgramText;
+use crate::program::{ProgramText, unknown_module};
 
 /// Draws functions of one variable: the value, and the gradient that the variable receives
 ///
@@ -51,7 +51,7 @@ pub struct Args {
 }
 
 const EXAMPLES: &str = "Examples:
-  fgic plot dsl-examples/fgi.fgi::bypassing dsl-examples/fgi.fgi::injection -o figure1.svg
+  fgic plot dsl-examples/fgi/fgi.fgi::bypassing dsl-examples/fgi/fgi.fgi::injection -o figure1.svg
   fgic plot std:surrogate --spike -o gallery.png
   fgic plot std:spike::atan --set a=4 --range -1,1 --json";
 
@@ -65,7 +65,9 @@ pub fn run(args: &Args) -> Outcome {
     if let Some(name) = request.set.keys().find(is_unused) {
         return Err(Failure::Usage(format!("--set {name}: no function has an argument `{name}`")));
     }
-    let panels = all.into_iter().map(|curve| panel(curve, args)).collect::<Result<Vec<_>, _>>()?;
+    let points = Points { range: args.range, count: args.points, device: args.device.clone() };
+    let panels =
+        all.into_iter().map(|curve| panel(curve, &points)).collect::<Result<Vec<_>, _>>()?;
     if args.json {
         for panel in &panels {
             let line = json!({
@@ -85,7 +87,7 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// The functions that a target of the command line names.
-fn curves(target: &str, request: &Request) -> Result<Vec<Curve>, Failure> {
+pub fn curves(target: &str, request: &Request) -> Result<Vec<Curve>, Failure> {
     let (file, item) = match target.rsplit_once("::") {
         Some((file, item)) => (file, Some(item)),
         None => (target, None),
@@ -111,32 +113,35 @@ fn curves(target: &str, request: &Request) -> Result<Vec<Curve>, Failure> {
 }
 
 fn standard(module: &str) -> Result<ProgramText, Failure> {
-    let text = standard_module(module).ok_or_else(|| {
-        let hint = match closest(module, standard_modules()) {
-            Some(likely) => format!("did you mean `std:{likely}`?"),
-            None => format!("it has {}", standard_modules().collect::<Vec<_>>().join(", ")),
-        };
-        Failure::Usage(format!("the standard library has no module `{module}`; {hint}"))
-    })?;
+    let text = standard_module(module).ok_or_else(|| unknown_module(module))?;
     Ok(ProgramText::alone(&format!("std/{module}.fgi"), text))
 }
 
-fn panel(curve: Curve, args: &Args) -> Result<Panel, Failure> {
+/// Where a function is evaluated.
+pub struct Points {
+    /// The first and the last one.
+    pub range: (f32, f32),
+    pub count: u32,
+    pub device: EvalDevice,
+}
+
+/// The value and the gradient at each point.
+pub fn panel(curve: Curve, points: &Points) -> Result<Panel, Failure> {
     let Curve { mut name, variable, set, graph } = curve;
     if !set.is_empty() {
         let set: Vec<_> = set.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         name = format!("{name} ({})", set.join(", "));
     }
-    let (low, high) = (f64::from(args.range.0), f64::from(args.range.1));
-    let at = |i: u32| low + (high - low) * f64::from(i) / f64::from(args.points - 1);
-    let x: Vec<f32> = (0..args.points).map(|i| at(i) as f32).collect();
+    let (low, high) = (f64::from(points.range.0), f64::from(points.range.1));
+    let at = |i: u32| low + (high - low) * f64::from(i) / f64::from(points.count - 1);
+    let x: Vec<f32> = (0..points.count).map(|i| at(i) as f32).collect();
     let input = graph.inputs[0].name.clone();
     let mut shape = vec![1; graph.inputs[0].ty.dims.len()];
     shape[graph.inputs[0].ty.dims.len() - 1] = x.len();
     let arrays = [(input.clone(), Array::new(shape, x.clone()))].into();
     let gradients = Gradients { output: TOTAL.into(), wrt: Some(vec![input.clone()]) };
     let options = Options { gradients: Some(gradients), ..Options::default() };
-    let results = args.device.evaluate(graph, &options, &arrays, 0)?;
+    let results = points.device.evaluate(graph, &options, &arrays, 0)?;
     let result = |name: &str| {
         let array = results.get(name).map(Array::to_f64);
         array.ok_or_else(|| Failure::Run(format!("there is no result `{name}`")))

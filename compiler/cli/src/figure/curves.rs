@@ -1,10 +1,8 @@
 //! Functions of one variable: a panel for each, with the value as a full line and the gradient dashed.
 
-use plotters::element::DashedPathElement;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{Area, Drawn, INK, LEGEND, Layout, Picture};
+use super::{Area, Drawn, GRADIENT, INK, Layout, Mark, Picture, chart, draw_legend};
 
 /// A function of one variable at its points.
 pub struct Panel {
@@ -18,10 +16,6 @@ pub struct Panel {
 /// A panel for each function.
 pub struct Curves(pub Vec<Panel>);
 
-const GRADIENT: RGBColor = RGBColor(190, 40, 20);
-const GRID: RGBColor = RGBColor(225, 225, 225);
-const AXIS: RGBColor = RGBColor(110, 110, 110);
-
 impl Picture for Curves {
     fn panels(&self) -> usize {
         self.0.len()
@@ -31,24 +25,7 @@ impl Picture for Curves {
     where
         B::ErrorType: 'static,
     {
-        let (middle, length) = (layout.px(LEGEND) / 2 + layout.px(3), layout.px(36));
-        let text = layout.font(13, &INK).pos(Pos::new(HPos::Left, VPos::Center));
-        let mut start = layout.px(20);
-        for (name, is_dashed) in [("value", false), ("gradient received", true)] {
-            let line = vec![(start, middle), (start + length, middle)];
-            match is_dashed {
-                false => area.draw(&PathElement::new(line, layout.line(INK, 2)))?,
-                true => area.draw(&DashedPathElement::new(
-                    line,
-                    layout.px(7),
-                    layout.px(4),
-                    layout.line(GRADIENT, 2),
-                ))?,
-            }
-            area.draw(&Text::new(name, (start + length + layout.px(8), middle), text.clone()))?;
-            start += length + layout.px(70);
-        }
-        Ok(())
+        draw_legend(area, layout, &[("value", Mark::Line), ("gradient received", Mark::Dashed)])
     }
 
     fn draw_panel<B: DrawingBackend>(&self, index: usize, area: &Area<B>, layout: Layout) -> Drawn
@@ -59,26 +36,8 @@ impl Picture for Curves {
         let (low, high) = limits(panel);
         let ends = panel.x.first().copied().zip(panel.x.last().copied());
         let (first, last) = ends.ok_or("there are no points")?;
-        let mut chart = ChartBuilder::on(area)
-            .caption(&panel.name, layout.font(15, &INK))
-            .margin(layout.px(8))
-            .margin_right(layout.px(16))
-            .x_label_area_size(layout.px(34))
-            .y_label_area_size(layout.px(46))
-            .build_cartesian_2d(first..last, low..high)?;
-        chart
-            .configure_mesh()
-            .x_labels(7)
-            .y_labels(6)
-            .bold_line_style(layout.line(GRID, 1))
-            .light_line_style(TRANSPARENT)
-            .axis_style(layout.line(AXIS, 1))
-            .label_style(layout.font(12, &INK))
-            .axis_desc_style(layout.font(13, &INK))
-            .x_desc(&panel.variable)
-            .x_label_formatter(&short)
-            .y_label_formatter(&short)
-            .draw()?;
+        let mut chart =
+            chart(area, layout, [&panel.name, &panel.variable], first..last, low..high)?;
         for piece in pieces(&panel.x, &panel.value, low, high) {
             chart.draw_series(LineSeries::new(piece, layout.line(INK, 2)))?;
         }
@@ -88,13 +47,6 @@ impl Picture for Curves {
         }
         Ok(())
     }
-}
-
-/// A number without the digits that rounding left.
-fn short(number: &f64) -> String {
-    let text = format!("{number:.6}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".into() } else { text.replace('-', "−") }
 }
 
 /// The range of the panel's vertical axis: all that both lines show, but for a few values that are far

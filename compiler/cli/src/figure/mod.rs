@@ -3,12 +3,17 @@
 
 pub mod bars;
 pub mod curves;
+pub mod traces;
 
 use std::error::Error;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 
 use crate::failure::{Failure, Outcome};
@@ -77,10 +82,14 @@ const PANEL: (u32, u32) = (400, 280);
 const LEGEND: u32 = 34;
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(20, 20, 20);
+const GRADIENT: RGBColor = RGBColor(190, 40, 20);
+const GRID: RGBColor = RGBColor(225, 225, 225);
+const AXIS: RGBColor = RGBColor(110, 110, 110);
 /// How many pixels of the drawing a pixel of the picture is the mean of, in each direction.
 const SMOOTHING: u32 = 2;
 
-fn svg(picture: &impl Picture) -> Result<String, Box<dyn Error>> {
+/// The text of a figure.
+pub fn svg(picture: &impl Picture) -> Result<String, Box<dyn Error>> {
     let layout = Layout::new(picture.panels(), 1);
     let mut text = String::new();
     draw(SVGBackend::with_string(&mut text, layout.size()).into_drawing_area(), picture, layout)?;
@@ -164,4 +173,89 @@ where
     }
     area.present()?;
     Ok(())
+}
+
+/// What a legend shows before a name.
+#[derive(Clone, Copy)]
+pub enum Mark {
+    Line,
+    Dashed,
+    Dot,
+}
+
+/// The names of what is drawn, each after its mark, from left to right.
+pub fn draw_legend<B: DrawingBackend>(
+    area: &Area<B>,
+    layout: Layout,
+    entries: &[(&str, Mark)],
+) -> Drawn
+where
+    B::ErrorType: 'static,
+{
+    let (middle, length) = (layout.px(LEGEND) / 2 + layout.px(3), layout.px(36));
+    let text = layout.font(13, &INK).pos(Pos::new(HPos::Left, VPos::Center));
+    let mut start = layout.px(20);
+    for (name, mark) in entries {
+        let line = vec![(start, middle), (start + length, middle)];
+        let (dash, gap) = (layout.px(7), layout.px(4));
+        match mark {
+            Mark::Line => area.draw(&PathElement::new(line, layout.line(INK, 2)))?,
+            Mark::Dashed => {
+                let style = layout.line(GRADIENT, 2);
+                area.draw(&DashedPathElement::new(line, dash, gap, style))?;
+            }
+            Mark::Dot => area.draw(&dot((start + length / 2, middle), layout))?,
+        }
+        area.draw(&Text::new(*name, (start + length + layout.px(8), middle), text.clone()))?;
+        start += length + layout.px(16 + 7 * name.len() as u32);
+    }
+    Ok(())
+}
+
+/// The mark of a spike.
+pub fn dot<C>(at: C, layout: Layout) -> Circle<C, i32> {
+    Circle::new(at, layout.px(3), GRADIENT.filled())
+}
+
+pub type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// A panel's axes, with its title and the name of what varies.
+pub fn chart<'a, B: DrawingBackend>(
+    area: &'a Area<B>,
+    layout: Layout,
+    [title, variable]: [&str; 2],
+    x: Range<f64>,
+    y: Range<f64>,
+) -> Result<Chart<'a, B>, Box<dyn Error>>
+where
+    B::ErrorType: 'static,
+{
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, layout.font(15, &INK))
+        .margin(layout.px(8))
+        .margin_right(layout.px(16))
+        .x_label_area_size(layout.px(34))
+        .y_label_area_size(layout.px(46))
+        .build_cartesian_2d(x, y)?;
+    chart
+        .configure_mesh()
+        .x_labels(7)
+        .y_labels(6)
+        .bold_line_style(layout.line(GRID, 1))
+        .light_line_style(TRANSPARENT)
+        .axis_style(layout.line(AXIS, 1))
+        .label_style(layout.font(12, &INK))
+        .axis_desc_style(layout.font(13, &INK))
+        .x_desc(variable)
+        .x_label_formatter(&short)
+        .y_label_formatter(&short)
+        .draw()?;
+    Ok(chart)
+}
+
+/// A number without the digits that rounding left.
+fn short(number: &f64) -> String {
+    let text = format!("{number:.6}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".into() } else { text.replace('-', "−") }
 }
