@@ -1,5 +1,5 @@
 use super::*;
-use crate::front::syntax::ast::{Argument, DimArgument, Function, ItemKind};
+use crate::front::syntax::ast::{Function, ItemKind};
 use crate::front::syntax::parse;
 use crate::ir::graph::interpret::{Tensor, Values};
 use crate::ir::graph::{Bindings, Init, Op, Role};

@@ -4,9 +4,9 @@
 //! index, rearranging ones at an index computed from it, reductions in a loop, until a stored value
 //! is loaded. So everything that is not stored is fused into its users.
 
-mod split_axes;
 mod nodes;
 mod reductions;
+mod split_axes;
 #[cfg(test)]
 mod tests;
 mod values;
