@@ -17,20 +17,19 @@ use fgi_compiler::{Gradients, Options};
 use fgi_tests::program::Case;
 use fgi_tests::{Engine, compiled, entries, random, run, workspace};
 
+/// Values of dimensions by name.
+type Dims = &'static [(&'static str, i64)];
+
 /// A graph of an example, so small that its gradients can be checked.
 struct Example {
     folder: &'static str,
     graph: &'static str,
-    dims: &'static [(&'static str, i64)],
+    dims: Dims,
     /// The program and graph that make the data, with dimensions; random data if there is none.
-    data: Option<(&'static str, &'static str, &'static [(&'static str, i64)])>,
+    data: Option<(&'static str, &'static str, Dims)>,
 }
 
-const fn example(
-    folder: &'static str,
-    graph: &'static str,
-    dims: &'static [(&'static str, i64)],
-) -> Example {
+const fn example(folder: &'static str, graph: &'static str, dims: Dims) -> Example {
     Example { folder, graph, dims, data: None }
 }
 
