@@ -34,9 +34,9 @@ const THRESHOLDS: [&str; 2] = ["theta", "peak"];
 /// The trace of a neuron that takes a current and nothing else; `None` for everything else in the module.
 pub fn trace(neuron: &str) -> Option<Trace> {
     let (ast, _) = parse(standard_module("neuron")?, FileId::default());
-    let layer = ast.items.into_iter().find_map(|item| match item.kind {
-        ItemKind::Layer(layer) if layer.name.text == neuron => Some(layer),
-        _ => None,
+    let layer = ast.items.into_iter().find_map(|item| {
+        let ItemKind::Layer(layer) = item.kind else { return None };
+        (layer.name.text == neuron).then_some(layer)
     })?;
     let required = layer.arguments.iter().filter(|argument| argument.default.is_none());
     let names: Vec<_> = required.map(|argument| argument.name.text.as_str()).collect();
@@ -113,11 +113,12 @@ fn default(arguments: &[Argument]) -> Option<f64> {
 
 /// The mean of a parameter's initialiser, everywhere.
 fn mean(param: &Param) -> Tensor {
-    let mean = match param.init {
-        Init::Constant(value) => value,
-        Init::Uniform(low, high) => 0.5 * (low + high),
-        Init::Normal(mu, _) => mu,
-        _ => 0.0,
+    let mean = if let Init::Constant(value) | Init::Normal(value, _) = param.init {
+        value
+    } else if let Init::Uniform(low, high) = param.init {
+        0.5 * (low + high)
+    } else {
+        0.0
     };
     Tensor::new(vec![1; param.dims.len()], [mean])
 }

@@ -35,12 +35,16 @@ pub(super) fn split_axes(stage: &Stage) -> Option<(Stage, Vec<usize>)> {
 fn parts(stage: &Stage) -> Vec<Option<Part>> {
     let mut parts: Vec<Option<Part>> = Vec::new();
     for inst in &stage.insts {
-        parts.push(match inst {
-            Inst::Axis(axis) => Some((Axis::Stage(*axis), 1)),
-            Inst::LoopAxis(index, axis) => Some((Axis::Loop(*index, *axis), 1)),
-            Inst::Quotient(arg, by) => step(&parts, *arg, by),
-            _ => None,
-        });
+        let part = if let Inst::Axis(axis) = inst {
+            Some((Axis::Stage(*axis), 1))
+        } else if let Inst::LoopAxis(index, axis) = inst {
+            Some((Axis::Loop(*index, *axis), 1))
+        } else if let Inst::Quotient(arg, by) = inst {
+            step(&parts, *arg, by)
+        } else {
+            None
+        };
+        parts.push(part);
     }
     parts
 }
@@ -164,7 +168,13 @@ impl<'s> Rebuild<'s> {
             Inst::Map(op, args) => {
                 Inst::Map(*op, args.iter().map(|arg| self.val(*arg, scope)).collect())
             }
-            other => other.clone(),
+            Inst::F32(_)
+            | Inst::I32(_)
+            | Inst::Bool(_)
+            | Inst::Dim(_)
+            | Inst::Time
+            | Inst::LoopTime(_)
+            | Inst::Reduce(_) => old.insts[at].clone(),
         };
         one(self.push(inst, scope, at))
     }

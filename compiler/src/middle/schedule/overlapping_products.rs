@@ -2,6 +2,7 @@
 //! whose terms are what a window sees of the other side, and no unfolded matrix is stored.
 
 use std::ops::Range;
+use std::slice;
 
 use crate::ir::graph::op::Windows;
 use crate::ir::graph::ops::IndexMap;
@@ -50,9 +51,11 @@ fn overlapping(graph: &Graph, id: NodeId) -> Option<Overlapping> {
     if axes != &[last] || axis != same || *by >= 0 || value.0 != 0.0 {
         return None;
     }
-    let (order, reshaped) = match &operand(shear.args[0]).op {
-        Op::Permute(order) => (order.clone(), operand(shear.args[0]).args[0]),
-        _ => ((0..=last).collect(), padded.args[0]),
+    let seen = operand(shear.args[0]);
+    let (order, reshaped) = if let Op::Permute(order) = &seen.op {
+        (order.clone(), seen.args[0])
+    } else {
+        ((0..=last).collect(), padded.args[0])
     };
     let Op::Reshape(_) = &graph.node(reshaped).op else { return None };
     let product = operand(reshaped);
@@ -108,7 +111,7 @@ impl Overlapping {
         let leading = |rest: &[&[Dim]]| [&[&self.batch[..]], rest].concat().concat();
 
         // What a window sees, its places after the terms.
-        let y = b.reshape(self.y, &leading(&[&[terms.clone()], &self.columns]));
+        let y = b.reshape(self.y, &leading(&[slice::from_ref(&terms), &self.columns]));
         let axis = batch + 1 + self.along;
         let y = pad_inside(b, y, axis, &self.zeros);
         let windows = Windows {
@@ -123,7 +126,7 @@ impl Overlapping {
         let order = (0..=batch).chain([batch + 1 + places]).chain(batch + 1..batch + 1 + places);
         let y = b.push(Op::Permute(order.collect()), vec![y]);
         let depth = &terms * &size;
-        let y = b.reshape(y, &leading(&[&[depth.clone()], &[Dim::product(columns)]]));
+        let y = b.reshape(y, &leading(&[slice::from_ref(&depth), &[Dim::product(columns)]]));
 
         // The window slides over what it is summed from, so its places are in reverse.
         let a = b.reshape(self.a, &leading(&[&self.rows, &[terms]]));
@@ -144,32 +147,31 @@ impl Overlapping {
 /// Zeros around an axis of what a view shows, before it is looked at: so what windows see is not copied.
 fn pad_inside(b: &mut Builder, y: NodeId, axis: usize, zeros: &[Dim; 2]) -> NodeId {
     let node = b.graph().node(y).clone();
-    match node.op {
-        Op::Permute(order) => {
-            let padded = pad_inside(b, node.args[0], order[axis], zeros);
-            return b.push(Op::Permute(order), vec![padded]);
+    if let Op::Permute(order) = node.op {
+        let padded = pad_inside(b, node.args[0], order[axis], zeros);
+        return b.push(Op::Permute(order), vec![padded]);
+    }
+    if let Op::Windows(windows) = node.op
+        && ![windows.axis, node.ty.dims.len() - 1].contains(&axis)
+    {
+        let padded = pad_inside(b, node.args[0], axis, zeros);
+        return b.push(Op::Windows(windows), vec![padded]);
+    }
+    if let Op::Reshape(mut dims) = node.op {
+        let mut inner = node.args[0];
+        while let Op::Reshape(_) = b.graph().node(inner).op {
+            inner = b.graph().node(inner).args[0];
         }
-        Op::Windows(windows) if ![windows.axis, node.ty.dims.len() - 1].contains(&axis) => {
-            let padded = pad_inside(b, node.args[0], axis, zeros);
-            return b.push(Op::Windows(windows), vec![padded]);
+        let from = b.ty(inner).dims.clone();
+        let map = Op::Reshape(dims.clone()).describe(|op| op.index_map(&from));
+        if let Some(IndexMap::Regrouped(groups)) = map
+            && let Some((own, _)) =
+                groups.iter().find(|(own, to)| own.len() == 1 && *to == (axis..axis + 1))
+        {
+            let padded = pad_inside(b, inner, own.start, zeros);
+            dims[axis] = b.ty(padded).dims[own.start].clone();
+            return b.push(Op::Reshape(dims), vec![padded]);
         }
-        Op::Reshape(mut dims) => {
-            let mut inner = node.args[0];
-            while let Op::Reshape(_) = b.graph().node(inner).op {
-                inner = b.graph().node(inner).args[0];
-            }
-            let from = b.ty(inner).dims.clone();
-            let map = Op::Reshape(dims.clone()).describe(|op| op.index_map(&from));
-            if let Some(IndexMap::Regrouped(groups)) = map
-                && let Some((own, _)) =
-                    groups.iter().find(|(own, to)| own.len() == 1 && *to == (axis..axis + 1))
-            {
-                let padded = pad_inside(b, inner, own.start, zeros);
-                dims[axis] = b.ty(padded).dims[own.start].clone();
-                return b.push(Op::Reshape(dims), vec![padded]);
-            }
-        }
-        _ => {}
     }
     let [before, after] = zeros.clone();
     pad(b, y, axis, before, after)
