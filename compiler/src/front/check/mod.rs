@@ -6,7 +6,7 @@
 //!    element types (`dtypes`), and checks everything.
 //! 4. `emit` writes the graph.
 //!
-//! `ops` has what each of them asks of an operation of the language, an [`Operation`]: its calls, its types and the
+//! `ops` has what each of them asks of an operation of the language, an `Operation`: its calls, its types and the
 //! graph that it is written as.
 //!
 //! An error leaves a term behind that is silent, so that one mistake is one report.

@@ -2,7 +2,7 @@
 //! gets one, and what is likely a mistake.
 //!
 //! It reads the graph in the normal form of the calculus, in which each surrogate is one `bypass`,
-//! and what is proved of ranges. [`WARNINGS`] is the table of what it warns of; a comment
+//! and what is proved of ranges. `WARNINGS` is the table of what it warns of; a comment
 //! `// fgic: allow(W002)` on the line of a warning or on the line before silences it.
 
 mod allow;
