@@ -340,3 +340,41 @@ fn shaders_of_the_examples() {
         snapshot(graph, "fgi/fgi.fgi", &Options { gradients, ..options(Some(graph), &[]) });
     }
 }
+
+/// Forward, backward and in a recurrence: what is stored is as large as images with their padding, and what products
+/// read is found by affine indices.
+#[test]
+fn convolutions_store_no_unfolded_matrix() {
+    const CONV: &str = "
+graph net(x: [T; B, 4, 16, 16], y: [B, 4, 16, 16]) -> (loss) {
+    param w: [6, 4, 3, 3] = kaiming_uniform();
+    param v: [6, 6, 3, 3] = kaiming_uniform();
+    param o: [6, 6, 3, 3] = kaiming_uniform();
+    let u = 0.9 * prev(u) + conv2d(x, w, pad = 1) + conv2d(prev(z), v, pad = same);
+    let z = bypass(step(u - 1), tanh(u - 1));
+    let loss = mean(conv2d(last(z), o)^2) + mean(conv2d(y, w, pad = 1)^2);
+}";
+    let wrt = Some(["x", "y", "w", "v", "o"].map(str::to_owned).into());
+    let gradients = Some(Gradients { output: "loss".into(), wrt });
+    let program = compiled(CONV, &Options { gradients, ..Options::default() }).program;
+    let image = [("B".into(), 1), ("T".into(), 1)].into();
+    for id in program.buffer_ids() {
+        let elements = program.elements(id).eval(&image).unwrap();
+        assert!(elements <= 6 * 20 * 20, "{}: {elements}", program.buffer(id).name);
+    }
+    let stages = program.kernels().flat_map(|kernel| &kernel.stages);
+    let products = stages.flat_map(|stage| {
+        let found = (0..stage.loops.len()).filter_map(|index| stage.contraction(index));
+        found.flat_map(move |product| [(stage, product.left.1), (stage, product.right.1)])
+    });
+    let mut count = 0;
+    for (stage, at) in products {
+        count += 1;
+        let is_index = |inst: &Inst| {
+            matches!(inst, Inst::Axis(_) | Inst::LoopAxis(..) | Inst::Time | Inst::LoopTime(_))
+        };
+        let is_affine = at.terms.iter().all(|(val, _)| is_index(stage.inst(*val)));
+        assert!(is_affine, "{at} in\n{program}");
+    }
+    assert!(count >= 16, "{count}\n{program}");
+}

@@ -143,7 +143,7 @@ fn states_and_schedules_are_trained_tested_and_resumed() {
 /// One chunk is the whole; several are runs and updates one after the other, and then a sequence starts.
 #[test]
 fn sequences_are_trained_in_chunks() {
-    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist.fgi")).unwrap();
+    let text = std::fs::read_to_string(workspace().join("dsl-examples/smnist/smnist.fgi")).unwrap();
     let sizes = |steps| trained(&[("T", steps), ("K", 8), ("N", 16)]);
     let whole = Options { gradients: None, optimizer: None, clip: None, ..sizes(8) };
     let whole = Arc::new(compiled(&text, &whole).program);
