@@ -28,6 +28,10 @@ struct Overlapping {
     order: Vec<usize>,
 }
 
+/// Of fewer channels it is faster to add up what is stored. Measured on spiking convolutions: with 12 channels a training
+/// step takes 27 ms so and 38 by a product, with 16 it takes 107 and 88.
+const CHANNELS: i64 = 16;
+
 /// Adds up by a product.
 pub fn sum_by_product(graph: &mut Graph, id: NodeId) -> bool {
     let Some(found) = overlapping(graph, id) else { return false };
@@ -64,6 +68,10 @@ fn overlapping(graph: &Graph, id: NodeId) -> Option<Overlapping> {
     let [rows, columns] = sides(graph, reshaped)?;
     let (place, along) = (order[last], order[*axis]);
     if !rows.contains(&place) || !columns.contains(&along) {
+        return None;
+    }
+    // Each element that is seen serves one product for each of these rows.
+    if dims[rows.start].as_const().is_none_or(|channels| channels < CHANNELS) {
         return None;
     }
     let without = |axis: &usize| axis - usize::from(*axis > place);

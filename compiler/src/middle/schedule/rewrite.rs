@@ -71,7 +71,7 @@ static REWRITES: [(Rewrite, Apply); 8] = [
     (
         Rewrite {
             name: "overlapping-product",
-            equation: "sum(shear(pad(a @ y)), axis = k) = flip(a, axis = k) @ windows(pad(y));  where k is among the rows of a",
+            equation: "sum(shear(pad(a @ y)), axis = k) = flip(a, axis = k) @ windows(pad(y));  where k is among the rows of a, which have 16 channels or more",
             numeric: Reassociating,
             reason: "The gradient of a convolution is one too, and no unfolded matrix is stored.",
         },
