@@ -180,7 +180,7 @@ fn what_is_verified_stays_inside_of_its_buffers() {
             let id = program.buffer_ids().find(of_name).unwrap();
             program.elements(id).eval(&bindings).unwrap() as usize
         };
-        let inside = || evaluate(&program, &bindings, |name| vec![1.0; size(name)]);
+        let inside = || evaluate(&program, &bindings, |name| vec![1.0; size(name)]).unwrap();
         if catch_unwind(AssertUnwindSafe(inside)).is_err() {
             panic!("seed {seed}: verified, but it leaves its buffers:\n{program}");
         }

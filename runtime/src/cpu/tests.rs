@@ -106,7 +106,7 @@ fn check_order(
     for passes in order {
         backend.run(passes).unwrap();
     }
-    let expected = evaluate(&program, bindings, |name| given[name].clone());
+    let expected = evaluate(&program, bindings, |name| given[name].clone()).unwrap();
     let mut contents = Vec::new();
     for id in program.buffer_ids() {
         let buffer = program.buffer(id);

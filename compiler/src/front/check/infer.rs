@@ -349,23 +349,12 @@ impl Checker<'_> {
     /// Checks that the dimensions a term is given are numbers at compile time.
     fn check_numbers(&self, id: TermId) -> Result<(), Problem> {
         let term = &self.terms[id];
-        let dims = match &term.kind {
-            Kind::Typed { .. } => &term.args[1..],
-            Kind::Op(op) => &term.args[op.tensors().min(term.args.len())..],
-            Kind::Array(_) => {
-                return term.args.iter().try_for_each(|number| self.check_element(*number));
-            }
-            Kind::Error
-            | Kind::Literal { .. }
-            | Kind::Bool(_)
-            | Kind::Dimension(_)
-            | Kind::Input(_)
-            | Kind::Param(_)
-            | Kind::If
-            | Kind::Forward
-            | Kind::Alike => return Ok(()),
-        };
-        dims.iter().try_for_each(|dim| self.check_number(*dim))
+        let numbers = &term.args[term.kind.tensors(term.args.len())..];
+        let is_array = matches!(term.kind, Kind::Array(_));
+        numbers.iter().try_for_each(|number| match is_array {
+            true => self.check_element(*number),
+            false => self.check_number(*number),
+        })
     }
 
     /// Checks that an element of an array is a number at compile time.

@@ -75,6 +75,24 @@ impl Kind {
         Kind::Op(Rc::new(op))
     }
 
+    /// How many of so many operands are tensors. Those behind are numbers that the program gives when compiling.
+    pub fn tensors(&self, operands: usize) -> usize {
+        match self {
+            Kind::Op(op) => op.tensors().min(operands),
+            Kind::Array(_) => 0,
+            Kind::Typed { .. } => 1,
+            Kind::Error
+            | Kind::Literal { .. }
+            | Kind::Bool(_)
+            | Kind::Dimension(_)
+            | Kind::Input(_)
+            | Kind::Param(_)
+            | Kind::If
+            | Kind::Forward
+            | Kind::Alike => operands,
+        }
+    }
+
     /// As a message names it.
     pub fn spelling(&self) -> String {
         let name = match self {

@@ -1,5 +1,5 @@
 //! Runs a program slowly, in f64, point by point: the oracle of tests for lowering and for devices.
-//! It panics where a dimension is not given.
+//! A dimension that is not given is an error.
 
 use super::*;
 use crate::ir::graph::Bindings;
@@ -9,25 +9,21 @@ pub fn evaluate(
     program: &Program,
     bindings: &Bindings,
     given: impl Fn(&str) -> Vec<f64>,
-) -> Vec<Vec<f64>> {
-    let buffers = program
-        .buffer_ids()
-        .map(|id| match program.buffer(id).source {
-            BufferSource::Input(index) => given(&program.inputs[index].name),
-            BufferSource::Param(index) => given(&program.params[index].path),
-            BufferSource::Kernel => {
-                vec![f64::NAN; program.elements(id).eval(bindings).unwrap() as usize]
-            }
-        })
-        .collect();
-    let steps = program.time.as_ref().map_or(1, |time| time.eval(bindings).unwrap());
+) -> Result<Vec<Vec<f64>>, DimError> {
+    let buffers = program.buffer_ids().map(|id| match program.buffer(id).source {
+        BufferSource::Input(index) => Ok(given(&program.inputs[index].name)),
+        BufferSource::Param(index) => Ok(given(&program.params[index].path)),
+        BufferSource::Kernel => Ok(vec![f64::NAN; program.elements(id).eval(bindings)? as usize]),
+    });
+    let buffers = buffers.collect::<Result<_, DimError>>()?;
+    let steps = program.time.as_ref().map_or(Ok(1), |time| time.eval(bindings))?;
     let mut machine = Machine { program, bindings, buffers, steps };
     for kernel in program.kernels() {
         match kernel.recurrence {
             None => {
                 let stage = &kernel.stages[0];
                 let steps = if stage.timed { steps } else { 1 };
-                (0..steps).for_each(|step| machine.run(stage, step));
+                (0..steps).try_for_each(|step| machine.run(stage, step))?;
             }
             Some(direction) => {
                 for step in 0..steps {
@@ -35,12 +31,12 @@ pub fn evaluate(
                         Direction::Forward => step,
                         Direction::Backward => steps - 1 - step,
                     };
-                    kernel.stages.iter().for_each(|stage| machine.run(stage, step));
+                    kernel.stages.iter().try_for_each(|stage| machine.run(stage, step))?;
                 }
             }
         }
     }
-    machine.buffers
+    Ok(machine.buffers)
 }
 
 struct Machine<'a> {
@@ -51,21 +47,22 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    fn run(&mut self, stage: &Stage, step: i64) {
-        let extents: Vec<i64> = stage.axes.iter().map(|dim| self.dim(dim)).collect();
+    fn run(&mut self, stage: &Stage, step: i64) -> Result<(), DimError> {
+        let extents = stage.axes.iter().map(|dim| self.dim(dim)).collect::<Result<Vec<_>, _>>()?;
         for point in points(&extents) {
             let mut values = vec![f64::NAN; stage.insts.len()];
             for val in &stage.body {
                 values[val.0 as usize] = match stage.inst(*val) {
                     Inst::Reduce(index) => self.reduce(stage, *index, &point, step, &mut values),
                     _ => self.value(stage, *val, &point, step, (0, &[]), &values),
-                };
+                }?;
             }
             for store in &stage.stores {
-                let at = self.affine(&store.at, &values) as usize;
+                let at = self.affine(&store.at, &values)? as usize;
                 self.buffers[store.buffer.0 as usize][at] = values[store.value.0 as usize];
             }
         }
+        Ok(())
     }
 
     fn reduce(
@@ -75,9 +72,9 @@ impl Machine<'_> {
         point: &[i64],
         step: i64,
         values: &mut [f64],
-    ) -> f64 {
+    ) -> Result<f64, DimError> {
         let reduce = &stage.loops[index];
-        let extents: Vec<i64> = reduce.axes.iter().map(|dim| self.dim(dim)).collect();
+        let extents = reduce.axes.iter().map(|dim| self.dim(dim)).collect::<Result<Vec<_>, _>>()?;
         let steps = match reduce.over_time {
             true => i64::from(reduce.without_first)..self.steps - i64::from(reduce.without_last),
             false => 0..1,
@@ -87,7 +84,7 @@ impl Machine<'_> {
             for inner in points(&extents) {
                 for val in &reduce.body {
                     values[val.0 as usize] =
-                        self.value(stage, *val, point, step, (loop_step, &inner), values);
+                        self.value(stage, *val, point, step, (loop_step, &inner), values)?;
                 }
                 items.push(values[reduce.value.0 as usize]);
             }
@@ -95,7 +92,7 @@ impl Machine<'_> {
         let fold = |op: Pointwise, start: f64| {
             items.iter().fold(start, |sum, item| op.row().evaluate(reduce.elem, &[sum, *item]))
         };
-        match reduce.reduction {
+        Ok(match reduce.reduction {
             Reduction::Sum => fold(Pointwise::Add, 0.0),
             Reduction::Prod => fold(Pointwise::Mul, 1.0),
             Reduction::Max => items.iter().copied().fold(f64::NEG_INFINITY, f64::max),
@@ -109,7 +106,7 @@ impl Machine<'_> {
                 }
                 best as f64
             }
-        }
+        })
     }
 
     fn value(
@@ -120,39 +117,40 @@ impl Machine<'_> {
         step: i64,
         inner: (i64, &[i64]),
         values: &[f64],
-    ) -> f64 {
+    ) -> Result<f64, DimError> {
         let int = |val: &Val| values[val.0 as usize] as i64;
-        match stage.inst(val) {
+        Ok(match stage.inst(val) {
             Inst::F32(bits) => f64::from(f32::from_bits(*bits)),
             Inst::I32(value) => f64::from(*value),
             Inst::Bool(value) => f64::from(u8::from(*value)),
-            Inst::Dim(dim) => self.dim(dim) as f64,
+            Inst::Dim(dim) => self.dim(dim)? as f64,
             Inst::Axis(axis) => point[*axis] as f64,
             Inst::Time => step as f64,
             Inst::LoopAxis(_, axis) => inner.1[*axis] as f64,
             Inst::LoopTime(_) => inner.0 as f64,
-            Inst::Quotient(val, dim) => int(val).div_euclid(self.dim(dim)) as f64,
-            Inst::Remainder(val, dim) => int(val).rem_euclid(self.dim(dim)) as f64,
-            Inst::Affine(affine) => self.affine(affine, values) as f64,
+            Inst::Quotient(val, dim) => int(val).div_euclid(self.dim(dim)?) as f64,
+            Inst::Remainder(val, dim) => int(val).rem_euclid(self.dim(dim)?) as f64,
+            Inst::Affine(affine) => self.affine(affine, values)? as f64,
             Inst::Load(buffer, at) => {
-                self.buffers[buffer.0 as usize][self.affine(at, values) as usize]
+                self.buffers[buffer.0 as usize][self.affine(at, values)? as usize]
             }
             Inst::Map(op, args) => {
                 let args: Vec<f64> = args.iter().map(|arg| values[arg.0 as usize]).collect();
                 op.row().evaluate(stage.elem(val, self.program), &args)
             }
-            Inst::Reduce(_) => unreachable!("handled by the body"),
-        }
+            // Its loop has put it there.
+            Inst::Reduce(_) => values[val.0 as usize],
+        })
     }
 
-    fn affine(&self, affine: &Affine, values: &[f64]) -> i64 {
-        let terms = affine.terms.iter();
-        let sum: i64 = terms.map(|(val, by)| values[val.0 as usize] as i64 * self.dim(by)).sum();
-        sum + self.dim(&affine.constant)
+    fn affine(&self, affine: &Affine, values: &[f64]) -> Result<i64, DimError> {
+        affine.terms.iter().try_fold(self.dim(&affine.constant)?, |sum, (val, by)| {
+            Ok(sum + values[val.0 as usize] as i64 * self.dim(by)?)
+        })
     }
 
-    fn dim(&self, dim: &Dim) -> i64 {
-        dim.eval(self.bindings).unwrap()
+    fn dim(&self, dim: &Dim) -> Result<i64, DimError> {
+        dim.eval(self.bindings)
     }
 }
 

@@ -124,7 +124,7 @@ fn check_against_interpreter(graph: &Graph, bindings: &Bindings) {
     let names = names.chain(graph.params.iter().map(|param| &param.path));
     let values: Values = names.map(|name| (name.clone(), tensor(name))).collect();
     let expected = interpret(graph, bindings, &values).expect("interpretable");
-    let buffers = evaluate(&program, bindings, |name| values[name].data.clone());
+    let buffers = evaluate(&program, bindings, |name| values[name].data.clone()).unwrap();
     for (root, expected) in &expected.0 {
         let buffer = program.result(root.role, &root.name).expect("a result");
         let found = &buffers[buffer.0 as usize];

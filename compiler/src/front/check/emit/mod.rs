@@ -156,23 +156,14 @@ impl<'a> Emitter<'a, '_> {
     fn operands(&self, id: TermId) -> &'a [TermId] {
         let terms = &self.program.terms;
         let args = &terms[id].args;
-        match &terms[id].kind {
-            Kind::Op(op) => &args[usize::from(op.is_delay())..op.tensors().min(args.len())],
-            Kind::Typed { .. } | Kind::Alike => &args[..1],
-            Kind::If => match terms.taken(id) {
-                Some(branch) if branch == args[1] => &args[1..2],
-                Some(_) => &args[2..],
-                None => args,
-            },
-            Kind::Array(_) => &[],
-            Kind::Error
-            | Kind::Literal { .. }
-            | Kind::Bool(_)
-            | Kind::Dimension(_)
-            | Kind::Input(_)
-            | Kind::Param(_)
-            | Kind::Forward => args,
+        let kind = &terms[id].kind;
+        if let Some(branch) = terms.taken(id) {
+            return if branch == args[1] { &args[1..2] } else { &args[2..] };
         }
+        // A delayed operand comes later, and of what another is like only the type counts.
+        let is_delay = matches!(kind, Kind::Op(op) if op.is_delay());
+        let last = if let Kind::Alike = kind { 1 } else { kind.tensors(args.len()) };
+        &args[usize::from(is_delay)..last]
     }
 
     /// Emits what is only needed one step later, and closes the loops.
