@@ -28,6 +28,8 @@ struct Places {
 
 /// Terms that are multiplied at once: with a panel's columns they stay in the nearest caches.
 const TERMS: usize = 512;
+/// A table of more places would take as much memory as an operand; further axes are gone through one by one.
+const MOST_PLACES: isize = 1 << 20;
 /// Runs of so many elements are copied at once.
 const LONG: usize = 8;
 
@@ -52,15 +54,11 @@ impl Gathered {
         if columns.len() < 2 && terms.len() < 2 {
             return None;
         }
+        let is_row = |(_, axis): &(usize, &Axis)| axis.right == 0 && axis.left != 0;
+        let rows = outer.iter().enumerate().filter(is_row).max_by_key(|(_, axis)| axis.extent);
+        let rows = outer.remove(rows?.0);
         let left_term = terms.last()?.left;
         let (columns, terms) = (Places::new(&columns)?, Places::new(&terms)?);
-        let is_row = |axis: &&Axis| axis.right == 0 && axis.left != 0;
-        let (at, _) = outer
-            .iter()
-            .enumerate()
-            .filter(|(_, axis)| is_row(axis))
-            .max_by_key(|(_, axis)| axis.extent)?;
-        let rows = outer.remove(at);
         Some(Gathered { rows, columns, terms, left_term, outer, outer_terms })
     }
 
@@ -122,10 +120,14 @@ impl Gathered {
     }
 }
 
-/// The innermost axes, each of which fits before the one inside of it.
+/// The innermost axes, each of which fits before the one inside of it, with at most so many places where they are several.
 fn split_suffix(axes: &mut Axes, fits: impl Fn(&Axis, Option<&Axis>) -> bool) -> Axes {
-    let mut first = axes.len();
+    let (mut first, mut places) = (axes.len(), 1);
     while first > 0 && fits(&axes[first - 1], axes.get(first)) {
+        places *= axes[first - 1].extent;
+        if first < axes.len() && places > MOST_PLACES {
+            break;
+        }
         first -= 1;
     }
     axes.drain(first..).collect()
